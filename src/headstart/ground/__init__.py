@@ -1,0 +1,1 @@
+"""What everybody stands on: errors, Batch, seeds, device and dtype, atomic files."""

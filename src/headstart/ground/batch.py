@@ -1,0 +1,38 @@
+"""The Batch: what data fills and the model consumes.
+
+The attention pattern lives here and not in the model, so one set of weights is GPT (`causal`) and BERT (`full`).
+Rows are right-padded; B = rows, T = positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Pattern = Literal["causal", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One forward pass worth of units.
+
+    units: (B, T) long, token ids. lengths: (B,) long, real units per row. segments: (B, T) long, 0/1 for the two
+    members of a pair (families with segment embeddings). documents: (B, T) long, attention stays inside equal ids
+    (packed rows). targets: what the objective or the task head compares with; -100 where there is none.
+    weights: (B,) float, one weight per row, all ones when absent.
+    """
+
+    units: Tensor
+    lengths: Tensor
+    pattern: Pattern
+    segments: Tensor | None = None
+    documents: Tensor | None = None
+    targets: Tensor | None = None
+    weights: Tensor | None = None
+
+    @property
+    def num_units(self) -> int:
+        """Real (not padded) units in the batch."""
+        return int(self.lengths.sum())

@@ -1,0 +1,77 @@
+"""Writing without half-written files: everything goes to a temporary sibling, is synced, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from headstart.ground.errors import ConfigError, RunError
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while piece := handle.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace `path` in one step; a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(content)
+        sync(temporary)
+        temporary.replace(path)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise disk_error(path, problem) from problem
+
+
+@contextlib.contextmanager
+def publish_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder that becomes `target` on success and vanishes on failure.
+
+    A `target` that already holds anything is refused: nothing of the user's is overwritten.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} already holds something; expected a new or empty folder. Give another --out.")
+    temporary = target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in sorted(temporary.rglob("*")):
+            if path.is_file():
+                sync(path)
+        sync(temporary)
+        temporary.replace(target)
+        sync(target.parent)
+    except OSError as problem:
+        raise disk_error(target, problem) from problem
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def disk_error(path: Path, problem: OSError) -> RunError:
+    """An OSError of a write as a message that says what to do."""
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return RunError(f"There is no space left to write {path}; nothing half-written was kept. "
+                        f"Free some disk space or give another --out.")
+    return RunError(f"{path} cannot be written: {problem.strerror or problem}; nothing half-written was kept. "
+                    f"Give another --out.")

@@ -1,0 +1,81 @@
+"""Low-rank adapters (Hu et al. 2021): W x + (alpha / r) B A x on named projections, W frozen.
+
+Adapters replace single Linear modules inside a trunk, in place; `merge_lora` folds them back into W.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from headstart.ground.errors import ConfigError
+from headstart.model.trunk import Trunk
+
+PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
+
+
+class LoraLinear(nn.Module):
+    """A frozen Linear with a trainable low-rank detour; B starts at zero, so nothing changes at first."""
+
+    def __init__(self, base: nn.Linear, *, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.base = base
+        self.scale = alpha / rank
+        factory = {"dtype": base.weight.dtype, "device": base.weight.device}
+        self.lora_a = nn.Parameter(torch.zeros(rank, base.in_features, **factory))
+        self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, **factory))
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = nn.functional.linear(nn.functional.linear(x, self.lora_a), self.lora_b)
+        return self.base(x) + self.scale * low  # type: ignore[no-any-return]
+
+
+def attach_lora(trunk: Trunk, *, rank: int, alpha: float, targets: tuple[str, ...], seed: int = 0) -> Trunk:
+    """Wrap every projection named in `targets` (q, k, v, o, gate, up, down); returns the same trunk.
+
+    A is drawn uniformly with bound 1/sqrt(in) (PEFT's kaiming_uniform(a=sqrt(5))), from the seed alone.
+    """
+    unknown = sorted(set(targets) - set(PROJECTIONS))
+    if unknown or rank < 1:
+        raise ConfigError(f"LoRA has targets {targets} and rank {rank}; expected names of {', '.join(PROJECTIONS)} and rank >= 1.")
+    generator = torch.Generator().manual_seed(seed)
+    for parent, name, linear in list(_projections(trunk, targets)):
+        wrapped = LoraLinear(linear, rank=rank, alpha=alpha)
+        bound = 1.0 / math.sqrt(linear.in_features)
+        with torch.no_grad():
+            wrapped.lora_a.copy_((torch.rand(wrapped.lora_a.shape, generator=generator) * 2 - 1) * bound)
+        setattr(parent, name, wrapped)
+    return trunk
+
+
+@torch.no_grad()
+def merge_lora(trunk: Trunk) -> Trunk:
+    """Fold every adapter into its matrix and put plain Linear modules back; returns the same trunk."""
+    for path, module in list(lora_modules(trunk)):
+        module.base.weight.add_(module.scale * (module.lora_b @ module.lora_a))
+        parent_path, _, name = path.rpartition(".")
+        setattr(trunk.get_submodule(parent_path), name, module.base)
+    return trunk
+
+
+def lora_modules(trunk: Trunk) -> Iterator[tuple[str, LoraLinear]]:
+    """(path inside the trunk, adapter), in the trunk's order."""
+    for path, module in trunk.named_modules():
+        if isinstance(module, LoraLinear):
+            yield path, module
+
+
+def lora_state(trunk: Trunk) -> dict[str, tuple[Tensor, Tensor]]:
+    """{projection path: (A (r, in), B (out, r))}."""
+    return {path: (module.lora_a.detach(), module.lora_b.detach()) for path, module in lora_modules(trunk)}
+
+
+def _projections(trunk: Trunk, targets: tuple[str, ...]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    for block in trunk.blocks:
+        for part in (block.attn, block.mlp):
+            for name, child in part.named_children():
+                if name in targets and isinstance(child, nn.Linear):
+                    yield part, name, child

@@ -1,0 +1,96 @@
+"""The trunk: Batch -> (B, T, D). One class is BERT, GPT-2, Llama and our own base; the config and the Batch decide.
+
+Parameter names are the contract with base/families: embed.*, blocks.{i}.attn.{q,k,v,o}, blocks.{i}.mlp.{gate,up,down},
+blocks.{i}.norm1/norm2, norm.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from headstart.ground.batch import Batch
+from headstart.ground.errors import DataError
+from headstart.model.attention import attention_bias, cached_bias, rope_angles
+from headstart.model.blocks import Block, Context, make_norm
+from headstart.model.cache import KvCache
+from headstart.model.config import TrunkConfig
+from headstart.model.embed import TokenEmbedder
+
+
+class Trunk(nn.Module):
+    """Embedder, blocks and (pre-norm families) a final norm."""
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = TokenEmbedder(config)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        self.norm = make_norm(config, config.dim) if config.norm_place == "pre" else None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype the trunk computes in."""
+        return self.embed.tokens.weight.dtype
+
+    def forward(self, batch: Batch, cache: KvCache | None = None) -> Tensor:
+        """Hidden states (B, T, D); with a cache the units continue what each row has already seen (causal only)."""
+        x_BTD, context = self._start(batch, cache)
+        for block in self.blocks:
+            x_BTD = block(x_BTD, context)
+        if cache is not None:
+            cache.advance(batch.lengths)
+        return x_BTD if self.norm is None else self.norm(x_BTD)  # type: ignore[no-any-return]
+
+    def hidden_states(self, batch: Batch) -> list[Tensor]:
+        """(B, T, D) after the embedder and after every block; the last one is what `forward` returns."""
+        x_BTD, context = self._start(batch, None)
+        states = [x_BTD]
+        for block in self.blocks:
+            x_BTD = block(x_BTD, context)
+            states.append(x_BTD)
+        if self.norm is not None:
+            states[-1] = self.norm(x_BTD)
+        return states
+
+    def _start(self, batch: Batch, cache: KvCache | None) -> tuple[Tensor, Context]:
+        width = batch.units.shape[1]
+        if cache is None:
+            positions, last = torch.arange(width, device=batch.units.device)[None], width
+        else:
+            positions = cache.positions(width)
+            last = int(positions.max()) + 1
+        if self.config.position == "learned" and last > self.config.max_positions:
+            if cache is None or int((cache.lengths + batch.lengths).max()) > self.config.max_positions:
+                raise DataError(f"the input is {last} units long; expected at most {self.config.max_positions}. Shorten the input.")
+            positions = positions.clamp(max=self.config.max_positions - 1)  # only right-padding can stand there
+        rope = None
+        if self.config.position == "rope":
+            rope = rope_angles(positions, self.config.head_dim, self.config.rope_theta, self.dtype)
+        x_BTD = self.embed(batch.units, positions, batch.segments)
+        if cache is None:
+            return x_BTD, Context(bias=attention_bias(batch, self.dtype), rope=rope)
+        used = min(last, cache.capacity)
+        return x_BTD, Context(cached_bias(positions, used, self.dtype), rope, cache, positions, used)
+
+
+@torch.no_grad()
+def initialise(trunk: Trunk, *, seed: int, std: float = 0.02, zero_outputs: bool = False) -> None:
+    """Random weights: normal(0, std) matrices, zero biases, unit norms.
+
+    Pre-norm trunks scale the two residual outputs by 1/sqrt(2 L) (GPT-2), or start them at zero, which Muon prefers
+    (modded-nanogpt record 5). Depends on the seed alone, not on the global generator.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    residual = 1.0 if trunk.config.norm_place == "post" else 1.0 / math.sqrt(2 * trunk.config.num_layers)
+    for name, parameter in trunk.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.dim() == 1:
+            parameter.fill_(1.0)
+        else:
+            is_output = name.endswith(("attn.o.weight", "mlp.down.weight"))
+            scale = 0.0 if is_output and zero_outputs else std * (residual if is_output else 1.0)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
