@@ -1,0 +1,1 @@
+"""Raw bytes to units: tables, Tasks, splits, leakage, tokenizers, batches."""

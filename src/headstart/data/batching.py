@@ -1,0 +1,80 @@
+"""Rows to Batches: length buckets under a token budget, and right-padding.
+
+A batch costs rows x longest row, so rows of like length go together. With a seed, a little noise on the lengths
+mixes rows anew every epoch (8,000 sst2 rows: see tests/data/test_batching.py for the slots per real token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.data.text_codec import Encoded, Ids
+from headstart.ground.batch import Batch, Pattern
+from headstart.ground.errors import ConfigError
+from headstart.ground.seeds import stream
+
+Rows = NDArray[np.int64]
+MIXING = 0.1  # noise as a share of a row's length: enough to meet new neighbours, little enough to stay dense
+
+
+def bucket_batches(
+    lengths: Sequence[int] | NDArray[np.integer],
+    *,
+    batch_tokens: int,
+    max_rows: int | None = None,
+    seed: int | None = None,
+    epoch: int = 0,
+) -> list[Rows]:
+    """Row indices of every batch; each row stands in exactly one.
+
+    No batch has more than `max_rows` rows or more than `batch_tokens` slots (rows x longest), except a single row
+    that is longer than the budget. seed None gives a fixed order, longest rows first (so that memory runs out at
+    once or never); a seed gives an order that depends on (seed, epoch) alone.
+    """
+    if batch_tokens < 1 or (max_rows is not None and max_rows < 1):
+        raise ConfigError(f"batch_tokens is {batch_tokens} and max_rows {max_rows}; expected at least 1. Raise them.")
+    sizes = np.asarray(lengths, dtype=np.int64)
+    if seed is None:
+        order = np.argsort(-sizes, kind="stable")
+        return _cut(order, sizes, batch_tokens, max_rows)
+    random = stream(seed, "batches", epoch)
+    noisy = sizes + random.uniform(0.0, 1.0 + MIXING * sizes)
+    batches = _cut(np.argsort(-noisy, kind="stable"), sizes, batch_tokens, max_rows)
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def _cut(order: Rows, sizes: Rows, batch_tokens: int, max_rows: int | None) -> list[Rows]:
+    batches: list[Rows] = []
+    start = longest = 0
+    for place, size in enumerate(sizes[order].tolist()):
+        count = place - start
+        widest = max(longest, size)
+        if count and ((count + 1) * widest > batch_tokens or count == max_rows):
+            batches.append(order[start:place])
+            start, widest = place, size
+        longest = widest
+    if len(order) > start:
+        batches.append(order[start:])
+    return batches
+
+
+def collate(encoded: Encoded, rows: Sequence[int] | Rows, *, pattern: Pattern, pad: int) -> Batch:
+    """The given rows of `encoded`, right-padded with `pad` to the longest of them."""
+    chosen = [int(row) for row in rows]
+    lengths = torch.tensor([len(encoded.ids[row]) for row in chosen], dtype=torch.long)
+    units = pad_rows([encoded.ids[row] for row in chosen], filler=pad)
+    segments = None if encoded.segments is None else pad_rows([encoded.segments[row] for row in chosen], filler=0)
+    return Batch(units=units, lengths=lengths, pattern=pattern, segments=segments)
+
+
+def pad_rows(rows: Sequence[Ids], *, filler: int) -> torch.Tensor:
+    """(B, longest) long, each row followed by `filler`."""
+    widest = max((len(row) for row in rows), default=0)
+    table = np.full((len(rows), widest), filler, dtype=np.int64)
+    for place, row in enumerate(rows):
+        table[place, : len(row)] = row
+    return torch.from_numpy(table)
