@@ -1,0 +1,141 @@
+"""Raw text shards to packed units: JSON-lines documents -> byte-level BPE -> one flat uint16 file.
+
+Every document is written as `<s> units </s>`, so packed rows carry their own document borders. Order of rows is a pure
+function of (seed, epoch): a run's data state is one integer. Shards may be .jsonl, .jsonl.gz or .jsonl.zst.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from headstart.ground.errors import DataError, safe_repr
+from headstart.ground.files import sha256_file, write_atomic
+from headstart.ground.seeds import stream
+
+PAD, BOS, EOS, MASK = "<pad>", "<s>", "</s>", "<mask>"
+SPECIALS = (PAD, BOS, EOS, MASK)
+PAD_ID, BOS_ID, EOS_ID, MASK_ID = range(4)
+
+# Qwen2's pre-tokenizer: engines that load Qwen tokenizers know it (Qwen2Tokenizer, PRETOKENIZE_REGEX).
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+DOCUMENTS_PER_CALL = 256
+
+
+class _Document(msgspec.Struct):
+    text: str
+
+
+class PackedMeta(msgspec.Struct, frozen=True):
+    """What a packed file holds and where it came from."""
+
+    num_units: int
+    num_documents: int
+    num_bytes: int
+    vocab_size: int
+    shards: dict[str, str]  # file name -> SHA-256
+    tokenizer_sha256: str
+
+
+@dataclass(frozen=True)
+class PackedCorpus:
+    """A flat stream of units (uint16, memory-mapped) with its meta data."""
+
+    units: npt.NDArray[np.uint16]
+    meta: PackedMeta
+
+    def num_rows(self, width: int) -> int:
+        """Whole rows of `width` units plus the one that the last target needs."""
+        return (len(self.units) - 1) // width
+
+    def rows(self, indices: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+        """(len(indices), width + 1) units; the last column is only ever a target."""
+        starts = indices * width
+        return self.units[starts[:, None] + np.arange(width + 1)].astype(np.int64)
+
+
+def row_order(num_rows: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """The order in which one epoch visits the rows; depends on the arguments alone."""
+    return stream(seed, "rows", num_rows, epoch).permutation(num_rows)
+
+
+def read_documents(shards: Sequence[Path]) -> Iterator[str]:
+    """The `text` of every JSON line of every shard, in order. A broken line is an error that names it."""
+    decoder = msgspec.json.Decoder(_Document)
+    for shard in shards:
+        if not shard.is_file():
+            raise DataError(f"the corpus shard {shard} does not exist; expected a .jsonl, .jsonl.gz or .jsonl.zst file. Check --data.")
+        with pa.input_stream(str(shard), compression="detect", buffer_size=1 << 20) as raw:
+            for number, line in enumerate(_lines(raw), start=1):
+                try:
+                    yield decoder.decode(line).text
+                except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+                    raise DataError(f"{shard.name}:{number} is {safe_repr(repr(line[:80]))}; expected one JSON object with a "
+                                    f"'text' string ({problem}). Mend or drop the line.") from problem
+
+
+def _lines(raw: pa.NativeFile) -> Iterator[bytes]:
+    rest = b""
+    while piece := raw.read(1 << 20):
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line for line in whole if line.strip())
+    if rest.strip():
+        yield rest
+
+
+def train_tokenizer(texts: Iterator[str], *, vocab_size: int) -> Tokenizer:
+    """Byte-level BPE without unknown units; four special tokens stand first (pad, bos, eos, mask)."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(WORDS), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=list(SPECIALS), min_frequency=2, show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A {EOS} $B:1", special_tokens=[(BOS, BOS_ID), (EOS, EOS_ID)])
+    return tokenizer
+
+
+def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCorpus:
+    """Tokenise shards into `target` (units.bin and meta.json); an up-to-date target is reused."""
+    wanted = {"shards": {s.name: sha256_file(s) for s in shards}, "tokenizer_sha256": sha256_file(tokenizer_file)}
+    meta_file, units_file = target / "meta.json", target / "units.bin"
+    if meta_file.is_file():
+        meta = msgspec.json.decode(meta_file.read_bytes(), type=PackedMeta)
+        if meta.shards == wanted["shards"] and meta.tokenizer_sha256 == wanted["tokenizer_sha256"]:
+            return PackedCorpus(np.memmap(units_file, dtype=np.uint16, mode="r"), meta)
+    target.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    num_documents = num_bytes = num_units = 0
+    with units_file.open("wb") as out:
+        for texts in _groups(read_documents(shards), DOCUMENTS_PER_CALL):
+            for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+                ids = np.array([BOS_ID, *encoding.ids, EOS_ID], dtype=np.uint16)
+                out.write(ids.tobytes())
+                num_documents, num_bytes, num_units = num_documents + 1, num_bytes + len(text.encode()), num_units + len(ids)
+    meta = PackedMeta(num_units=num_units, num_documents=num_documents, num_bytes=num_bytes, vocab_size=tokenizer.get_vocab_size(),
+                      shards=wanted["shards"], tokenizer_sha256=wanted["tokenizer_sha256"])  # type: ignore[arg-type]
+    write_atomic(meta_file, json.dumps(msgspec.to_builtins(meta), indent=1).encode())
+    return PackedCorpus(np.memmap(units_file, dtype=np.uint16, mode="r"), meta)
+
+
+def _groups(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    group: list[str] = []
+    for text in texts:
+        group.append(text)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

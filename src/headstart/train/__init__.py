@@ -1,0 +1,1 @@
+"""The one loop: objectives, methods, optimisers, schedules; verbs pretrain and adapt."""

@@ -1,0 +1,54 @@
+"""Cross-entropy of a linear layer without ever holding all its logits.
+
+(N, D) hidden rows and a (V, D) matrix go in, mean nats come out. Loss and gradients are computed chunk by chunk in the
+forward pass (the idea of Liger-Kernel and Wijmans et al. 2024, "Cut your losses"); the (N, V) matrix never exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_ROWS = 512
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, z_loss: float) -> Tensor:
+        count = max(len(targets_N), 1)
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden = torch.empty_like(hidden_ND)
+        grad_matrix = torch.zeros(matrix_VD.shape, dtype=torch.float32, device=matrix_VD.device)
+        grad_bias = None if bias_V is None else torch.zeros_like(bias_V, dtype=torch.float32)
+        for start in range(0, len(targets_N), CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            logits = torch.nn.functional.linear(hidden_ND[rows], matrix_VD, bias_V).float()
+            log_z = torch.logsumexp(logits, dim=1, keepdim=True)
+            picked = logits.gather(1, targets_N[rows, None])
+            total += (log_z - picked).sum() + z_loss * log_z.square().sum()
+            grad = logits.sub_(log_z).exp_()
+            if z_loss:
+                grad.mul_(1.0 + 2.0 * z_loss * log_z)
+            grad.scatter_add_(1, targets_N[rows, None], torch.full_like(picked, -1.0))
+            if grad_bias is not None:
+                grad_bias += grad.sum(0)
+            low = grad.to(hidden_ND.dtype)
+            torch.matmul(low, matrix_VD, out=grad_hidden[rows])
+            grad_matrix += low.t() @ hidden_ND[rows]
+        ctx.save_for_backward(grad_hidden, grad_matrix, *([] if grad_bias is None else [grad_bias]))
+        ctx.count = count
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_matrix, *grad_bias = ctx.saved_tensors
+        scale = grads[0] / ctx.count
+        return (grad_hidden * scale, (grad_matrix * scale).to(grad_hidden.dtype),
+                (grad_bias[0] * scale).to(grad_hidden.dtype) if grad_bias else None, None, None)
+
+
+def linear_cross_entropy(hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, *, z_loss: float = 0.0) -> Tensor:
+    """Mean over N of -log softmax(hidden @ matrix^T + bias)[target] + z_loss * logsumexp^2, a float32 scalar; 0 for N = 0."""
+    return _LinearCrossEntropy.apply(hidden_ND, matrix_VD, bias_V, targets_N, z_loss)  # type: ignore[no-any-return,no-untyped-call]

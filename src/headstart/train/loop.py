@@ -1,0 +1,123 @@
+"""The one loop. Pre-training and every adaptation are this loop with other batches, losses and parameters.
+
+A Job says what moves and where its batches come from; `run` drives it to its last step, its deadline, a probe's stop or
+Ctrl-C, and returns what happened. Evaluation enters as a function, so nothing here knows a metric.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+
+from headstart.ground.batch import Batch
+from headstart.ground.errors import RunError
+from headstart.train.objective import LossRecord
+from headstart.train.optim import Optimiser
+from headstart.train.schedule import Schedule
+
+Stopped = Literal["done", "deadline", "probe", "interrupted"]
+MAX_BAD_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One optimiser step: loss in nats per weight, gradient norm, learning-rate factor, units and wall seconds so far."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    factor: float
+    units: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What `run` trains. micro_batches(step) is a pure function of the step. A probe returns True to stop."""
+
+    model: nn.Module
+    optimiser: Optimiser
+    micro_batches: Callable[[int], Sequence[Batch]]
+    loss: Callable[[Batch], LossRecord]
+    schedule: Schedule
+    steps: int
+    clip: float | None = 1.0
+    deadline: float | None = None  # time.monotonic() by which the last step must have ended
+    probe: Callable[[int], bool] | None = None
+    probe_every: int = 0
+    on_step: Callable[[StepRecord], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopResult:
+    """How far a run came and why it ended."""
+
+    steps: int
+    stopped: Stopped
+    seconds: float
+    units: int
+    history: tuple[StepRecord, ...] = field(repr=False)
+
+
+def run(job: Job) -> LoopResult:
+    """Train until the job ends. With a deadline the schedule follows the clock where the clock is ahead of the steps.
+
+    Raises RunError after three steps in a row whose gradient is not finite.
+    """
+    started = time.monotonic()
+    history: list[StepRecord] = []
+    units, bad_steps = 0, 0
+    stopped: Stopped = "done"
+    slowest = 0.0
+    job.model.train()
+    try:
+        for step in range(job.steps):
+            now = time.monotonic()
+            if job.deadline is not None and now + slowest > job.deadline:
+                stopped = "deadline"
+                break
+            factor = job.schedule(_progress(step, job, started, now))
+            batches = job.micro_batches(step)
+            loss, weight, seen = _accumulate(job, batches)
+            norm = job.optimiser.step(factor=factor, weight=weight, clip=job.clip)
+            bad_steps = 0 if math.isfinite(norm) else bad_steps + 1
+            if bad_steps >= MAX_BAD_STEPS:
+                raise RunError(f"the gradient at step {step} is {norm} for the {MAX_BAD_STEPS}rd time running; expected a finite number. "
+                               "Lower the learning rate, or check the data for broken rows.")
+            units += seen
+            slowest = max(slowest * 0.9, time.monotonic() - now)
+            history.append(StepRecord(step, loss / weight, norm, factor, units, time.monotonic() - started))
+            if job.on_step is not None:
+                job.on_step(history[-1])
+            if job.probe is not None and job.probe_every and (step + 1) % job.probe_every == 0 and job.probe(step + 1):
+                stopped = "probe"
+                break
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    job.model.eval()
+    return LoopResult(len(history), stopped, time.monotonic() - started, units, tuple(history))
+
+
+def _progress(step: int, job: Job, started: float, now: float) -> float:
+    by_steps = step / max(job.steps, 1)
+    if job.deadline is None:
+        return by_steps
+    return max(by_steps, (now - started) / max(job.deadline - started, 1e-9))
+
+
+def _accumulate(job: Job, batches: Sequence[Batch]) -> tuple[float, float, int]:
+    """Backward over the micro-batches of a step -> (summed loss, summed weight, units); the step divides by the weight."""
+    loss, weight, seen = 0.0, 0.0, 0
+    for batch in batches:
+        record = job.loss(batch)
+        record.total.backward()  # type: ignore[no-untyped-call]
+        job.optimiser.accumulate()
+        loss += float(record.total.detach())
+        weight += record.weight
+        seen += batch.num_units
+    return loss, weight, seen

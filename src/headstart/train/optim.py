@@ -1,0 +1,101 @@
+"""The optimiser: AdamW and Muon over parameter groups, with fp32 masters where the model computes in bf16.
+
+Micro-batch gradients are accumulated in fp32. Muon (Jordan et al. 2024) takes the trunk's matrices, with updates scaled
+to AdamW's size (Liu et al. 2025, "Muon is scalable"), AdamW everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Kind = Literal["adamw", "muon"]
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters that share a rule and a peak learning rate."""
+
+    params: tuple[nn.Parameter, ...]
+    kind: Kind
+    lr: float
+    weight_decay: float
+    betas: tuple[float, float] = (0.9, 0.98)
+
+
+class Optimiser:
+    """accumulate() after every micro-batch's backward, then one step(factor)."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._params = [p for g in groups for p in g.params]
+        self._masters = [p if p.dtype == torch.float32 else nn.Parameter(p.detach().float()) for p in self._params]
+        self._low = [i for i, p in enumerate(self._params) if p.dtype != torch.float32]
+        master_of = dict(zip(map(id, self._params), self._masters, strict=True))
+        self._inner: list[tuple[torch.optim.Optimizer, list[float]]] = []
+        for kind in ("adamw", "muon"):
+            chosen = [g for g in groups if g.kind == kind and g.params]
+            if chosen:
+                self._inner.append((_inner(kind, chosen, master_of), [g.lr for g in chosen]))
+
+    @torch.no_grad()
+    def accumulate(self) -> None:
+        """Move bf16 gradients into the fp32 masters; fp32 parameters accumulate by themselves."""
+        moved = [i for i in self._low if self._params[i].grad is not None]
+        fresh = [i for i in moved if self._masters[i].grad is None]
+        for i in fresh:
+            self._masters[i].grad = self._params[i].grad.float()  # type: ignore[union-attr]
+        older = [i for i in moved if i not in set(fresh)]
+        if older:
+            torch._foreach_add_([_grad(self._masters[i]) for i in older], [_grad(self._params[i]).float() for i in older])
+        for i in moved:
+            self._params[i].grad = None
+
+    @torch.no_grad()
+    def step(self, *, factor: float, weight: float, clip: float | None) -> float:
+        """Divide the summed gradients by `weight`, clip, update at `factor` of the peak rates.
+
+        Returns the gradient norm before clipping. A norm that is not finite changes nothing.
+        """
+        torch._foreach_mul_([m.grad for m in self._masters if m.grad is not None], 1.0 / weight)
+        norm = nn.utils.clip_grad_norm_(self._masters, clip if clip is not None else float("inf"))
+        value = float(norm)
+        if value == value and value != float("inf"):
+            for optimiser, rates in self._inner:
+                for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                    group["lr"] = rate * factor
+                optimiser.step()
+            if self._low:
+                torch._foreach_copy_([self._params[i] for i in self._low], [self._masters[i] for i in self._low])
+        for master in self._masters:
+            master.grad = None
+        return value
+
+    @torch.no_grad()
+    def in_full_precision(self, model: Model) -> Model:
+        """`model` converted to fp32 with the masters' unrounded values; returns the same module."""
+        names = [name for name, p in model.named_parameters() if any(p is self._params[i] for i in self._low)]
+        where = {id(self._params[i]): self._masters[i] for i in self._low}
+        masters = {name: where[id(model.get_parameter(name))].detach() for name in names}
+        model.float()
+        for name, master in masters.items():
+            model.get_parameter(name).copy_(master)
+        return model
+
+
+def _grad(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _inner(kind: Kind, groups: Iterable[Group], master_of: dict[int, nn.Parameter]) -> torch.optim.Optimizer:
+    rows = [{"params": [master_of[id(p)] for p in g.params], "lr": g.lr, "weight_decay": g.weight_decay} for g in groups]
+    if kind == "muon":
+        return torch.optim.Muon(rows, lr=1e-3, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw")
+    for row, group in zip(rows, groups, strict=True):
+        row["betas"] = group.betas
+    return torch.optim.AdamW(rows, lr=1e-3, eps=1e-8, fused=True)
