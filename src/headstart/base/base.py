@@ -1,0 +1,186 @@
+"""Base: a pre-trained model as a value. Load it, save it, ask it; verbs return a new one and never change it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.base.answers import Probabilities, labels_of, probabilities, word_probabilities
+from headstart.base.contract import TaskContract
+from headstart.base.families import FAMILIES
+from headstart.base.folder import Contents, find_folder, read_folder, write_folder
+from headstart.base.forward import head_outputs, mean_features
+from headstart.base.generating import Sampling, continue_texts
+from headstart.base.lineage import Record, weights_digest
+from headstart.base.rows import read_rows, read_word_rows
+from headstart.base.scoring import score_continuations
+from headstart.base.weights import Weights
+from headstart.data.text_codec import Encoded, TextCodec
+from headstart.ground.batch import Pattern
+from headstart.ground.errors import BaseError, CapabilityError, did_you_mean
+from headstart.model.heads import LMHead, Pooler, TaskHead
+from headstart.model.trunk import Trunk
+
+BATCH_TOKENS = 4096  # slots (rows x longest) per forward pass when reading; fits the caches of two CPU cores
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """Trunk + heads + codec + lineage. An adapted base has a head and a contract and is a Base again.
+
+    pattern: how `encode` and `predict` let positions see each other ("full" for encoders and for our hybrid base,
+    "causal" for decoders). extras: tensors of heads that are kept for a faithful way back, by their disk name.
+    """
+
+    trunk: Trunk
+    codec: TextCodec
+    family: str
+    pattern: Pattern
+    name: str
+    lm: LMHead | None = None
+    pooler: Pooler | None = None
+    head: TaskHead | None = None
+    contract: TaskContract | None = None
+    lineage: tuple[Record, ...] = ()
+    extras: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise BaseError(f"the family is {self.family!r}; expected one of {', '.join(FAMILIES)}.{did_you_mean(self.family, FAMILIES)}")
+        if (self.head is None) != (self.contract is None):
+            raise BaseError("the base has a head or a contract alone; expected both or none. Give both.")
+
+    @classmethod
+    def load(cls, name_or_dir: str | Path | None = None, *, allow_pickle: bool = False) -> Base:
+        """The base in a folder, a .gguf file, or the embedded one of that name (None: the default one).
+
+        Raises:
+            BaseError: it is not on this machine, or something in it is wrong; nothing is downloaded, nothing is run.
+        """
+        if name_or_dir is not None and str(name_or_dir).endswith(".gguf"):
+            from headstart.base.gguf import read_gguf  # the gguf package is an extra
+
+            contents = read_gguf(Path(name_or_dir))
+        else:
+            folder, root = find_folder(name_or_dir)
+            contents = read_folder(folder, root=root, allow_pickle=allow_pickle)
+        weights = contents.weights
+        return cls(trunk=weights.trunk, codec=contents.codec, family=weights.family.name, pattern=contents.pattern,
+                   name=contents.name, lm=weights.lm, pooler=weights.pooler, head=contents.head,
+                   contract=contents.contract, lineage=contents.lineage, extras=weights.extras)
+
+    def save(self, target: str | Path) -> Path:
+        """Write a Hugging Face folder that transformers and `Base.load` read; it appears whole or not at all.
+
+        Raises:
+            ConfigError: `target` already holds something.
+            RunError: there is no space, or the disk refuses.
+        """
+        weights = Weights(FAMILIES[self.family], self.trunk, self.lm, self.pooler, self.extras)
+        path = Path(target)
+        write_folder(path, Contents(weights, self.codec, self.pattern, self.name, self.lineage, self.contract, self.head))
+        return path
+
+    def encode(self, inputs: Any, *, batch_tokens: int = BATCH_TOKENS) -> NDArray[np.float32]:
+        """(N, D) float32: mean over the real units of each input, rows in the order given. Inputs are texts or pairs."""
+        rows = read_rows(inputs)
+        if not len(rows):
+            return np.empty((0, self.trunk.config.dim), dtype=np.float32)
+        encoded = self.codec.encode(rows.texts, rows.pairs)
+        return mean_features(self.trunk, encoded, pattern=self.pattern, pad=self.codec.special.pad, batch_tokens=batch_tokens)
+
+    def score(self, contexts: Sequence[str], continuations: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> list[float]:
+        """log p(continuation | context) in nats, 0 or less, per pair.
+
+        Raises:
+            CapabilityError: the base cannot read from left to right.
+        """
+        return score_continuations(self.trunk, self._causal_head("score"), self.codec, contexts, continuations,
+                                   batch_tokens=batch_tokens)
+
+    def generate(self, prompts: Sequence[str], *, max_tokens: int = 64, seed: int = 0, temperature: float = 0.0) -> list[str]:
+        """The continuation of every prompt: the most probable one, or drawn with `seed` where temperature is above 0.
+
+        Raises:
+            CapabilityError: the base cannot read from left to right.
+        """
+        sampling = Sampling(max_tokens=max_tokens, seed=seed, temperature=temperature)
+        return continue_texts(self.trunk, self._causal_head("generate"), self.codec, prompts, sampling)
+
+    def predict(self, rows: Any, *, batch_tokens: int = BATCH_TOKENS) -> list[str] | list[list[str]] | NDArray[np.float64]:
+        """The answer per row: a label (choice), labels (labels), a number (score, as an array), a label per word (tags).
+
+        Raises:
+            CapabilityError: the base was not adapted to a task.
+        """
+        contract, _ = self._adapted()
+        if contract.kind == "score":
+            return self._outputs(rows, batch_tokens)[:, 0] * contract.target_scale + contract.target_mean
+        if contract.kind == "tags":
+            return [[contract.labels[k] for k in row.argmax(axis=-1)] for row in self._word_chances(rows, batch_tokens)]
+        return labels_of(probabilities(self._outputs(rows, batch_tokens), contract), contract)
+
+    def predict_proba(self, rows: Any, *, batch_tokens: int = BATCH_TOKENS) -> Probabilities | list[Probabilities]:
+        """Calibrated probabilities: (N, K) for choice and labels, one (words, K) array per row for tags.
+
+        Raises:
+            CapabilityError: the base was not adapted, or answers with a number.
+        """
+        contract, _ = self._adapted()
+        if contract.kind == "score":
+            raise CapabilityError("this base answers with a number; expected a task with labels for probabilities. Use predict.")
+        if contract.kind == "tags":
+            return self._word_chances(rows, batch_tokens)
+        return probabilities(self._outputs(rows, batch_tokens), contract)
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The evidence of the last step in the lineage, None where it left none."""
+        return dict(self.lineage[-1].results) if self.lineage and self.lineage[-1].results else None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all weights, for `Record.parent`; reads every tensor once."""
+        return weights_digest(self.trunk, self.lm, self.pooler, self.head)
+
+    def _repr_html_(self) -> str:
+        config, contract = self.trunk.config, self.contract
+        facts = {"family": self.family, "shape": f"{config.num_layers} layers x {config.dim}", "parameters": f"{config.num_parameters:,}",
+                 "task": "none" if contract is None else f"{contract.kind}, {contract.method}",
+                 "made by": " → ".join(record.verb for record in self.lineage)}
+        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
+        return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
+
+    def _causal_head(self, verb: str) -> LMHead:
+        if self.lm is None or FAMILIES[self.family].pattern != "causal":
+            raise CapabilityError(f"{self.name} ({self.family}) cannot {verb}: it does not read from left to right; expected a causal "
+                                  "base such as gpt2 or llama. Use encode, or another base.")
+        return self.lm
+
+    def _adapted(self) -> tuple[TaskContract, TaskHead]:
+        if self.contract is None or self.head is None:
+            raise CapabilityError(f"{self.name} has no task; expected an adapted base. Adapt it first: headstart adapt TRAIN.")
+        return self.contract, self.head
+
+    def _outputs(self, rows: Any, batch_tokens: int) -> NDArray[np.float64]:
+        contract, _ = self._adapted()
+        read = read_rows(rows, columns=contract.columns)
+        if not len(read):
+            return np.empty((0, contract.num_outputs))
+        return np.stack(self._run_head(self.codec.encode(read.texts, read.pairs, max_length=contract.max_length), batch_tokens))
+
+    def _word_chances(self, rows: Any, batch_tokens: int) -> list[Probabilities]:
+        contract, _ = self._adapted()
+        words = [tuple(row) for row in read_word_rows(rows, column=contract.columns[0]).texts]
+        return word_probabilities(words, codec=self.codec, contract=contract, outputs=lambda e: self._run_head(e, batch_tokens))
+
+    def _run_head(self, encoded: Encoded, batch_tokens: int) -> list[NDArray[np.float64]]:
+        _, head = self._adapted()
+        return head_outputs(self.trunk, head, encoded, pattern=self.pattern, pad=self.codec.special.pad, batch_tokens=batch_tokens)

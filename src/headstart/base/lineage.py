@@ -1,0 +1,74 @@
+"""Lineage: the append-only record of what made a base, kept inside its folder.
+
+Every verb adds one Record; nothing is ever rewritten. Digests are hex SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class DataRef:
+    """One input of a run: what it is called, its digest, its licence ("not stated" where nobody said)."""
+
+    name: str
+    digest: str
+    licence: str = "not stated"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One step in a base's life.
+
+    verb: pretrain, adapt or import. config: the resolved settings. parent: weights digest of the base it started
+    from, None for a first step. seconds: wall clock. flops: of training, None where nobody counted. results: the
+    evidence (an adapt record holds its report). All values are plain JSON.
+    """
+
+    verb: str
+    config: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    data: tuple[DataRef, ...] = ()
+    code: str = ""
+    seed: int | None = None
+    hardware: str = ""
+    seconds: float | None = None
+    flops: float | None = None
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def code_version() -> str:
+    """The version of Headstart and of torch that ran, for `Record.code`."""
+    return f"headstart {importlib.metadata.version('headstart')}, torch {torch.__version__}"
+
+
+def hardware() -> str:
+    """Machine, cores in use and accelerator, for `Record.hardware`."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, {device}, {platform.system()}"
+
+
+def imported(source: str, *, family: str, files: Mapping[str, int]) -> Record:
+    """The one-step lineage of a plain folder: where it was read from, and its weight files with their sizes."""
+    return Record(verb="import", config={"source": source, "family": family, "files": dict(files)}, code=code_version())
+
+
+def weights_digest(*modules: nn.Module | None) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of every parameter, in name order; modules in the order given."""
+    digest = hashlib.sha256()
+    for place, module in enumerate(modules):
+        for name, tensor in sorted(module.state_dict().items()) if module is not None else ():
+            digest.update(f"{place}/{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
