@@ -1,0 +1,113 @@
+"""`headstart doctor` and `headstart bases`: what this machine can do, and which bases lie on it.
+
+Every figure is measured or read here and now; nothing is looked up over a network.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headstart.ground.errors import HeadstartError
+
+EMBEDDED = Path(__file__).parent / "base" / "embedded"
+GIB = 1 << 30
+PARTS = ("torch", "numpy", "tokenizers", "safetensors", "scikit-learn", "pyarrow")
+
+
+def check_machine(*, json: bool) -> int:
+    """Print the machine's facts; 1 where the embedded base cannot answer."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "headstart": metadata.version("headstart"),
+        "python": platform.python_version(),
+        **{part: metadata.version(part) for part in PARTS},
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1),
+        "disk_free_gib": round(shutil.disk_usage(".").free / GIB, 1),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gflops_float32": round(arithmetic_speed("float32"), 1),
+        "gflops_bfloat16": round(arithmetic_speed("bfloat16"), 1),
+    }
+    facts["base"], healthy = try_base()
+    show(facts, json=json)
+    return 0 if healthy else 1
+
+
+def arithmetic_speed(dtype: str) -> float:
+    """GFLOP/s of a 1024 x 1024 matrix product on the CPU, best of five."""
+    import torch
+
+    size = 1024
+    a = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(getattr(torch, dtype))
+    best = float("inf")
+    for _ in range(5):
+        begun = time.perf_counter()
+        torch.mm(a, a)
+        best = min(best, time.perf_counter() - begun)
+    return 2 * size**3 / best / 1e9
+
+
+def try_base() -> tuple[str, bool]:
+    """One sentence on the embedded base, and whether it answered."""
+    from headstart.base.base import Base
+
+    begun = time.perf_counter()
+    try:
+        base = Base.load()
+        width = base.encode(["Where is my parcel?"]).shape[1]
+    except HeadstartError as problem:
+        return str(problem), False
+    return f"{base.name}: {width} features in {time.perf_counter() - begun:.2f} s, loading included", True
+
+
+def list_bases(*, json: bool) -> int:
+    """Print the embedded bases and the folders below runs/."""
+    folders = [*sorted(EMBEDDED.glob("*/headstart.json")), *sorted(Path("runs").glob("*/headstart.json"))]
+    found = {str(path.parent if EMBEDDED not in path.parents else path.parent.name): describe(path) for path in folders}
+    if json:
+        show({"bases": [{"name": name, **facts} for name, facts in found.items()]}, json=True)
+        return 0
+    for name, facts in found.items():
+        sys.stdout.write(f"{name:<32} {facts['family'] or '?':<12} {facts['megabytes']:>7.1f} MB  {facts['task'] or 'base'}\n")
+    return 0
+
+
+def describe(card: Path) -> dict[str, Any]:
+    """Family, size on disk and task of a folder, read from its headstart.json without touching the weights."""
+    try:
+        content = msgspec.json.decode(card.read_bytes())
+    except msgspec.DecodeError:
+        content = {}
+    contract = content.get("contract") or {}
+    task = f"{contract['kind']}: {', '.join(contract['labels'][:6])}" if contract else None
+    size = sum(path.stat().st_size for path in card.parent.rglob("*") if path.is_file())
+    return {"family": content.get("family"), "megabytes": round(size / 1e6, 1), "task": task}
+
+
+def show(facts: Mapping[str, Any], *, json: bool) -> None:
+    """One JSON object, or one line a fact."""
+    if json:
+        sys.stdout.write(jsonlib.dumps(facts, ensure_ascii=False) + "\n")
+        return
+    for line in aligned(facts.items()):
+        sys.stdout.write(line + "\n")
+
+
+def aligned(pairs: Iterable[tuple[str, Any]]) -> list[str]:
+    """'key   value' lines with the values below each other."""
+    rows = [(key, "-" if value is None else str(value)) for key, value in pairs]
+    width = max((len(key) for key, _ in rows), default=0)
+    return [f"{key:<{width}}  {value}" for key, value in rows]
