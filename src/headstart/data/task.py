@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from headstart.data.answers import Rows, label_names, lonely_labels, read_rows, refuse_hopeless, refuse_unseen, to_examples
+from headstart.data.columns import find_columns, find_kind, require_column
 from headstart.data.examples import Check, Columns, Examples, Kind, Status, Target, Text
+from headstart.data.inputs import inputs_from_rows
+from headstart.data.parts import Parts, divide
+from headstart.data.table import Reject, Table, read_table
+from headstart.ground.errors import DataError, safe_repr
 
-__all__ = ["Check", "Columns", "Examples", "Kind", "Status", "Target", "Task", "Text"]
+__all__ = ["Check", "Columns", "Examples", "Kind", "Status", "Target", "Task", "Text", "inputs_from_rows"]
+
+MIN_ROWS = 10  # a tenth of them is one row to tune on and one to test on
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """Train, validation and test examples of one question.
 
-    labels: names by label index, empty for kind "score". digest: SHA-256 over the sources. notes: lines for people.
+    labels: names by label index, empty for kind "score". digest: SHA-256 over the sources and how they were read.
+    rejects: rows set aside, by source. notes: lines for people.
     """
 
     name: str
@@ -26,3 +38,145 @@ class Task:
     digest: str
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    rejects: dict[str, list[Reject]] = field(default_factory=dict)
+
+    @staticmethod
+    def read(
+        train: Any,
+        *,
+        test: Any = None,
+        validation: Any = None,
+        text: str | None = None,
+        label: str | None = None,
+        kind: Kind | None = None,
+        seed: int = 0,
+        drop_missing: bool = False,
+        keep_duplicates: bool = False,
+        max_reject: float = 0.01,
+        name: str | None = None,
+    ) -> Task:
+        """Read a labelled table, or two or three: anything `read_table` takes.
+
+        text: the text column, or "a,b" for pairs. label: the answer column. kind: choice, labels, score or tags. All three
+        are found by themselves where the table leaves no doubt. Without `test` a tenth of the rows, stratified and
+        seeded, is kept for testing; without `validation` another tenth of what is left. Duplicates that would cross
+        the parts are moved or dropped (see `parts.divide`) unless `keep_duplicates`. drop_missing: leave out rows
+        without text or label, rows whose label train does not have, and classes of a single row.
+
+        Raises:
+            DataError: what is wrong, at which file and line, and what to do about it.
+        """
+        tables = {part: read_table(source, max_reject=max_reject)
+                  for part, source in (("train", train), ("validation", validation), ("test", test)) if source is not None}
+        columns = find_columns(tables["train"], text=text, label=label, kind=kind)
+        kind = find_kind(tables["train"], columns, kind)
+        for part, table in tables.items():
+            if part != "train":
+                _require_all(table, columns)
+        rows = {part: read_rows(table, columns, kind, drop_missing=drop_missing, max_reject=max_reject)
+                for part, table in tables.items()}
+        labels = _settle_labels(rows, tables["train"], columns, kind, drop_missing)
+        read = {part: to_examples(r, labels, kind, paired=columns.pair is not None) for part, r in rows.items()}
+        _refuse_small(rows)
+        parts = divide(read, labels=labels, kind=kind, seed=seed, keep_duplicates=keep_duplicates)
+        return Task(
+            name=name or _name_of(train, tables["train"]),
+            kind=kind,
+            labels=labels,
+            train=parts.train,
+            validation=parts.validation,
+            test=parts.test,
+            columns=columns,
+            digest=_digest(tables, columns, kind),
+            checks=parts.checks,
+            notes=_notes(rows, parts),
+            rejects={r.source: r.rejects for r in rows.values() if r.rejects},
+        )
+
+    def describe(self) -> list[str]:
+        """What was understood, for people: rows, columns and parts first, then one line per finding."""
+        total = len(self.train) + len(self.validation) + len(self.test)
+        text = self.columns.text if self.columns.pair is None else f"{self.columns.text},{self.columns.pair}"
+        asked = {"choice": f"{len(self.labels)} classes", "labels": f"{len(self.labels)} labels, any number a row",
+                 "score": "a score", "tags": f"{len(self.labels)} tags, one a word"}[self.kind]
+        parts = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test"
+        first = f"{total:,} rows · text={safe_repr(text, 60)} · label={safe_repr(str(self.columns.label), 40)} ({asked}) · {parts}"
+        found = [check.detail for check in self.checks if check.value]
+        return [first, *found, *self.notes]
+
+    def preview(self, count: int = 3) -> list[str]:
+        """The first training rows as they are understood, one line each."""
+        lines = []
+        for row in range(min(count, len(self.train))):
+            given = self.train.texts[row]
+            text = given if isinstance(given, str) else " ".join(given)
+            if self.train.pairs is not None:
+                text = f"{text[:60]} | {self.train.pairs[row]}"
+            lines.append(f"{safe_repr(text, 90)} -> {safe_repr(self.answer(self.train.targets[row]), 60)}")
+        return lines
+
+    def answer(self, target: Target) -> str:
+        """A target in words."""
+        if isinstance(target, tuple):
+            return ", ".join(self.labels[i] for i in target) or "(none)"
+        return str(target) if self.kind == "score" else self.labels[int(target)]
+
+
+def _require_all(table: Table, columns: Columns) -> None:
+    for name, flag in ((columns.text, "--text"), (columns.pair, "--text"), (columns.label, "--label")):
+        if name is not None and name not in table.columns:
+            require_column(table, name, flag)
+            raise DataError(f"{table.source} spells column {name!r} differently; expected the same names as in train. Rename it.")
+
+
+def _settle_labels(
+    rows: dict[str, Rows], table: Table, columns: Columns, kind: Kind, drop_missing: bool
+) -> tuple[str, ...]:
+    train, paired = rows["train"], columns.pair is not None
+    lonely = lonely_labels(train, kind) if "test" not in rows else {}
+    if lonely and len(lonely) * 2 <= len(train.answers):
+        if not drop_missing:
+            name, row = next(iter(lonely.items()))
+            more = f" {len(lonely)} labels like this." if len(lonely) > 1 else ""
+            raise DataError(f"{train.place(row)}: label {safe_repr(name, 40)!r} has one row; expected at least 2, so that it can be "
+                            f"both learnt and tested.{more} Add rows, or leave such labels out with --drop-missing.")
+        gone = set(lonely.values())
+        train.keep((row for row in range(len(train.answers)) if row not in gone), paired)
+    others = [r for part, r in rows.items() if part != "train"]
+    labels = label_names(train, others, kind, table.label_names.get(str(columns.label), ()))
+    refuse_hopeless(train, columns, kind, labels)
+    for other in others:
+        refuse_unseen(other, labels, kind, train=train.source, drop=drop_missing, paired=paired)
+    return labels
+
+
+def _refuse_small(rows: dict[str, Rows]) -> None:
+    train = rows["train"]
+    needed = MIN_ROWS if "test" not in rows else 2 if "validation" in rows else 4
+    if len(train.texts) < needed:
+        raise DataError(f"{train.source} has {len(train.texts)} usable rows; expected at least {needed}, to train on some and "
+                        "check on others. Add rows.")
+
+
+def _name_of(source: Any, table: Table) -> str:
+    if not isinstance(source, str | Path) or str(source) == "-":
+        return table.source
+    path = Path(source)
+    stem = path.name.split(".")[0]
+    return path.resolve().parent.name if stem in {"train", "training", "data"} else stem
+
+
+def _digest(tables: dict[str, Table], columns: Columns, kind: Kind) -> str:
+    parts = [f"{part}={table.digest}" for part, table in tables.items()]
+    return hashlib.sha256("\n".join([*parts, repr(columns), kind]).encode()).hexdigest()
+
+
+def _notes(rows: dict[str, Rows], parts: Parts) -> tuple[str, ...]:
+    notes = list(parts.notes)
+    for r in rows.values():
+        if r.dropped:
+            notes.append(f"{r.dropped:,} rows of {r.source} left out (no text, no label, or a label that cannot be used)")
+        if r.rejects:
+            first = r.rejects[0]
+            notes.append(f"{len(r.rejects):,} rows of {r.source} set aside; the first at line {first.line}: {first.reason}")
+    return tuple(notes)
