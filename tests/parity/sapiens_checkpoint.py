@@ -36,7 +36,7 @@ def fairseq_name(name: str) -> str:
 
 
 def convert_sapiens(checkpoint: Path, symbols: Path, *, out: Path) -> None:
-    """Writes a fairseq RoBERTa checkpoint as a Hugging Face folder, fp32; the segment table it lacks is one zero row."""
+    """Writes a fairseq RoBERTa checkpoint as a Hugging Face folder, fp32; the segment table it lacks is a zero row."""
     import torch
     from safetensors.torch import save_file
 
