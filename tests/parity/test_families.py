@@ -54,7 +54,9 @@ def test_same_outputs_and_back(name: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["architectures"] == [written_architecture(tiny)]
     if written_architecture(tiny) == tiny.architecture:
         assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), loading
-    batch = random_batch(vocab=base.trunk.config.vocab_size, pattern=base.pattern, segments=base.trunk.config.num_segments > 1)
+    batch = random_batch(
+        vocab=base.trunk.config.vocab_size, pattern=base.pattern, segments=base.trunk.config.num_segments > 1
+    )
     for ours, theirs in zip(reference(again, batch).values(), reference(model, batch).values(), strict=True):
         if isinstance(ours, torch.Tensor):
             torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
@@ -109,7 +111,9 @@ def test_tensorflow_norm_names(tmp_path: Path) -> None:
     model = build(TINY["bert"])
     folder = save(model, tmp_path / "gamma")
     (folder / "model.safetensors").unlink()
-    renamed = {k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
-               for k, v in model.state_dict().items()}
+    renamed = {
+        k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
+        for k, v in model.state_dict().items()
+    }
     torch.save(renamed, folder / "pytorch_model.bin")
     assert max(compare(Base.load(folder, allow_pickle=True), model, TINY["bert"]).values()) <= TOLERANCE

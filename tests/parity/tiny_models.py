@@ -1,4 +1,4 @@
-"""Tiny random transformers models of every family, with every parameter perturbed: zero biases and unit norms hide errors."""
+"""Tiny random transformers models of every family, every parameter perturbed: zero biases and unit norms lie."""
 
 from __future__ import annotations
 
@@ -19,12 +19,35 @@ with warnings.catch_warnings():
 from headstart.ground.batch import Batch
 
 VOCAB = 99
-BERT_LIKE = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
-             "intermediate_size": 40, "max_position_embeddings": 24}
+BERT_LIKE = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 40,
+    "max_position_embeddings": 24,
+}
 DISTIL = {"vocab_size": VOCAB, "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 40, "max_position_embeddings": 24}
-GPT = {"vocab_size": VOCAB, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 24, "bos_token_id": 2, "eos_token_id": 3}
-LLAMA = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-         "intermediate_size": 40, "max_position_embeddings": 24, "bos_token_id": 2, "eos_token_id": 3}
+GPT = {
+    "vocab_size": VOCAB,
+    "n_embd": 32,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 24,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+LLAMA = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 40,
+    "max_position_embeddings": 24,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
 
 
 @dataclass(frozen=True)
@@ -60,8 +83,19 @@ TINY = {
     "llama": Tiny("LlamaForCausalLM", "LlamaConfig", LLAMA),
     "llama-biased": Tiny("LlamaForCausalLM", "LlamaConfig", {**LLAMA, "attention_bias": True, "mlp_bias": True}),
     "llama-bare": Tiny("LlamaModel", "LlamaConfig", LLAMA),
-    "smollm2": Tiny("LlamaForCausalLM", "LlamaConfig", {**LLAMA, "num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 36,
-                                                        "tie_word_embeddings": True, "rope_theta": 100_000.0, "rms_norm_eps": 1e-5}),
+    "smollm2": Tiny(
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        {
+            **LLAMA,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "hidden_size": 36,
+            "tie_word_embeddings": True,
+            "rope_theta": 100_000.0,
+            "rms_norm_eps": 1e-5,
+        },
+    ),
     "mistral": Tiny("MistralForCausalLM", "MistralConfig", {**LLAMA, "sliding_window": None, "head_dim": 16}),
     "mistral-window": Tiny("MistralForCausalLM", "MistralConfig", {**LLAMA, "sliding_window": 16}),
     "qwen2": Tiny("Qwen2ForCausalLM", "Qwen2Config", {**LLAMA, "rope_theta": 1_000_000.0}),
@@ -99,11 +133,19 @@ def write_tokenizer(folder: Path, *, size: int = VOCAB) -> None:
     tokenizer.add_special_tokens([w for w in words if w.startswith("[")])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names}))
 
 
-def random_batch(*, vocab: int, pattern: str, segments: bool, lengths: tuple[int, ...] = (7, 12, 1, 16), seed: int = 1) -> Batch:
+def random_batch(
+    *, vocab: int, pattern: str, segments: bool, lengths: tuple[int, ...] = (7, 12, 1, 16), seed: int = 1
+) -> Batch:
     """Ragged rows, right-padded with id 0."""
     generator = torch.Generator().manual_seed(seed)
     width = max(lengths)

@@ -60,9 +60,17 @@ def save_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapp
     save_file({k: v.contiguous() for k, v in tensors.items()}, target / "adapter_model.safetensors", {"format": "pt"})
     fused = {path: count for path, count in patterns.items() if count > 1}
     described = {
-        "peft_type": "LORA", "task_type": None, "base_model_name_or_path": "..", "inference_mode": True, "r": spec.rank,
-        "lora_alpha": spec.alpha, "lora_dropout": 0.0, "bias": "none", "target_modules": sorted(patterns),
-        "modules_to_save": None, "fan_in_fan_out": any(slot.transposed for slot in _by_slot(weights, config)),
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": "..",
+        "inference_mode": True,
+        "r": spec.rank,
+        "lora_alpha": spec.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted(patterns),
+        "modules_to_save": None,
+        "fan_in_fan_out": any(slot.transposed for slot in _by_slot(weights, config)),
         "rank_pattern": {path: spec.rank * count for path, count in fused.items()},
         "alpha_pattern": {path: spec.alpha * count for path, count in fused.items()},
     }
@@ -99,7 +107,9 @@ def load_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapp
             modules[ours].lora_b.data = fused_b[row : row + height, ranks].clone()
     if set(source.entries) != wanted:
         odd = sorted(set(source.entries) ^ wanted)
-        raise BaseError(f"{path} disagrees with headstart.json about {listed(odd)}; expected the same. Save the folder again.")
+        raise BaseError(
+            f"{path} disagrees with headstart.json about {listed(odd)}; expected the same. Save the folder again."
+        )
     if not all(bool(torch.isfinite(t).all()) for pair in lora_state(weights.trunk).values() for t in pair):
         raise BaseError(f"{path} holds values that are not finite; expected numbers. Use another copy.")
 
@@ -112,7 +122,9 @@ def _by_slot(weights: Weights, config: Mapping[str, Any]) -> dict[Slot, list[Pie
     state = lora_state(weights.trunk)
     found: dict[Slot, list[Piece]] = {}
     for slot in weights.family.slots(weights.trunk.config, Fields(config)):
-        height = slot.shape[1 if slot.transposed else 0] // max(1, len(slot.ours)) if slot.disk.endswith(".weight") else 0
+        height = (
+            slot.shape[1 if slot.transposed else 0] // max(1, len(slot.ours)) if slot.disk.endswith(".weight") else 0
+        )
         for place, ours in enumerate(slot.ours):
             path = ours.removeprefix("trunk.").removesuffix(".weight")
             if ours.endswith(".weight") and path in state:

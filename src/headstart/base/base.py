@@ -53,7 +53,10 @@ class Base:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            raise BaseError(f"the family is {self.family!r}; expected one of {', '.join(FAMILIES)}.{did_you_mean(self.family, FAMILIES)}")
+            raise BaseError(
+                f"the family is {self.family!r}; expected one of {', '.join(FAMILIES)}."
+                f"{did_you_mean(self.family, FAMILIES)}"
+            )
         if (self.head is None) != (self.contract is None):
             raise BaseError("the base has a head or a contract alone; expected both or none. Give both.")
 
@@ -72,9 +75,19 @@ class Base:
             folder, root = find_folder(name_or_dir)
             contents = read_folder(folder, root=root, allow_pickle=allow_pickle)
         weights = contents.weights
-        return cls(trunk=weights.trunk, codec=contents.codec, family=weights.family.name, pattern=contents.pattern,
-                   name=contents.name, lm=weights.lm, pooler=weights.pooler, head=contents.head,
-                   contract=contents.contract, lineage=contents.lineage, extras=weights.extras)
+        return cls(
+            trunk=weights.trunk,
+            codec=contents.codec,
+            family=weights.family.name,
+            pattern=contents.pattern,
+            name=contents.name,
+            lm=weights.lm,
+            pooler=weights.pooler,
+            head=contents.head,
+            contract=contents.contract,
+            lineage=contents.lineage,
+            extras=weights.extras,
+        )
 
     def save(self, target: str | Path) -> Path:
         """Write a Hugging Face folder that transformers and `Base.load` read; it appears whole or not at all.
@@ -85,27 +98,36 @@ class Base:
         """
         weights = Weights(FAMILIES[self.family], self.trunk, self.lm, self.pooler, self.extras)
         path = Path(target)
-        write_folder(path, Contents(weights, self.codec, self.pattern, self.name, self.lineage, self.contract, self.head))
+        write_folder(
+            path, Contents(weights, self.codec, self.pattern, self.name, self.lineage, self.contract, self.head)
+        )
         return path
 
     def encode(self, inputs: Any, *, batch_tokens: int = BATCH_TOKENS) -> NDArray[np.float32]:
-        """(N, D) float32: mean over the real units of each input, rows in the order given. Inputs are texts or pairs."""
+        """(N, D) float32: mean over the real units of each input, rows in the order given. Inputs: texts or pairs."""
         rows = read_rows(inputs)
         if not len(rows):
             return np.empty((0, self.trunk.config.dim), dtype=np.float32)
         encoded = self.codec.encode(rows.texts, rows.pairs)
-        return mean_features(self.trunk, encoded, pattern=self.pattern, pad=self.codec.special.pad, batch_tokens=batch_tokens)
+        return mean_features(
+            self.trunk, encoded, pattern=self.pattern, pad=self.codec.special.pad, batch_tokens=batch_tokens
+        )
 
-    def score(self, contexts: Sequence[str], continuations: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> list[float]:
+    def score(
+        self, contexts: Sequence[str], continuations: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+    ) -> list[float]:
         """log p(continuation | context) in nats, 0 or less, per pair.
 
         Raises:
             CapabilityError: the base cannot read from left to right.
         """
-        return score_continuations(self.trunk, self._causal_head("score"), self.codec, contexts, continuations,
-                                   batch_tokens=batch_tokens)
+        return score_continuations(
+            self.trunk, self._causal_head("score"), self.codec, contexts, continuations, batch_tokens=batch_tokens
+        )
 
-    def generate(self, prompts: Sequence[str], *, max_tokens: int = 64, seed: int = 0, temperature: float = 0.0) -> list[str]:
+    def generate(
+        self, prompts: Sequence[str], *, max_tokens: int = 64, seed: int = 0, temperature: float = 0.0
+    ) -> list[str]:
         """The continuation of every prompt: the most probable one, or drawn with `seed` where temperature is above 0.
 
         Raises:
@@ -114,8 +136,10 @@ class Base:
         sampling = Sampling(max_tokens=max_tokens, seed=seed, temperature=temperature)
         return continue_texts(self.trunk, self._causal_head("generate"), self.codec, prompts, sampling)
 
-    def predict(self, rows: Any, *, batch_tokens: int = BATCH_TOKENS) -> list[str] | list[list[str]] | NDArray[np.float64]:
-        """The answer per row: a label (choice), labels (labels), a number (score, as an array), a label per word (tags).
+    def predict(
+        self, rows: Any, *, batch_tokens: int = BATCH_TOKENS
+    ) -> list[str] | list[list[str]] | NDArray[np.float64]:
+        """The answer per row: a label (choice), labels (labels), a number (score; an array), a label per word (tags).
 
         Raises:
             CapabilityError: the base was not adapted to a task.
@@ -135,7 +159,9 @@ class Base:
         """
         contract, _ = self._adapted()
         if contract.kind == "score":
-            raise CapabilityError("this base answers with a number; expected a task with labels for probabilities. Use predict.")
+            raise CapabilityError(
+                "this base answers with a number; expected a task with labels for probabilities. Use predict."
+            )
         if contract.kind == "tags":
             return self._word_chances(rows, batch_tokens)
         return probabilities(self._outputs(rows, batch_tokens), contract)
@@ -152,21 +178,29 @@ class Base:
 
     def _repr_html_(self) -> str:
         config, contract = self.trunk.config, self.contract
-        facts = {"family": self.family, "shape": f"{config.num_layers} layers x {config.dim}", "parameters": f"{config.num_parameters:,}",
-                 "task": "none" if contract is None else f"{contract.kind}, {contract.method}",
-                 "made by": " → ".join(record.verb for record in self.lineage)}
+        facts = {
+            "family": self.family,
+            "shape": f"{config.num_layers} layers x {config.dim}",
+            "parameters": f"{config.num_parameters:,}",
+            "task": "none" if contract is None else f"{contract.kind}, {contract.method}",
+            "made by": " → ".join(record.verb for record in self.lineage),
+        }
         cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
         return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
 
     def _causal_head(self, verb: str) -> LMHead:
         if self.lm is None or FAMILIES[self.family].pattern != "causal":
-            raise CapabilityError(f"{self.name} ({self.family}) cannot {verb}: it does not read from left to right; expected a causal "
-                                  "base such as gpt2 or llama. Use encode, or another base.")
+            raise CapabilityError(
+                f"{self.name} ({self.family}) cannot {verb}: it does not read from left to right; expected a causal "
+                "base such as gpt2 or llama. Use encode, or another base."
+            )
         return self.lm
 
     def _adapted(self) -> tuple[TaskContract, TaskHead]:
         if self.contract is None or self.head is None:
-            raise CapabilityError(f"{self.name} has no task; expected an adapted base. Adapt it first: headstart adapt TRAIN.")
+            raise CapabilityError(
+                f"{self.name} has no task; expected an adapted base. Adapt it first: headstart adapt TRAIN."
+            )
         return self.contract, self.head
 
     def _outputs(self, rows: Any, batch_tokens: int) -> NDArray[np.float64]:
@@ -174,13 +208,19 @@ class Base:
         read = read_rows(rows, columns=contract.columns)
         if not len(read):
             return np.empty((0, contract.num_outputs))
-        return np.stack(self._run_head(self.codec.encode(read.texts, read.pairs, max_length=contract.max_length), batch_tokens))
+        return np.stack(
+            self._run_head(self.codec.encode(read.texts, read.pairs, max_length=contract.max_length), batch_tokens)
+        )
 
     def _word_chances(self, rows: Any, batch_tokens: int) -> list[Probabilities]:
         contract, _ = self._adapted()
         words = [tuple(row) for row in read_word_rows(rows, column=contract.columns[0]).texts]
-        return word_probabilities(words, codec=self.codec, contract=contract, outputs=lambda e: self._run_head(e, batch_tokens))
+        return word_probabilities(
+            words, codec=self.codec, contract=contract, outputs=lambda e: self._run_head(e, batch_tokens)
+        )
 
     def _run_head(self, encoded: Encoded, batch_tokens: int) -> list[NDArray[np.float64]]:
         _, head = self._adapted()
-        return head_outputs(self.trunk, head, encoded, pattern=self.pattern, pad=self.codec.special.pad, batch_tokens=batch_tokens)
+        return head_outputs(
+            self.trunk, head, encoded, pattern=self.pattern, pad=self.codec.special.pad, batch_tokens=batch_tokens
+        )

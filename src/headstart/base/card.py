@@ -10,26 +10,57 @@ from headstart.base.contract import TaskContract
 from headstart.base.lineage import Record
 from headstart.model.config import TrunkConfig
 
-PIPELINES = {"choice": "text-classification", "labels": "text-classification", "score": "text-classification",
-             "tags": "token-classification"}
+PIPELINES = {
+    "choice": "text-classification",
+    "labels": "text-classification",
+    "score": "text-classification",
+    "tags": "token-classification",
+}
 
 
 def card(
-    *, name: str, family: str, config: TrunkConfig, contract: TaskContract | None, lineage: tuple[Record, ...],
+    *,
+    name: str,
+    family: str,
+    config: TrunkConfig,
+    contract: TaskContract | None,
+    lineage: tuple[Record, ...],
     adapter: Mapping[str, Any] | None,
 ) -> str:
     """The model card: YAML front matter that the hub reads, then what it is, what it answers and how it was made."""
     front = ["---", "library_name: headstart", *_pipeline(contract), "tags:", "- headstart", f"- {family}", "---"]
-    shape = (f"{config.num_parameters:,} parameters · {config.num_layers} layers · width {config.dim} · "
-             f"{config.vocab_size:,} tokens · {config.max_positions:,} positions")
+    shape = (
+        f"{config.num_parameters:,} parameters · {config.num_layers} layers · width {config.dim} · "
+        f"{config.vocab_size:,} tokens · {config.max_positions:,} positions"
+    )
     body = ["", f"# {name}", "", f"A {family} model: {shape}.", *_answers(contract)]
     if adapter is not None:
-        body += ["", f"LoRA adapters (rank {adapter['rank']}, {', '.join(adapter['targets'])}) lie in `adapter/` in PEFT's format."]
-    body += ["", "## How it was made", "", "| step | started from | data (licence) | seed | seconds | code |", "|---|---|---|---|---|---|"]
+        body += [
+            "",
+            f"LoRA (rank {adapter['rank']}, {', '.join(adapter['targets'])}) lie in `adapter/`, in PEFT's format.",
+        ]
+    body += [
+        "",
+        "## How it was made",
+        "",
+        "| step | started from | data (licence) | seed | seconds | code |",
+        "|---|---|---|---|---|---|",
+    ]
     body += [_row(record) for record in lineage]
-    body += ["", "Not measured here: anything that is not in `headstart.json`.", "", "## Use", "", "```python",
-             "import headstart", "", 'base = headstart.Base.load("this-folder")',
-             'base.predict(["a text"])' if contract else 'base.encode(["a text"])', "```", ""]
+    body += [
+        "",
+        "Not measured here: anything that is not in `headstart.json`.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import headstart",
+        "",
+        'base = headstart.Base.load("this-folder")',
+        'base.predict(["a text"])' if contract else 'base.encode(["a text"])',
+        "```",
+        "",
+    ]
     return "\n".join(front + body)
 
 
@@ -43,8 +74,11 @@ def _answers(contract: TaskContract | None) -> list[str]:
     shown = ", ".join(json.dumps(label, ensure_ascii=False) for label in contract.labels[:20])
     more = f" and {len(contract.labels) - 20} more" if len(contract.labels) > 20 else ""
     labels = f" Labels: {shown}{more}." if contract.labels else ""
-    return ["", f"It answers a `{contract.kind}` question about {' and '.join(contract.columns)} (method {contract.method}, "
-            f"at most {contract.max_length} tokens, temperature {contract.temperature:.3f}).{labels}"]
+    return [
+        "",
+        f"It answers a `{contract.kind}` question about {' and '.join(contract.columns)} (method {contract.method}, "
+        f"at most {contract.max_length} tokens, temperature {contract.temperature:.3f}).{labels}",
+    ]
 
 
 def _row(record: Record) -> str:

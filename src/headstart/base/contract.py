@@ -40,8 +40,10 @@ class TaskContract:
         if len(self.columns) not in (1, 2):
             raise ConfigError(f"the task has {len(self.columns)} text columns; expected one, or two for a pair.")
         if (self.kind == "score") != (not self.labels) or len(set(self.labels)) != len(self.labels):
-            raise ConfigError(f"the task of kind {self.kind} has labels {self.labels[:5]}; expected "
-                              "distinct names, and none for a score.")
+            raise ConfigError(
+                f"the task of kind {self.kind} has labels {self.labels[:5]}; expected "
+                "distinct names, and none for a score."
+            )
         if (self.pooling == "token") != (self.kind == "tags"):
             raise ConfigError(f"the pooling is {self.pooling!r} for kind {self.kind}; expected 'token' for tags only.")
         if not self.temperature > 0:

@@ -33,11 +33,18 @@ from headstart.ground.errors import BaseError, did_you_mean, safe_repr
 from headstart.ground.files import publish_folder
 from headstart.model.heads import TaskHead
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 DEFAULT = "text-tiny"
 EMBEDDED = Path(__file__).parent / "embedded"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json",
-                   "merges.txt", "chat_template.jinja")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,9 +91,11 @@ def find_folder(name_or_dir: str | Path | None) -> tuple[Path, Path]:
     cached = _in_hub_cache(name)
     if cached is not None:
         return cached
-    raise BaseError(f"the base {safe_repr(repr(name), 120)} is not on this machine; expected a folder or one of "
-                    f"{', '.join(embedded) or '(no embedded base)'}.{did_you_mean(name, embedded)} "
-                    "Headstart is offline: give the path of a folder.")
+    raise BaseError(
+        f"the base {safe_repr(repr(name), 120)} is not on this machine; expected a folder or one of "
+        f"{', '.join(embedded) or '(no embedded base)'}.{did_you_mean(name, embedded)} "
+        "Headstart is offline: give the path of a folder."
+    )
 
 
 def embedded_names() -> list[str]:
@@ -130,7 +139,9 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
     check_vocabulary(codec, blueprint.config.vocab_size, where=str(folder))
     weights = read_weights(blueprint, source, where=str(folder))
     if manifest is None:
-        files = {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".bin", ".pt")}
+        files = {
+            p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".bin", ".pt")
+        }
         lineage = (imported(folder.name, family=blueprint.family.name, files=files),)
         return Contents(weights, codec, blueprint.family.pattern, folder.resolve().name, lineage)
     if manifest.adapter is not None:
@@ -142,8 +153,10 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
 def check_vocabulary(codec: TextCodec, vocab_size: int, *, where: str) -> None:
     """Every id the tokenizer can give must have a row in the embedding."""
     if codec.vocab_size > vocab_size:
-        raise BaseError(f"{where}: the tokenizer has ids up to {codec.vocab_size - 1:,}; expected below {vocab_size:,}, the rows of "
-                        "the embedding. Use the tokenizer this base was trained with.")
+        raise BaseError(
+            f"{where}: the tokenizer has ids up to {codec.vocab_size - 1:,}; expected below {vocab_size:,}, "
+            "the rows of the embedding. Use the tokenizer this base was trained with."
+        )
 
 
 def open_source(folder: Path, *, root: Path, allow_pickle: bool) -> TensorSource:
@@ -153,15 +166,23 @@ def open_source(folder: Path, *, root: Path, allow_pickle: bool) -> TensorSource
         return SafetensorsFile(contained(single, inside=root))
     if index.exists() or index.is_symlink():
         return ShardedFiles(contained(index, inside=root), inside=root)
-    pickled = sorted(p for p in folder.iterdir() if p.suffix in (".bin", ".pt") and not p.name.startswith("training_args"))
+    pickled = sorted(
+        p for p in folder.iterdir() if p.suffix in (".bin", ".pt") and not p.name.startswith("training_args")
+    )
     if not pickled:
-        raise BaseError(f"{folder} has no weights; expected model.safetensors or an index with shards. Check the download.")
+        raise BaseError(
+            f"{folder} has no weights; expected model.safetensors or an index with shards. Check the download."
+        )
     if not allow_pickle:
-        raise BaseError(f"{folder} holds only pickled weights ({pickled[0].name}); expected model.safetensors. "
-                        "Give allow_pickle=True (--allow-pickle) to read it with weights_only=True, or convert it.")
+        raise BaseError(
+            f"{folder} holds only pickled weights ({pickled[0].name}); expected model.safetensors. "
+            "Give allow_pickle=True (--allow-pickle) to read it with weights_only=True, or convert it."
+        )
     if len(pickled) > 1:
-        raise BaseError(f"{folder} holds {len(pickled)} pickled files ({listed([p.name for p in pickled])}); expected one. "
-                        "Convert it to safetensors.")
+        raise BaseError(
+            f"{folder} holds {len(pickled)} pickled files ({listed([p.name for p in pickled])}); expected one. "
+            "Convert it to safetensors."
+        )
     return TorchFile(contained(pickled[0], inside=root))
 
 
@@ -172,10 +193,14 @@ def _read_manifest(folder: Path, *, family: str) -> Manifest | None:
     try:
         manifest = msgspec.convert(read_json(path), Manifest)
     except (msgspec.ValidationError, ValueError) as problem:
-        raise BaseError(f"{path} cannot be understood ({safe_repr(str(problem), 160)}); expected schema version "
-                        f"{SCHEMA_VERSION}. Upgrade Headstart or save the folder again.") from problem
+        raise BaseError(
+            f"{path} cannot be understood ({safe_repr(str(problem), 160)}); expected schema version "
+            f"{SCHEMA_VERSION}. Upgrade Headstart or save the folder again."
+        ) from problem
     if manifest.family != family:
-        raise BaseError(f"{path} says family {manifest.family!r}; expected {family!r} as in config.json. Save the folder again.")
+        raise BaseError(
+            f"{path} says family {manifest.family!r}; expected {family!r} as in config.json. Save the folder again."
+        )
     return manifest
 
 
@@ -198,7 +223,9 @@ def write_folder(target: Path, contents: Contents) -> None:
     special = codec.special
     config = hf_config(weights, pad=special.pad, bos=special.bos, eos=special.eos)
     spec = adapter_spec(weights)
-    manifest = Manifest(SCHEMA_VERSION, contents.name, weights.family.name, contents.pattern, contents.contract, spec, contents.lineage)
+    manifest = Manifest(
+        SCHEMA_VERSION, contents.name, weights.family.name, contents.pattern, contents.contract, spec, contents.lineage
+    )
     with publish_folder(target) as folder:
         _write_json(folder / "config.json", config)
         save_file(_unshared(disk_tensors(weights, config)), folder / "model.safetensors", {"format": "pt"})
@@ -211,8 +238,14 @@ def write_folder(target: Path, contents: Contents) -> None:
         if weights.family.pattern == "causal" and weights.lm is not None:
             tokens = {"bos_token_id": special.bos, "eos_token_id": special.eos, "pad_token_id": special.pad}
             _write_json(folder / "generation_config.json", tokens)
-        described = card(name=contents.name, family=weights.family.name, config=weights.trunk.config,
-                         contract=contents.contract, lineage=contents.lineage, adapter=None if spec is None else asdict(spec))
+        described = card(
+            name=contents.name,
+            family=weights.family.name,
+            config=weights.trunk.config,
+            contract=contents.contract,
+            lineage=contents.lineage,
+            adapter=None if spec is None else asdict(spec),
+        )
         (folder / "README.md").write_text(described)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headstart.base.scoring import opening_ids
+from headstart.base.scoring import opened
 from headstart.data.batching import pad_rows
 from headstart.data.text_codec import Ids, TextCodec
 from headstart.ground.batch import Batch
@@ -36,25 +36,28 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or not 0.0 <= self.temperature <= 100.0:
-            raise ConfigError(f"max_tokens is {self.max_tokens} and temperature {self.temperature}; expected at least 1 and 0 to 100.")
+            raise ConfigError(
+                f"max_tokens is {self.max_tokens} and temperature {self.temperature}; expected at least 1 and 0 to 100."
+            )
 
 
 def continue_texts(trunk: Trunk, lm: LMHead, codec: TextCodec, prompts: Sequence[str], sampling: Sampling) -> list[str]:
     """The continuation of every prompt, without the prompt and without special tokens."""
     if isinstance(prompts, str):
         raise DataError("the prompts are one str; expected a list of prompts. Put it into a list.")
-    opening = opening_ids(codec) or ([codec.special.bos] if codec.special.bos is not None else [])
-    ids = [np.asarray([*opening, *row], dtype=np.int32) if len(row) == 0 or opening_ids(codec) else row
-           for row in codec.encode_plain(list(prompts))]
-    for place, row in enumerate(ids):
-        if not 0 < len(row) < codec.max_positions:
-            raise DataError(f"prompt {place} has {len(row):,} tokens; expected 1 to {codec.max_positions - 1:,}. Shorten it.")
+    ids = [opened(codec, units) for units in codec.encode_plain(list(prompts))]
+    for place, units in enumerate(ids):
+        if not 0 < len(units) < codec.max_positions:
+            raise DataError(
+                f"prompt {place} has {len(units):,} tokens; expected 1 to {codec.max_positions - 1:,}. Shorten it."
+            )
     answers = [""] * len(ids)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     for start in range(0, len(order), MAX_ROWS):
         rows = order[start : start + MAX_ROWS]
-        for row, units in zip(rows, _continue_rows(trunk, lm, codec, [ids[r] for r in rows], rows, sampling), strict=True):
-            answers[row] = codec.decode(units)
+        written = _continue_rows(trunk, lm, codec, [ids[row] for row in rows], rows, sampling)
+        for row, new in zip(rows, written, strict=True):
+            answers[row] = codec.decode(new)
     return answers
 
 
@@ -79,7 +82,9 @@ def _continue_rows(
             if running[row] and unit != codec.special.eos:
                 written[row].append(unit)
             full = len(prompts[row]) + len(written[row]) >= codec.max_positions
-            running[row] = running[row] and unit != codec.special.eos and len(written[row]) < sampling.max_tokens and not full
+            running[row] = (
+                running[row] and unit != codec.special.eos and len(written[row]) < sampling.max_tokens and not full
+            )
         if not any(running):
             return written
         # A finished row writes over its own last slot from here on: it is never read again.

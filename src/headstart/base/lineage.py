@@ -59,9 +59,10 @@ def hardware() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, {device}, {platform.system()}"
 
 
-def imported(source: str, *, family: str, files: Mapping[str, int]) -> Record:
-    """The one-step lineage of a plain folder: where it was read from, and its weight files with their sizes."""
-    return Record(verb="import", config={"source": source, "family": family, "files": dict(files)}, code=code_version())
+def imported(source: str, *, family: str, files: Mapping[str, int], licence: str = "not stated") -> Record:
+    """The one-step lineage of a foreign base: where it was read from, its weight files (bytes) and its licence."""
+    config = {"source": source, "family": family, "files": dict(files), "licence": licence}
+    return Record(verb="import", config=config, code=code_version())
 
 
 def weights_digest(*modules: nn.Module | None) -> str:

@@ -38,8 +38,10 @@ def read_rows(rows: Any, *, columns: tuple[str, ...] | None = None) -> Rows:
     width = len(columns) if columns is not None else len(members[0])
     for place, row in enumerate(members):
         if len(row) != width:
-            raise DataError(f"row {place} has {len(row)} texts; expected {width}. Give "
-                            f"{'a pair (a, b)' if width == 2 else 'one string'} per row.")
+            raise DataError(
+                f"row {place} has {len(row)} texts; expected {width}. Give "
+                f"{'a pair (a, b)' if width == 2 else 'one string'} per row."
+            )
     return Rows([row[0] for row in members], [row[1] for row in members] if width == 2 else None)
 
 
@@ -64,9 +66,13 @@ def _records(rows: Any, columns: tuple[str, ...]) -> list[Any]:
     if names is not None:  # a DataFrame: its columns by name, without importing the library it comes from
         for column in columns:
             if column not in list(names):
-                raise DataError(f"the table has no column {column!r}; expected one.{did_you_mean(column, map(str, names))} "
-                                f"It has {', '.join(map(str, list(names)[:10]))}.")
-        return [dict(zip(columns, values, strict=True)) for values in zip(*(list(rows[c]) for c in columns), strict=True)]
+                raise DataError(
+                    f"the table has no column {column!r}; expected one.{did_you_mean(column, map(str, names))} "
+                    f"It has {', '.join(map(str, list(names)[:10]))}."
+                )
+        return [
+            dict(zip(columns, values, strict=True)) for values in zip(*(list(rows[c]) for c in columns), strict=True)
+        ]
     if not isinstance(rows, Iterable):
         raise DataError(f"the rows are a {type(rows).__name__}; expected a list of rows or a table.")
     return list(rows)
@@ -85,8 +91,10 @@ def _members(row: Any, place: int, columns: tuple[str, ...] | None) -> tuple[str
 
 def _column(row: Mapping[str, Any], name: str, place: int) -> Any:
     if name not in row:
-        raise DataError(f"row {place} has no {name!r}; expected it.{did_you_mean(name, map(str, row))} "
-                        f"It has {', '.join(map(str, list(row)[:10]))}.")
+        raise DataError(
+            f"row {place} has no {name!r}; expected it.{did_you_mean(name, map(str, row))} "
+            f"It has {', '.join(map(str, list(row)[:10]))}."
+        )
     return row[name]
 
 

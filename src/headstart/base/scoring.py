@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from headstart.base.forward import hidden_batches
-from headstart.data.text_codec import Encoded, TextCodec
+from headstart.data.text_codec import Encoded, Ids, TextCodec
 from headstart.ground.errors import CapabilityError, DataError, safe_repr
 from headstart.model.heads import LMHead
 from headstart.model.trunk import Trunk
@@ -20,11 +20,19 @@ from headstart.model.trunk import Trunk
 
 @torch.inference_mode()
 def score_continuations(
-    trunk: Trunk, lm: LMHead, codec: TextCodec, contexts: Sequence[str], continuations: Sequence[str], *, batch_tokens: int
+    trunk: Trunk,
+    lm: LMHead,
+    codec: TextCodec,
+    contexts: Sequence[str],
+    continuations: Sequence[str],
+    *,
+    batch_tokens: int,
 ) -> list[float]:
     """log p(continuation | context) in nats (0 or less), per pair, in the order given."""
     if isinstance(contexts, str) or isinstance(continuations, str) or len(contexts) != len(continuations):
-        raise DataError(f"{len(contexts)} contexts came with {len(continuations)} continuations; expected two lists of one length.")
+        raise DataError(
+            f"{len(contexts)} contexts came with {len(continuations)} continuations; expected two lists of one length."
+        )
     split = [split_ids(codec, a, b, place=i) for i, (a, b) in enumerate(zip(contexts, continuations, strict=True))]
     encoded = Encoded([ids for ids, _ in split])
     scores = [0.0] * len(split)
@@ -39,7 +47,7 @@ def score_continuations(
     return scores
 
 
-def split_ids(codec: TextCodec, context: str, continuation: str, *, place: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.int32]], int]:
+def split_ids(codec: TextCodec, context: str, continuation: str, *, place: int) -> tuple[Ids, int]:
     """(ids of the whole text, index of the first unit of the continuation), cut from the left to max_positions.
 
     A unit that reaches over the boundary belongs to the continuation.
@@ -49,23 +57,36 @@ def split_ids(codec: TextCodec, context: str, continuation: str, *, place: int) 
     encoding = codec.tokenizer.encode(context + continuation, add_special_tokens=False)
     first = next((i for i, (_, end) in enumerate(encoding.offsets) if end > len(context)), len(encoding.ids))
     if first == len(encoding.ids):
-        raise DataError(f"continuation {place} is {safe_repr(repr(continuation), 80)}, which has no tokens; expected some.")
-    opening = opening_ids(codec)
-    if not opening and first == 0:
-        start = codec.special.bos if codec.special.bos is not None else codec.special.eos
-        if start is None:
-            raise CapabilityError(f"context {place} is empty and the tokenizer has no start token; expected a context. Give one.")
-        opening = [start]
+        raise DataError(
+            f"continuation {place} is {safe_repr(repr(continuation), 80)}, which has no tokens; expected some."
+        )
+    opening = opening_ids(codec, needed=first == 0)
     room = codec.max_positions - len(opening)
     keep = encoding.ids[-room:]
     start_at = len(opening) + first - (len(encoding.ids) - len(keep))
     if start_at < max(1, len(opening)):
-        raise DataError(f"continuation {place} has {len(encoding.ids) - first:,} tokens; expected at most {room:,}. Split it.")
+        raise DataError(
+            f"continuation {place} has {len(encoding.ids) - first:,} tokens; expected at most {room:,}. Split it."
+        )
     return np.asarray([*opening, *keep], dtype=np.int32), start_at
 
 
-def opening_ids(codec: TextCodec) -> list[int]:
-    """The special tokens the tokenizer's own template puts before a text."""
+def opening_ids(codec: TextCodec, *, needed: bool) -> list[int]:
+    """What the tokenizer's own template puts before a text; bos or eos where that is nothing and something is `needed`.
+
+    Raises:
+        CapabilityError: something is needed, and the tokenizer has no token to start with.
+    """
     encoding = codec.tokenizer.encode("a", add_special_tokens=True)
     plain = next((i for i, special in enumerate(encoding.special_tokens_mask) if not special), 0)
-    return list(encoding.ids[:plain])
+    if plain or not needed:
+        return list(encoding.ids[:plain])
+    start = codec.special.bos if codec.special.bos is not None else codec.special.eos
+    if start is None:
+        raise CapabilityError("a text to continue is empty and the tokenizer has no start token; expected some text.")
+    return [start]
+
+
+def opened(codec: TextCodec, units: Ids) -> Ids:
+    """The units of a prompt as the trunk reads them, never none."""
+    return np.asarray([*opening_ids(codec, needed=not len(units)), *units], dtype=np.int32)

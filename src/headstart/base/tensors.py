@@ -25,8 +25,18 @@ from headstart.ground.errors import BaseError, safe_repr
 
 MAX_HEADER = 16 << 20  # bytes; a 1,000-layer model needs about 2 MB
 NAME = re.compile(r"[A-Za-z0-9._-]{1,256}")
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
-          "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -92,13 +102,17 @@ class ShardedFiles:
         for shard_name, shard in shards.items():
             for name, entry in shard.entries.items():
                 if weight_map.get(name) != shard_name:
-                    raise BaseError(f"{shard.path} holds {name}, but {index.name} puts it in "
-                                    f"{safe_repr(str(weight_map.get(name)), 80)}; expected both to agree. Download it again.")
+                    raise BaseError(
+                        f"{shard.path} holds {name}, but {index.name} puts it in "
+                        f"{safe_repr(str(weight_map.get(name)), 80)}; expected both to agree. Download it again."
+                    )
                 self.entries[name], self._home[name] = entry, shard
         absent = sorted(set(weight_map) - set(self.entries))
         if absent:
-            raise BaseError(f"{index} lists {len(absent)} tensors that no shard holds ({listed(absent)}); "
-                            "expected all of them. Download it again.")
+            raise BaseError(
+                f"{index} lists {len(absent)} tensors that no shard holds ({listed(absent)}); "
+                "expected all of them. Download it again."
+            )
 
     def tensor(self, name: str) -> Tensor:
         return self._home[name].tensor(name)
@@ -114,13 +128,16 @@ class TorchFile:
             state = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as problem:  # torch raises anything from EOFError to UnpicklingError for a bad file
             first = str(problem).split("\n", 1)[0]
-            raise BaseError(f"{path} cannot be read with weights_only=True ({safe_repr(first, 120)}); "
-                            "expected a plain state dict. Convert it to safetensors.") from problem
+            raise BaseError(
+                f"{path} cannot be read with weights_only=True ({safe_repr(first, 120)}); "
+                "expected a plain state dict. Convert it to safetensors."
+            ) from problem
         if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-            raise BaseError(f"{path} holds something else than a state dict; expected name -> tensor. "
-                            "Convert it to safetensors.")
+            raise BaseError(
+                f"{path} holds something else than a state dict; expected name -> tensor. Convert it to safetensors."
+            )
         names = {dtype: name for name, dtype in DTYPES.items()}
-        self._state = {_checked_name(path, str(k)): v for k, v in state.items()}
+        self._state: dict[str, Tensor] = {_checked_name(path, str(k)): v for k, v in state.items()}
         self.entries = {k: Entry(names.get(v.dtype, str(v.dtype)), tuple(v.shape)) for k, v in self._state.items()}
 
     def tensor(self, name: str) -> Tensor:
@@ -140,8 +157,10 @@ def open_regular(path: Path) -> Any:
 def shard_path(index: Path, name: str, *, inside: Path) -> Path:
     """The shard beside its index; anything but a plain file name, or a link that leaves the folder, is refused."""
     if not name or name != Path(name).name or "\\" in name or "\0" in name or name in (".", ".."):
-        raise BaseError(f"{index.name} names the shard {safe_repr(repr(name), 80)}; expected a file name in the same folder. "
-                        "Do not use this folder: its index points elsewhere.")
+        raise BaseError(
+            f"{index.name} names the shard {safe_repr(repr(name), 80)}; expected a file name in the same folder. "
+            "Do not use this folder: its index points elsewhere."
+        )
     return contained(index.parent / name, inside=inside)
 
 
@@ -152,7 +171,9 @@ def contained(path: Path, *, inside: Path) -> Path:
     except (OSError, RuntimeError) as problem:
         raise BaseError(f"{path} is missing; expected it in the base folder. Download it again.") from problem
     if not real.is_relative_to(inside.resolve()):
-        raise BaseError(f"{path} is a link to {real}, outside the base folder; expected a file inside it. Copy the file.")
+        raise BaseError(
+            f"{path} is a link to {real}, outside the base folder; expected a file inside it. Copy the file."
+        )
     return path
 
 
@@ -165,7 +186,9 @@ def read_json(path: Path, *, limit: int = 64 << 20) -> dict[str, Any]:
     try:
         value = json.loads(content, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as problem:
-        raise BaseError(f"{path} is not JSON ({safe_repr(str(problem), 120)}); expected an object. Download it again.") from problem
+        raise BaseError(
+            f"{path} is not JSON ({safe_repr(str(problem), 120)}); expected an object. Download it again."
+        ) from problem
     if not isinstance(value, dict):
         raise BaseError(f"{path} holds a JSON {type(value).__name__}; expected an object. Download it again.")
     return value
@@ -189,13 +212,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _header(path: Path, prefix: bytes, size: int, handle: Any) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8 or length > MAX_HEADER or 8 + length > size:
-        raise BaseError(f"{path} is {size:,} bytes and announces a header of {length:,}; expected one of at most "
-                        f"{MAX_HEADER:,} inside the file. The file is truncated or no safetensors file: download it again.")
+        raise BaseError(
+            f"{path} is {size:,} bytes and announces a header of {length:,}; expected one of at most "
+            f"{MAX_HEADER:,} inside the file. The file is truncated or no safetensors file: download it again."
+        )
     try:
         header = json.loads(handle.read(length), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as problem:
-        raise BaseError(f"{path} has a header that is not JSON ({safe_repr(str(problem), 120)}); expected tensor names. "
-                        "Download it again.") from problem
+        raise BaseError(
+            f"{path} has a header that is not JSON ({safe_repr(str(problem), 120)}); expected tensor names. "
+            "Download it again."
+        ) from problem
     if not isinstance(header, dict):
         raise BaseError(f"{path} has a header that is no object; expected tensor names. Download it again.")
     return header, 8 + length
@@ -208,11 +235,15 @@ def _entries(path: Path, header: dict[str, Any], data_size: int) -> dict[str, En
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
         if entry.start != end:
             fault = "overlaps the tensor before it" if entry.start < end else "leaves a hole before it"
-            raise BaseError(f"{path}: {name} starts at byte {entry.start:,} and {fault}; expected {end:,}. Download it again.")
+            raise BaseError(
+                f"{path}: {name} starts at byte {entry.start:,} and {fault}; expected {end:,}. Download it again."
+            )
         end = entry.end
     if end != data_size:
-        raise BaseError(f"{path} holds {data_size:,} bytes of tensors; expected {end:,} from its header. "
-                        "The file is truncated or damaged: download it again.")
+        raise BaseError(
+            f"{path} holds {data_size:,} bytes of tensors; expected {end:,} from its header. "
+            "The file is truncated or damaged: download it again."
+        )
     return entries
 
 
@@ -220,21 +251,33 @@ def _entry(path: Path, name: str, claim: Any) -> Entry:
     fine = isinstance(claim, dict) and claim.keys() >= {"dtype", "shape", "data_offsets"}
     shape, offsets = (claim["shape"], claim["data_offsets"]) if fine else ([], [])
     numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
-    if not fine or len(offsets) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
-        raise BaseError(f"{path}: {name} has the claim {safe_repr(repr(claim), 80)}; expected dtype, shape and data_offsets. "
-                        "Download it again.")
+    if (
+        not fine
+        or len(offsets) != 2
+        or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
+    ):
+        raise BaseError(
+            f"{path}: {name} has the claim {safe_repr(repr(claim), 80)}; expected dtype, shape and data_offsets. "
+            "Download it again."
+        )
     dtype = DTYPES.get(str(claim["dtype"]))
     if dtype is None:
-        raise BaseError(f"{path}: {name} has dtype {safe_repr(repr(claim['dtype']), 40)}; expected one of {', '.join(DTYPES)}. "
-                        "Use a base that is not quantised.")
+        raise BaseError(
+            f"{path}: {name} has dtype {safe_repr(repr(claim['dtype']), 40)}; expected one of {', '.join(DTYPES)}. "
+            "Use a base that is not quantised."
+        )
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
-        raise BaseError(f"{path}: {name} of shape {tuple(shape)} takes {offsets[1] - offsets[0]:,} bytes; expected "
-                        f"{math.prod(shape) * dtype.itemsize:,}. Download it again.")
+        raise BaseError(
+            f"{path}: {name} of shape {tuple(shape)} takes {offsets[1] - offsets[0]:,} bytes; expected "
+            f"{math.prod(shape) * dtype.itemsize:,}. Download it again."
+        )
     return Entry(str(claim["dtype"]), tuple(shape), offsets[0], offsets[1])
 
 
 def _checked_name(path: Path, name: str) -> str:
     if not NAME.fullmatch(name):
-        raise BaseError(f"{path} names a tensor {safe_repr(repr(name), 80)}; expected letters, digits, dots, dashes and "
-                        "underscores, at most 256. Do not use this file.")
+        raise BaseError(
+            f"{path} names a tensor {safe_repr(repr(name), 80)}; expected letters, digits, dots, dashes and "
+            "underscores, at most 256. Do not use this file."
+        )
     return name

@@ -57,8 +57,10 @@ def read_config(values: dict[str, Any], *, where: str) -> Blueprint:
     fields = Fields(values, where)
     for key in CODE_KEYS:
         if values.get(key):
-            raise BaseError(f"{where} has {key}; expected a model that needs no code of its own. "
-                            "Headstart never runs code from a base folder: use a base of a known family.")
+            raise BaseError(
+                f"{where} has {key}; expected a model that needs no code of its own. "
+                "Headstart never runs code from a base folder: use a base of a known family."
+            )
     if values.get("quantization_config") is not None:
         raise BaseError(f"{where} has a quantization_config; expected plain float weights. Use the unquantised base.")
     if "/" in str(values.get("_attn_implementation") or values.get("attn_implementation") or ""):
@@ -88,17 +90,20 @@ def _match(blueprint: Blueprint, entries: Mapping[str, Entry], *, where: str) ->
     renamed = {_modern(name): name for name in entries if not family.ignored.fullmatch(name)}
     found: dict[Slot, list[str]] = {}
     for slot in blueprint.slots:
-        names = (prefix + slot.disk if slot.inside else slot.disk, *slot.aliases)
-        found[slot] = [renamed[name] for name in names if name in renamed]
+        found[slot] = [renamed[name] for name in (_full(prefix, slot), *slot.aliases) if name in renamed]
     needed = _needed_parts(blueprint, found)
     missing = [_full(prefix, slot) for slot, names in found.items() if not names and slot.part in needed]
     if missing:
-        raise BaseError(f"{where} lacks {len(missing):,} tensors ({listed(missing)}); expected all of {family.name}'s. "
-                        "Nothing is filled with random numbers: use a complete base.")
+        raise BaseError(
+            f"{where} lacks {len(missing):,} tensors ({listed(missing)}); expected all of {family.name}'s. "
+            "Nothing is filled with random numbers: use a complete base."
+        )
     extra = sorted(set(renamed.values()) - {name for names in found.values() for name in names})
     if extra:
-        raise BaseError(f"{where} holds {len(extra):,} tensors that {family.name} has no place for ({listed(extra)}); "
-                        "expected none. Use a base of a known family, or remove them.")
+        raise BaseError(
+            f"{where} holds {len(extra):,} tensors that {family.name} has no place for ({listed(extra)}); "
+            "expected none. Use a base of a known family, or remove them."
+        )
     for slot, names in found.items():
         for name in names:
             _check_claim(name, entries[name], slot, where=where)
@@ -120,18 +125,28 @@ def _full(prefix: str, slot: Slot) -> str:
 def _needed_parts(blueprint: Blueprint, found: Mapping[Slot, list[str]]) -> set[str]:
     """The trunk, every head of which a part is there, and the heads the config's architecture promises."""
     names = blueprint.fields.values.get("architectures")
-    promised = blueprint.family.architectures.get(str(names[0]), frozenset()) if isinstance(names, list) and names else frozenset()
+    promised = (
+        blueprint.family.architectures.get(str(names[0]), frozenset())
+        if isinstance(names, list) and names
+        else frozenset()
+    )
     return {"trunk"} | set(promised) | {slot.part for slot, there in found.items() if there}
 
 
 def _check_claim(name: str, entry: Entry, slot: Slot, *, where: str) -> None:
-    fits = len(entry.shape) == len(slot.shape) and all(w in (ANY, s) for s, w in zip(entry.shape, slot.shape, strict=True))
+    fits = len(entry.shape) == len(slot.shape) and all(
+        w in (ANY, s) for s, w in zip(entry.shape, slot.shape, strict=True)
+    )
     if not fits:
         wanted = tuple("any" if w == ANY else w for w in slot.shape)
-        raise BaseError(f"{where}: {name} has shape {entry.shape}; expected {wanted} from the config. Use matching files.")
+        raise BaseError(
+            f"{where}: {name} has shape {entry.shape}; expected {wanted} from the config. Use matching files."
+        )
     if entry.dtype not in FLOATS:
-        raise BaseError(f"{where}: {name} has dtype {entry.dtype}; expected one of {', '.join(FLOATS)}. "
-                        "Use a base that is not quantised.")
+        raise BaseError(
+            f"{where}: {name} has dtype {entry.dtype}; expected one of {', '.join(FLOATS)}. "
+            "Use a base that is not quantised."
+        )
 
 
 def _assemble(blueprint: Blueprint, source: TensorSource, found: Mapping[Slot, list[str]], *, where: str) -> Weights:
@@ -155,10 +170,11 @@ def _assemble(blueprint: Blueprint, source: TensorSource, found: Mapping[Slot, l
         trunk = Trunk(config)
         lm = LMHead(config, transform=family.lm_transform, bias=family.lm_bias) if _has_lm(blueprint, parts) else None
         pooler = Pooler(config.dim) if "pooler" in parts else None
-    for name, module in (("trunk", trunk), ("lm", lm), ("pooler", pooler)):
-        if module is not None:
-            module.load_state_dict(states[name], strict=True, assign=True)
-            module.eval()
+    modules: dict[str, nn.Module | None] = {"trunk": trunk, "lm": lm, "pooler": pooler}
+    for name, built in modules.items():
+        if built is not None:
+            built.load_state_dict(states[name], strict=True, assign=True)
+            built.eval()
     return Weights(family, trunk, lm, pooler, extras)
 
 
@@ -172,12 +188,16 @@ def _read_slot(slot: Slot, names: list[str], source: TensorSource, *, where: str
     if tensor.numel():
         low, high = torch.aminmax(tensor)  # NaN propagates to both, and nothing is allocated
         if not math.isfinite(float(low) + float(high)):
-            raise BaseError(f"{where}: {names[0]} holds values that are not finite (NaN or Inf); expected numbers. "
-                            "The base is damaged: use another copy.")
+            raise BaseError(
+                f"{where}: {names[0]} holds values that are not finite (NaN or Inf); expected numbers. "
+                "The base is damaged: use another copy."
+            )
     for alias in names[1:]:
         if not torch.equal(tensor, source.tensor(alias)):
-            raise BaseError(f"{where}: {alias} differs from {names[0]}, to which the config ties it; expected equal values. "
-                            'Set "tie_word_embeddings" in config.json to what the base was trained with.')
+            raise BaseError(
+                f"{where}: {alias} differs from {names[0]}, to which the config ties it; expected equal values. "
+                'Set "tie_word_embeddings" in config.json to what the base was trained with.'
+            )
     return tensor.float()
 
 
@@ -189,7 +209,11 @@ def hf_config(weights: Weights, *, pad: int, bos: int | None, eos: int | None) -
     parts = _written_parts(weights, family.slots(weights.trunk.config, Fields(config)))
     if family.pattern == "causal":
         config |= {"bos_token_id": bos, "eos_token_id": eos}
-    classes = [t.shape[0] for name, t in weights.extras.items() if name in ("classifier.weight", "classifier.out_proj.weight", "score.weight")]
+    classes = [
+        t.shape[0]
+        for name, t in weights.extras.items()
+        if name in ("classifier.weight", "classifier.out_proj.weight", "score.weight")
+    ]
     if classes:
         config["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes[0])}
         config["label2id"] = {f"LABEL_{i}": i for i in range(classes[0])}

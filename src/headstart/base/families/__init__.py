@@ -29,8 +29,10 @@ def find_family(fields: Fields) -> Family:
     if kind is None:
         raise BaseError(f"{fields.where} names no model_type; expected one of {', '.join(FAMILIES)}. Add it.")
     hint = did_you_mean(kind, FAMILIES) if isinstance(kind, str) else ""
-    raise BaseError(f"{fields.where}: model_type is {safe_repr(repr(kind), 80)}; expected one of {', '.join(FAMILIES)}.{hint} "
-                    "Use a base of a known family.")
+    raise BaseError(
+        f"{fields.where}: model_type is {safe_repr(repr(kind), 80)}; expected one of {', '.join(FAMILIES)}.{hint} "
+        "Use a base of a known family."
+    )
 
 
 def _from_architectures(names: object) -> str | None:

@@ -30,12 +30,24 @@ def trunk_config(fields: Fields) -> TrunkConfig:
     if dim % heads:
         raise fields.error("n_heads", f"a divisor of dim = {dim}")
     return TrunkConfig(
-        vocab_size=fields.whole("vocab_size"), dim=dim, num_layers=fields.whole("n_layers", "num_hidden_layers"),
-        num_heads=heads, num_kv_heads=heads, head_dim=dim // heads, mlp_dim=fields.whole("hidden_dim"),
-        max_positions=fields.whole("max_position_embeddings", default=512), norm="layer", norm_place="post",
-        norm_eps=1e-12, position="learned", rope_theta=10_000.0,
-        mlp=fields.choice("activation", bert.ACTIVATIONS, default="gelu"), bias="all", qk_norm=False,
-        tied_output=fields.flag("tie_word_embeddings", default=True), num_segments=0,
+        vocab_size=fields.whole("vocab_size"),
+        dim=dim,
+        num_layers=fields.whole("n_layers", "num_hidden_layers"),
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=dim // heads,
+        mlp_dim=fields.whole("hidden_dim"),
+        max_positions=fields.whole("max_position_embeddings", default=512),
+        norm="layer",
+        norm_place="post",
+        norm_eps=1e-12,
+        position="learned",
+        rope_theta=10_000.0,
+        mlp=fields.choice("activation", bert.ACTIVATIONS, default="gelu"),
+        bias="all",
+        qk_norm=False,
+        tied_output=fields.flag("tie_word_embeddings", default=True),
+        num_segments=0,
     )
 
 
@@ -64,14 +76,26 @@ def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
 def hf_config(c: TrunkConfig, pad: int) -> dict[str, Any]:
     """DistilBertConfig of transformers 5."""
     return {
-        "model_type": "distilbert", "vocab_size": c.vocab_size, "dim": c.dim, "n_layers": c.num_layers,
-        "n_heads": c.num_heads, "hidden_dim": c.mlp_dim, "activation": bert.HF_ACTIVATIONS[c.mlp],
-        "max_position_embeddings": c.max_positions, "tie_word_embeddings": c.tied_output, "pad_token_id": pad,
+        "model_type": "distilbert",
+        "vocab_size": c.vocab_size,
+        "dim": c.dim,
+        "n_layers": c.num_layers,
+        "n_heads": c.num_heads,
+        "hidden_dim": c.mlp_dim,
+        "activation": bert.HF_ACTIVATIONS[c.mlp],
+        "max_position_embeddings": c.max_positions,
+        "tie_word_embeddings": c.tied_output,
+        "pad_token_id": pad,
     }
 
 
 DISTILBERT = Family(
-    name="distilbert", prefix="distilbert.", pattern="full", trunk_config=trunk_config, slots=slots, hf_config=hf_config,
+    name="distilbert",
+    prefix="distilbert.",
+    pattern="full",
+    trunk_config=trunk_config,
+    slots=slots,
+    hf_config=hf_config,
     architectures={
         "DistilBertForSequenceClassification": frozenset({"pre_classifier", "classifier"}),
         "DistilBertForTokenClassification": frozenset({"classifier"}),
@@ -79,5 +103,8 @@ DISTILBERT = Family(
         "DistilBertForMaskedLM": frozenset({"lm"}),
         "DistilBertModel": frozenset(),
     },
-    ignored=re.compile(r"(distilbert\.)?embeddings\.position_ids"), lm_transform=True, lm_bias=True, implied_lm=False,
+    ignored=re.compile(r"(distilbert\.)?embeddings\.position_ids"),
+    lm_transform=True,
+    lm_bias=True,
+    implied_lm=False,
 )

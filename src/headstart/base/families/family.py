@@ -129,8 +129,10 @@ class Fields:
             return BaseError(f"{self.where} has no {name}; expected {expected}. Check that it is this model's config.")
         value = self.values[name]
         hint = did_you_mean(value, known) if known is not None and isinstance(value, str) else ""
-        return BaseError(f"{self.where}: {name} is {safe_repr(repr(value), 80)}; expected {expected}.{hint} "
-                         "Use a base that has it so.")
+        return BaseError(
+            f"{self.where}: {name} is {safe_repr(repr(value), 80)}; expected {expected}.{hint} "
+            "Use a base that has it so."
+        )
 
     def _first(self, names: tuple[str, ...], default: object) -> tuple[str, object]:
         for name in names:

@@ -22,12 +22,24 @@ def trunk_config(fields: Fields) -> TrunkConfig:
     if dim % heads:
         raise fields.error("n_head", f"a divisor of n_embd = {dim}")
     return TrunkConfig(
-        vocab_size=fields.whole("vocab_size"), dim=dim, num_layers=fields.whole("n_layer", "num_hidden_layers"),
-        num_heads=heads, num_kv_heads=heads, head_dim=dim // heads, mlp_dim=fields.whole("n_inner", default=4 * dim),
-        max_positions=fields.whole("n_positions", "max_position_embeddings", default=1024), norm="layer",
-        norm_place="pre", norm_eps=fields.number("layer_norm_epsilon", default=1e-5), position="learned",
-        rope_theta=10_000.0, mlp=fields.choice("activation_function", bert.ACTIVATIONS, default="gelu_new"), bias="all",
-        qk_norm=False, tied_output=fields.flag("tie_word_embeddings", default=True), num_segments=0,
+        vocab_size=fields.whole("vocab_size"),
+        dim=dim,
+        num_layers=fields.whole("n_layer", "num_hidden_layers"),
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=dim // heads,
+        mlp_dim=fields.whole("n_inner", default=4 * dim),
+        max_positions=fields.whole("n_positions", "max_position_embeddings", default=1024),
+        norm="layer",
+        norm_place="pre",
+        norm_eps=fields.number("layer_norm_epsilon", default=1e-5),
+        position="learned",
+        rope_theta=10_000.0,
+        mlp=fields.choice("activation_function", bert.ACTIVATIONS, default="gelu_new"),
+        bias="all",
+        qk_norm=False,
+        tied_output=fields.flag("tie_word_embeddings", default=True),
+        num_segments=0,
     )
 
 
@@ -35,8 +47,12 @@ def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
     """Trunk, an untied output matrix, and the kept classifier."""
     c = config
     found = [
-        Slot("wte.weight", ("trunk.embed.tokens.weight",), (c.vocab_size, c.dim),
-             aliases=("lm_head.weight",) if c.tied_output else ()),
+        Slot(
+            "wte.weight",
+            ("trunk.embed.tokens.weight",),
+            (c.vocab_size, c.dim),
+            aliases=("lm_head.weight",) if c.tied_output else (),
+        ),
         Slot("wpe.weight", ("trunk.embed.positions.weight",), (c.max_positions, c.dim)),
         *bert.linear("ln_f", "trunk.norm", (c.dim,)),
         Slot("score.weight", (), (ANY, c.dim), "classifier", inside=False),
@@ -55,25 +71,43 @@ def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
 
 
 def _conv1d(disk: str, ours: tuple[str, ...], width_in: int, width_out: int) -> list[Slot]:
-    return [Slot(f"{disk}.weight", tuple(f"{o}.weight" for o in ours), (width_in, width_out), transposed=True),
-            Slot(f"{disk}.bias", tuple(f"{o}.bias" for o in ours), (width_out,))]
+    return [
+        Slot(f"{disk}.weight", tuple(f"{o}.weight" for o in ours), (width_in, width_out), transposed=True),
+        Slot(f"{disk}.bias", tuple(f"{o}.bias" for o in ours), (width_out,)),
+    ]
 
 
 def hf_config(c: TrunkConfig, pad: int) -> dict[str, Any]:
     """GPT2Config of transformers 5."""
     return {
-        "model_type": "gpt2", "vocab_size": c.vocab_size, "n_embd": c.dim, "n_layer": c.num_layers, "n_head": c.num_heads,
-        "n_inner": c.mlp_dim, "n_positions": c.max_positions, "activation_function": bert.HF_ACTIVATIONS[c.mlp],
-        "layer_norm_epsilon": c.norm_eps, "tie_word_embeddings": c.tied_output, "pad_token_id": pad,
+        "model_type": "gpt2",
+        "vocab_size": c.vocab_size,
+        "n_embd": c.dim,
+        "n_layer": c.num_layers,
+        "n_head": c.num_heads,
+        "n_inner": c.mlp_dim,
+        "n_positions": c.max_positions,
+        "activation_function": bert.HF_ACTIVATIONS[c.mlp],
+        "layer_norm_epsilon": c.norm_eps,
+        "tie_word_embeddings": c.tied_output,
+        "pad_token_id": pad,
     }
 
 
 GPT2 = Family(
-    name="gpt2", prefix="transformer.", pattern="causal", trunk_config=trunk_config, slots=slots, hf_config=hf_config,
+    name="gpt2",
+    prefix="transformer.",
+    pattern="causal",
+    trunk_config=trunk_config,
+    slots=slots,
+    hf_config=hf_config,
     architectures={
         "GPT2ForSequenceClassification": frozenset({"classifier"}),
         "GPT2LMHeadModel": frozenset({"lm"}),
         "GPT2Model": frozenset(),
     },
-    ignored=re.compile(r"(transformer\.)?h\.\d+\.attn\.(masked_)?bias"), lm_transform=False, lm_bias=False, implied_lm=True,
+    ignored=re.compile(r"(transformer\.)?h\.\d+\.attn\.(masked_)?bias"),
+    lm_transform=False,
+    lm_bias=False,
+    implied_lm=True,
 )

@@ -75,19 +75,29 @@ def trunk_config(row: Row, fields: Fields) -> TrunkConfig:
         raise fields.error("num_attention_heads", f"a divisor of hidden_size = {dim}")
     window, positions = row.window(fields), fields.whole("max_position_embeddings", default=2048)
     return TrunkConfig(
-        vocab_size=fields.whole("vocab_size"), dim=dim, num_layers=fields.whole("num_hidden_layers"), num_heads=heads,
+        vocab_size=fields.whole("vocab_size"),
+        dim=dim,
+        num_layers=fields.whole("num_hidden_layers"),
+        num_heads=heads,
         num_kv_heads=fields.whole("num_key_value_heads", default=heads),
         head_dim=fields.whole("head_dim", default=row.head_dim or dim // heads),
-        mlp_dim=fields.whole("intermediate_size"), max_positions=min(positions, window or positions), norm="rms",
-        norm_place="pre", norm_eps=fields.number("rms_norm_eps", default=1e-6), position="rope",
-        rope_theta=rope_theta(fields), mlp=fields.choice("hidden_act", {"silu": "swiglu"}, default="silu"),
-        bias=row.bias(fields), qk_norm=row.qk_norm, tied_output=fields.flag("tie_word_embeddings", default=False),
+        mlp_dim=fields.whole("intermediate_size"),
+        max_positions=min(positions, window or positions),
+        norm="rms",
+        norm_place="pre",
+        norm_eps=fields.number("rms_norm_eps", default=1e-6),
+        position="rope",
+        rope_theta=rope_theta(fields),
+        mlp=fields.choice("hidden_act", {"silu": "swiglu"}, default="silu"),
+        bias=row.bias(fields),
+        qk_norm=row.qk_norm,
+        tied_output=fields.flag("tie_word_embeddings", default=False),
         num_segments=0,
     )
 
 
 def rope_theta(fields: Fields) -> float:
-    """transformers 5 writes rope_parameters, transformers 4 rope_theta and rope_scaling; only plain RoPE is computed."""
+    """transformers 5 writes rope_parameters, transformers 4 rope_theta and rope_scaling; RoPE must be plain."""
     theta = fields.number("rope_theta", default=10_000.0)
     for name in ("rope_scaling", "rope_parameters"):
         nested = fields.mapping(name)
@@ -104,18 +114,34 @@ def slots(row: Row, config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
     """Trunk, an untied output matrix, and the kept classifier."""
     c = config
     inner, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
-    shapes = {"self_attn.q_proj": ("attn.q", (inner, c.dim)), "self_attn.k_proj": ("attn.k", (kv, c.dim)),
-              "self_attn.v_proj": ("attn.v", (kv, c.dim)), "self_attn.o_proj": ("attn.o", (c.dim, inner)),
-              "mlp.gate_proj": ("mlp.gate", (c.mlp_dim, c.dim)), "mlp.up_proj": ("mlp.up", (c.mlp_dim, c.dim)),
-              "mlp.down_proj": ("mlp.down", (c.dim, c.mlp_dim)), "input_layernorm": ("norm1", (c.dim,)),
-              "post_attention_layernorm": ("norm2", (c.dim,))}
+    shapes = {
+        "self_attn.q_proj": ("attn.q", (inner, c.dim)),
+        "self_attn.k_proj": ("attn.k", (kv, c.dim)),
+        "self_attn.v_proj": ("attn.v", (kv, c.dim)),
+        "self_attn.o_proj": ("attn.o", (c.dim, inner)),
+        "mlp.gate_proj": ("mlp.gate", (c.mlp_dim, c.dim)),
+        "mlp.up_proj": ("mlp.up", (c.mlp_dim, c.dim)),
+        "mlp.down_proj": ("mlp.down", (c.dim, c.mlp_dim)),
+        "input_layernorm": ("norm1", (c.dim,)),
+        "post_attention_layernorm": ("norm2", (c.dim,)),
+    }
     if c.qk_norm:
-        shapes |= {"self_attn.q_norm": ("attn.q_norm", (c.head_dim,)), "self_attn.k_norm": ("attn.k_norm", (c.head_dim,))}
-    biased = {"none": (), "qkv": ("attn.q", "attn.k", "attn.v"),
-              "all": ("attn.q", "attn.k", "attn.v", "attn.o", "mlp.gate", "mlp.up", "mlp.down")}[c.bias]
+        shapes |= {
+            "self_attn.q_norm": ("attn.q_norm", (c.head_dim,)),
+            "self_attn.k_norm": ("attn.k_norm", (c.head_dim,)),
+        }
+    biased = {
+        "none": (),
+        "qkv": ("attn.q", "attn.k", "attn.v"),
+        "all": ("attn.q", "attn.k", "attn.v", "attn.o", "mlp.gate", "mlp.up", "mlp.down"),
+    }[c.bias]
     found = [
-        Slot("embed_tokens.weight", ("trunk.embed.tokens.weight",), (c.vocab_size, c.dim),
-             aliases=("lm_head.weight",) if c.tied_output else ()),
+        Slot(
+            "embed_tokens.weight",
+            ("trunk.embed.tokens.weight",),
+            (c.vocab_size, c.dim),
+            aliases=("lm_head.weight",) if c.tied_output else (),
+        ),
         Slot("norm.weight", ("trunk.norm.weight",), (c.dim,)),
         Slot("score.weight", (), (ANY, c.dim), "classifier", inside=False),
     ]
@@ -130,13 +156,23 @@ def slots(row: Row, config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
 
 
 def hf_config(name: str, c: TrunkConfig, pad: int) -> dict[str, Any]:
-    """The config in transformers 5 spelling, with rope_theta at the top as well: transformers 4 and vLLM read it there."""
+    """The config in transformers 5 spelling, with rope_theta at the top as well, where transformers 4 reads it."""
     written: dict[str, Any] = {
-        "model_type": name, "vocab_size": c.vocab_size, "hidden_size": c.dim, "num_hidden_layers": c.num_layers,
-        "num_attention_heads": c.num_heads, "num_key_value_heads": c.num_kv_heads, "head_dim": c.head_dim,
-        "intermediate_size": c.mlp_dim, "hidden_act": "silu", "max_position_embeddings": c.max_positions,
-        "rms_norm_eps": c.norm_eps, "rope_parameters": {"rope_theta": c.rope_theta, "rope_type": "default"},
-        "rope_theta": c.rope_theta, "tie_word_embeddings": c.tied_output, "pad_token_id": pad,
+        "model_type": name,
+        "vocab_size": c.vocab_size,
+        "hidden_size": c.dim,
+        "num_hidden_layers": c.num_layers,
+        "num_attention_heads": c.num_heads,
+        "num_key_value_heads": c.num_kv_heads,
+        "head_dim": c.head_dim,
+        "intermediate_size": c.mlp_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": c.max_positions,
+        "rms_norm_eps": c.norm_eps,
+        "rope_parameters": {"rope_theta": c.rope_theta, "rope_type": "default"},
+        "rope_theta": c.rope_theta,
+        "tie_word_embeddings": c.tied_output,
+        "pad_token_id": pad,
     }
     if name == "llama":
         written |= {"attention_bias": c.bias == "all", "mlp_bias": c.bias == "all"}
@@ -149,11 +185,21 @@ def hf_config(name: str, c: TrunkConfig, pad: int) -> dict[str, Any]:
 
 def _family(name: str, row: Row) -> Family:
     return Family(
-        name=name, prefix="model.", pattern="causal", trunk_config=partial(trunk_config, row), slots=partial(slots, row),
+        name=name,
+        prefix="model.",
+        pattern="causal",
+        trunk_config=partial(trunk_config, row),
+        slots=partial(slots, row),
         hf_config=partial(hf_config, name),
-        architectures={f"{row.hf_name}ForSequenceClassification": frozenset({"classifier"}),
-                       f"{row.hf_name}ForCausalLM": frozenset({"lm"}), f"{row.hf_name}Model": frozenset()},
-        ignored=re.compile(r".*rotary_emb\.inv_freq"), lm_transform=False, lm_bias=False, implied_lm=True,
+        architectures={
+            f"{row.hf_name}ForSequenceClassification": frozenset({"classifier"}),
+            f"{row.hf_name}ForCausalLM": frozenset({"lm"}),
+            f"{row.hf_name}Model": frozenset(),
+        },
+        ignored=re.compile(r".*rotary_emb\.inv_freq"),
+        lm_transform=False,
+        lm_bias=False,
+        implied_lm=True,
     )
 
 

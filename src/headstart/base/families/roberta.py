@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from headstart.base.families import bert
-from headstart.base.families.family import ANY, Family, Fields, Slot
+from headstart.base.families.family import ANY, Fields, Slot
 from headstart.model.config import TrunkConfig
 
 DEFAULT_PAD = 1
@@ -36,7 +36,8 @@ def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
     c = config
     tied = ("lm_head.decoder.weight",) if c.tied_output else ()
     return (
-        *bert.embedding_slots(c, output_aliases=tied, skip_rows=_skipped(fields)), *bert.layer_slots(c),
+        *bert.embedding_slots(c, output_aliases=tied, skip_rows=_skipped(fields)),
+        *bert.layer_slots(c),
         *bert.linear("pooler.dense", "pooler.dense", (c.dim, c.dim), part="pooler"),
         *bert.linear("lm_head.dense", "lm.transform", (c.dim, c.dim), part="lm", inside=False),
         *bert.linear("lm_head.layer_norm", "lm.norm", (c.dim,), part="lm", inside=False),
@@ -54,7 +55,12 @@ def hf_config(c: TrunkConfig, pad: int) -> dict[str, Any]:
 
 
 ROBERTA = replace(
-    bert.BERT, name="roberta", prefix="roberta.", trunk_config=trunk_config, slots=slots, hf_config=hf_config,
+    bert.BERT,
+    name="roberta",
+    prefix="roberta.",
+    trunk_config=trunk_config,
+    slots=slots,
+    hf_config=hf_config,
     architectures={
         "RobertaForSequenceClassification": frozenset({"sequence_classifier"}),
         "RobertaForTokenClassification": frozenset({"classifier"}),
