@@ -175,7 +175,7 @@ def predict(folder: Path, table: Table, *, out: Path | None = None, drop_missing
     drop_missing
         Leave rows without text out instead of refusing the table.
     """
-    from headstart.answers import answer_table
+    from headstart.predictions import answer_table
 
     return answer_table(folder, table, out=out, drop_missing=drop_missing)
 

@@ -1,0 +1,134 @@
+"""`headstart predict`: a folder and a table in, the table with prediction and probability out.
+
+Choice: prediction is a label, probability its calibrated probability. Labels: both are lists (joined with "|" in CSV).
+Tags: both are lists, one entry a word (JSON inside CSV). Score: prediction is a number and there is no probability.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.base.answers import labels_of
+from headstart.base.base import Base
+from headstart.base.contract import TaskContract
+from headstart.data.table import Table, read_table
+from headstart.ground.errors import CapabilityError, ConfigError, DataError, did_you_mean
+from headstart.ground.files import write_atomic
+
+JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
+ADDED = ("prediction", "probability")
+
+
+def answer_table(folder: Path, source: str, *, out: Path | None, drop_missing: bool) -> int:
+    """Answer every row of `source` and write the result to `out`, or to standard output."""
+    as_json = written_as_json(source, out)
+    base = Base.load(folder)
+    if base.contract is None:
+        raise CapabilityError(f"{folder} has no task; expected an adapted base. Make one: headstart adapt TRAIN --base {folder}.")
+    table = read_table(source)
+    for reject in table.rejects:
+        sys.stderr.write(f"{table.source}:{reject.line}: {reject.reason}; left out.\n")
+    kept = rows_with_text(table, base.contract, drop_missing=drop_missing)
+    columns = {name: list(compress(cells, kept)) for name, cells in table.columns.items()}
+    text = list(zip(*(columns[name] for name in base.contract.columns), strict=True))
+    rows = [dict(zip(base.contract.columns, members, strict=True)) for members in text]
+    answered = {**columns, **answers(base, base.contract, rows)}
+    pieces = jsonl_lines(answered) if as_json else csv_lines(answered, labels=base.contract.kind == "labels")
+    if out is not None:
+        write_atomic(out, "".join(pieces).encode())
+        sys.stderr.write(f"{len(rows):,} rows answered -> {out}\n")
+        return 0
+    for piece in pieces:
+        sys.stdout.write(piece)
+    return 0
+
+
+def written_as_json(source: str, out: Path | None) -> bool:
+    """Whether the answers are JSONL: by the ending of `out`, or like the table that came in."""
+    if out is None:
+        return Path(source.removesuffix(".gz").removesuffix(".zst")).suffix.lower() in JSON_ENDINGS
+    if out.suffix.lower() not in (".csv", *JSON_ENDINGS):
+        raise ConfigError(f"--out is {out}; expected a .csv or .jsonl file. Give it one of these endings.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out is {out}, but {out.parent} is no folder; expected one that exists. Make it first.")
+    return out.suffix.lower() != ".csv"
+
+
+def rows_with_text(table: Table, contract: TaskContract, *, drop_missing: bool) -> list[bool]:
+    """Which rows can be answered; DataError names the first that cannot, unless they may be dropped."""
+    for name in contract.columns:
+        if name not in table.columns:
+            known = ", ".join(list(table.columns)[:12])
+            raise DataError(f"{table.source} has no column {name!r}, which the task reads; expected it beside {known}."
+                            f"{did_you_mean(name, table.columns)} Rename the column that holds the text.")
+    taken = [name for name in ADDED if name in table.columns]
+    if taken:
+        raise DataError(f"{table.source} already has a column {taken[0]!r}; expected none of that name. Rename it.")
+    kept = [all(table.columns[name][row] not in (None, "") for name in contract.columns) for row in range(len(table))]
+    if all(kept):
+        return kept
+    first = kept.index(False)
+    missing = len(kept) - sum(kept)
+    if not drop_missing:
+        empty = next(name for name in contract.columns if table.columns[name][first] in (None, ""))
+        raise DataError(f"{table.place(first)}: {empty} is empty; expected text. {missing:,} "
+                        f"{'row' if missing == 1 else 'rows'} like this. Add --drop-missing or fix the file.")
+    sys.stderr.write(f"{missing:,} rows without text left out, the first at {table.place(first)}\n")
+    return kept
+
+
+def answers(base: Base, contract: TaskContract, rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """The columns `prediction` and `probability`, from one pass over the rows."""
+    if contract.kind == "score":
+        return {"prediction": [float(value) for value in base.predict(rows)]}
+    chances = base.predict_proba(rows)
+    if contract.kind == "tags":
+        best = [np.argmax(words, axis=-1) for words in chances]
+        return {"prediction": [[contract.labels[k] for k in word] for word in best],
+                "probability": [rounded(words.max(axis=-1)) if len(words) else [] for words in chances]}
+    assert isinstance(chances, np.ndarray)
+    given = labels_of(chances, contract)
+    if contract.kind == "choice":
+        return {"prediction": list(given), "probability": rounded(chances.max(axis=-1)) if len(chances) else []}
+    place = {label: k for k, label in enumerate(contract.labels)}
+    return {"prediction": list(given),
+            "probability": [rounded(np.array([row[place[label]] for label in labels]))
+                            for row, labels in zip(chances, given, strict=True)]}
+
+
+def rounded(values: Any) -> list[float]:
+    """Probabilities to 4 places; more would be noise."""
+    return [round(float(value), 4) for value in values]
+
+
+def jsonl_lines(columns: dict[str, list[Any]]) -> Iterator[str]:
+    """One JSON object a row."""
+    for row in records(columns):
+        yield json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False, default=str) + "\n"
+
+
+def csv_lines(columns: dict[str, list[Any]], *, labels: bool) -> Iterator[str]:
+    """Header and rows. `labels`: several labels a row, joined with "|" as `adapt` reads them; other lists are JSON."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    for row in [tuple(columns), *records(columns)]:
+        cells = (("|".join(map(str, cell)) if labels and name in ADDED else json.dumps(cell, default=str))
+                 if isinstance(cell, list) else cell for name, cell in zip(columns, row, strict=True))
+        writer.writerow(cells)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def records(columns: dict[str, list[Any]]) -> Iterable[tuple[Any, ...]]:
+    """Rows of a table of columns."""
+    return zip(*columns.values(), strict=True)
