@@ -1,7 +1,7 @@
 """Cells of a labelled table -> texts and raw answers, and raw answers -> targets over one list of label names.
 
-Three things can be wrong with a row, and they are told apart: a cell is missing (an error that counts them, or dropped on
-request), a cell cannot be used (set aside with its line), the answer is no known label (an error).
+Three things can be wrong with a row, and they are told apart: a cell is missing (an error that counts them, or dropped
+on request), a cell cannot be used (set aside with its line), the answer is no known label (an error).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_rows(table: Table, columns: Columns, kind: Kind, *, drop_missing: bool,
     """The rows of `table` that have a text and an answer.
 
     Raises:
-        DataError: cells are missing and `drop_missing` is False, too many rows are unusable, or answers are of mixed types.
+        DataError: cells are missing and `drop_missing` is False, too many rows are unusable, or answers of mixed types.
     """
     label = cast(str, columns.label)
     names = table.label_names.get(label, ())
@@ -94,12 +94,16 @@ def read_rows(table: Table, columns: Columns, kind: Kind, *, drop_missing: bool,
     if missing and not drop_missing:
         row, column = missing[0]
         more = f"{len(missing):,} rows like this" if len(missing) > 1 else "1 row like this"
-        raise DataError(f"{table.place(row)}: {safe_repr(column, 40)} is empty; expected a value. {more}. "
-                        "Add --drop-missing or fix the file.")
+        raise DataError(
+            f"{table.place(row)}: {safe_repr(column, 40)} is empty; expected a value. {more}. "
+            "Add --drop-missing or fix the file."
+        )
     rows.dropped += len(missing)
     check_rejects(table.source, rows.rejects, len(table) + len(table.rejects), max_reject)
     if not rows.texts:
-        raise DataError(f"{table.source} has no row with both {columns.text!r} and {label!r}; expected some. Fix the file.")
+        raise DataError(
+            f"{table.source} has no row with both {columns.text!r} and {label!r}; expected some. Fix the file."
+        )
     return rows
 
 
@@ -150,8 +154,10 @@ def refuse_unseen(rows: Rows, labels: Sequence[str], kind: Kind, *, train: str, 
     name = next(n for n in _names_of(rows.answers[bad[0]], kind) if n not in known)
     shown = ", ".join(safe_repr(label, 30) for label in list(labels)[:8]) + (", …" if len(labels) > 8 else "")
     rows_like = f"{len(bad):,} rows like this" if len(bad) > 1 else "1 row like this"
-    raise DataError(f"{rows.place(bad[0])}: label is {safe_repr(name, 40)!r}; expected one of the {len(labels)} labels of "
-                    f"{train}: {shown}. {rows_like}. Add such rows to {train}, or drop these with --drop-missing.")
+    raise DataError(
+        f"{rows.place(bad[0])}: label is {safe_repr(name, 40)!r}; expected one of the {len(labels)} labels of "
+        f"{train}: {shown}. {rows_like}. Add such rows to {train}, or drop these with --drop-missing."
+    )
 
 
 def refuse_hopeless(rows: Rows, columns: Columns, kind: Kind, labels: Sequence[str]) -> None:
@@ -159,16 +165,22 @@ def refuse_hopeless(rows: Rows, columns: Columns, kind: Kind, labels: Sequence[s
     label = safe_repr(cast(str, columns.label), 40)
     if kind == "score":
         if len(set(rows.answers)) < 2:
-            raise DataError(f"{rows.source}: every {label} is {rows.answers[0]}; expected different scores. "
-                            "There is nothing to learn; check the column or give --label.")
+            raise DataError(
+                f"{rows.source}: every {label} is {rows.answers[0]}; expected different scores. "
+                "There is nothing to learn; check the column or give --label."
+            )
         return
     if len(labels) < 2 and not (kind == "labels" and labels and not all(rows.answers)):
         shown = f"only the label {safe_repr(labels[0], 40)!r}" if labels else "no label at all"
-        raise DataError(f"{rows.source} has {shown} in {label}, in all {len(rows.answers):,} rows; expected at least two "
-                        "labels. There is nothing to learn; add rows of another label or give --label.")
+        raise DataError(
+            f"{rows.source} has {shown} in {label}, in all {len(rows.answers):,} rows; expected at least two "
+            "labels. There is nothing to learn; add rows of another label or give --label."
+        )
     if kind == "choice" and len(rows.answers) >= 20 and len(labels) > len(rows.answers) / 2:
-        raise DataError(f"{rows.source}: column {label} has {len(labels):,} different values in {len(rows.answers):,} rows; "
-                        "expected classes with several rows each. Give --label with another column, or --kind score.")
+        raise DataError(
+            f"{rows.source}: column {label} has {len(labels):,} different values in {len(rows.answers):,} rows; "
+            "expected classes with several rows each. Give --label with another column, or --kind score."
+        )
 
 
 def lonely_labels(rows: Rows, kind: Kind) -> dict[str, int]:
@@ -218,6 +230,7 @@ def _as_list(cell: str) -> list[Any]:
 
 def _reader(kind: Kind, names: Sequence[str], column: str) -> Callable[[Any], Answer]:
     """The function that turns an answer cell of this kind into names or a number."""
+
     def one(cell: Any) -> str:
         return _name(cell, names, column)
 
@@ -252,7 +265,9 @@ def _name(cell: Any, names: Sequence[str], column: str) -> str:
             return str(int(cell)) if cell == int(cell) else repr(cell)
         if cell != int(cell) or not 0 <= cell < len(names):
             hidden = " (a benchmark's hidden answer)" if cell == -1 else ""
-            raise Unusable(f"column {column} is {cell}{hidden}, expected 0 to {len(names) - 1} as the file declares its names")
+            raise Unusable(
+                f"column {column} is {cell}{hidden}, expected 0 to {len(names) - 1} as the file declares its names"
+            )
         return names[int(cell)]
     if not isinstance(cell, str):
         raise Unusable(f"column {column} holds a {type(cell).__name__}, expected one label")
@@ -288,6 +303,8 @@ def _refuse_mixed(table: Table, label: str) -> None:
             first.setdefault(kind if isinstance(cell, bool | int | float | str) else type(cell).__name__, row)
     if len(first) > 1:
         (one, a), (two, b) = list(first.items())[:2]
-        raise DataError(f"{table.place(b)}: {safe_repr(label, 40)} is {two} ({safe_repr(str(table.columns[label][b]), 40)}), but at "
-                        f"line {table.lines[a]} it is {one} ({safe_repr(str(table.columns[label][a]), 40)}); expected one type. "
-                        "Fix the column.")
+        raise DataError(
+            f"{table.place(b)}: {safe_repr(label, 40)} is {two} ({safe_repr(str(table.columns[label][b]), 40)}), but "
+            f"at line {table.lines[a]} it is {one} ({safe_repr(str(table.columns[label][a]), 40)}); expected one type. "
+            "Fix the column."
+        )

@@ -19,10 +19,14 @@ PAIRS = (
     ("text1", "text2"), ("sentence_a", "sentence_b"), ("question", "sentence"), ("question", "passage"),
     ("query", "passage"), ("query", "document"), ("claim", "evidence"), ("question", "answer"), ("question", "context"),
 )  # fmt: skip
-TEXTS = ("text", "sentence", "review", "content", "utterance", "message", "body", "comment", "tweet", "question", "query",
-         "document", "description", "title", "input", "prompt", "headline", "subject", "feedback")  # fmt: skip
-LABELS = ("label", "labels", "class", "category", "intent", "target", "sentiment", "stars", "score", "rating", "similarity",
-          "emotion", "topic", "gold_label", "categories", "intents", "tags", "is_duplicate", "y", "grade")  # fmt: skip
+TEXTS = (
+    "text", "sentence", "review", "content", "utterance", "message", "body", "comment", "tweet", "question", "query",
+    "document", "description", "title", "input", "prompt", "headline", "subject", "feedback",
+)  # fmt: skip
+LABELS = (
+    "label", "labels", "class", "category", "intent", "target", "sentiment", "stars", "score", "rating", "similarity",
+    "emotion", "topic", "gold_label", "categories", "intents", "tags", "is_duplicate", "y", "grade",
+)  # fmt: skip
 TOKENS = ("tokens", "words")
 TAGS = ("tags", "ner_tags", "pos_tags", "chunk_tags", "labels", "upos", "ner", "pos")
 SCORES = ("score", "similarity", "relatedness_score", "rating_mean", "valence")
@@ -37,7 +41,9 @@ def find_columns(table: Table, *, text: str | None, label: str | None, kind: Kin
         ConfigError: `kind` is not a kind.
     """
     if kind is not None and kind not in get_args(Kind):
-        raise ConfigError(f"kind is {kind!r}; expected one of {', '.join(get_args(Kind))}.{did_you_mean(kind, get_args(Kind))}")
+        raise ConfigError(
+            f"kind is {kind!r}; expected one of {', '.join(get_args(Kind))}.{did_you_mean(kind, get_args(Kind))}"
+        )
     answer = require_column(table, label, "--label") if label is not None else None
     if text is not None:
         first, second = _named_texts(table, text)
@@ -45,9 +51,14 @@ def find_columns(table: Table, *, text: str | None, label: str | None, kind: Kin
         first, second = _find_text(table, answer, kind)
     taken = {first, second}
     if answer is not None and answer in taken:
-        raise DataError(f"column {answer!r} of {table.source} is both text and label; expected two columns. "
-                        "Give --text and --label.")
-    return Columns(first, second, answer or _find_label(table, first, taken, kind))
+        raise DataError(
+            f"column {answer!r} of {table.source} is both text and label; expected two columns. "
+            "Give --text and --label."
+        )
+    if answer is None:
+        answer = _find_label(table, first, taken, kind)
+        _refuse_headless(table, answer)
+    return Columns(first, second, answer)
 
 
 def require_column(table: Table, name: str, flag: str) -> str:
@@ -109,7 +120,9 @@ def _named_texts(table: Table, text: str) -> tuple[str, str | None]:
         raise DataError(f"--text is {text!r}; expected one column, or two with a comma between them. Give --text a,b.")
     found = [require_column(table, name, "--text") for name in names]
     if len(found) == 2 and found[0] == found[1]:
-        raise DataError(f"--text is {text!r}; expected two different columns. Give --text {found[0]} for a single text.")
+        raise DataError(
+            f"--text is {text!r}; expected two different columns. Give --text {found[0]} for a single text."
+        )
     return found[0], found[1] if len(found) == 2 else None
 
 
@@ -134,8 +147,10 @@ def _find_text(table: Table, label: str | None, kind: Kind | None) -> tuple[str,
     shown = ", ".join(safe_repr(column, 40) for column in list(table.columns)[:12])
     which = "several columns could hold the text" if len(likely) > 1 else "no column is known to hold the text"
     example = likely[0] if likely else next(iter(table.columns), "COL")
-    raise DataError(f"{table.source} has the columns {shown}; {which}, expected for example text,label. "
-                    f"Give --text, such as --text {safe_repr(example, 40)}, or add a header line if there is none.")
+    raise DataError(
+        f"{table.source} has the columns {shown}; {which}, expected for example text,label. "
+        f"Give --text, such as --text {safe_repr(example, 40)}, or add a header line if there is none."
+    )
 
 
 def _find_label(table: Table, text: str, taken: set[str | None], kind: Kind | None) -> str:
@@ -149,8 +164,19 @@ def _find_label(table: Table, text: str, taken: set[str | None], kind: Kind | No
     if len(others) == 1 or len(few) == 1:
         return (few or others)[0]
     shown = ", ".join(safe_repr(column, 40) for column in others[:12]) or "no other column"
-    raise DataError(f"{table.source} has the text in {safe_repr(text, 40)!r} and beside it {shown}; expected a label column. "
-                    f"Give --label{' with one of them' if others else ' after adding one to the file'}.")
+    raise DataError(
+        f"{table.source} has the text in {safe_repr(text, 40)!r} and beside it {shown}; expected a label column. "
+        f"Give --label{' with one of them' if others else ' after adding one to the file'}."
+    )
+
+
+def _refuse_headless(table: Table, label: str) -> None:
+    """A column whose name is also one of its answers has data where its header should be."""
+    if label in table.columns[label][:1000]:
+        raise DataError(
+            f"{table.source} seems to have no header line: its first line holds {safe_repr(label, 40)!r}, which is "
+            "also a label; expected column names. Add a header line such as text,label, or give --label."
+        )
 
 
 def _sample(table: Table, column: str) -> list[Any]:

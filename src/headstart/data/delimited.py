@@ -10,7 +10,7 @@ import csv
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from headstart.ground.errors import DataError, safe_repr
 
@@ -97,12 +97,13 @@ def _records(
     lines: list[str], first: int, separator: str, quoted: bool
 ) -> Iterator[tuple[int, list[str] | None, str | None, int]]:
     """(first line, record, fault, lines used); blank lines are passed over."""
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     width: int | None = None
     start = first
     while start < len(lines):
-        reader = csv.reader((lines[i] + "\n" for i in range(start, len(lines))),
-                            delimiter=separator, strict=True, quoting=quoting)
+        reader = csv.reader(
+            (lines[i] + "\n" for i in range(start, len(lines))), delimiter=separator, strict=True, quoting=quoting
+        )
         begin = start
         try:
             for record in reader:
@@ -115,12 +116,12 @@ def _records(
                 begin = start + reader.line_num
             return
         except csv.Error as problem:
-            yield begin + 1, None, _explain(str(problem)), 1
+            yield begin + 1, None, _explain(str(problem), start + reader.line_num - begin), 1
             start = begin + 1
 
 
-def _explain(problem: str) -> str:
-    if "unexpected end" in problem or "lines joined" in problem:
+def _explain(problem: str, used: int) -> str:
+    if "unexpected end" in problem or "lines joined" in problem or (used > 1 and "expected after" in problem):
         return "a quote that opens here is never closed"
     if "field larger" in problem:
         return "a cell is larger than one cell may be, or a quote that opens here is never closed"
@@ -137,16 +138,22 @@ def _header(name: str, line: int, record: list[str] | None, fault: str | None, _
     header = [cell.strip() or f"column_{i + 1}" for i, cell in enumerate(record)]
     for place, column in enumerate(header):
         if any("\udc80" <= c <= "\udcff" or c == "\0" for c in column):
-            raise DataError(f"{name}:{line}: column {place + 1} of the header is not UTF-8 text ({safe_repr(column, 40)}); "
-                            "expected UTF-8. Save the file as UTF-8.")
+            raise DataError(
+                f"{name}:{line}: column {place + 1} of the header is not UTF-8 text ({safe_repr(column, 40)}); "
+                "expected UTF-8. Save the file as UTF-8."
+            )
         if len(column) > 1_000:
-            raise DataError(f"{name}:{line}: a column name has {len(column):,} characters; expected a header line. "
-                            "Add one, such as text,label.")
+            raise DataError(
+                f"{name}:{line}: a column name has {len(column):,} characters; expected a header line. "
+                "Add one, such as text,label."
+            )
     seen: dict[str, int] = {}
     for place, column in enumerate(header):
         if column in seen:
-            raise DataError(f"{name}:{line}: two columns are named {safe_repr(column, 40)!r} ({seen[column] + 1} and "
-                            f"{place + 1}); expected different names. Rename one of them.")
+            raise DataError(
+                f"{name}:{line}: two columns are named {safe_repr(column, 40)!r} ({seen[column] + 1} and "
+                f"{place + 1}); expected different names. Rename one of them."
+            )
         seen[column] = place
     return header
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from headstart.data.delimited import Parsed, Reject, parse_delimited
+from headstart.data.parquet import cell_fault, parse_parquet
 from headstart.data.source import inner_suffix
 from headstart.ground.errors import DataError, safe_repr
 
@@ -28,7 +29,7 @@ def parse_bytes(name: str, content: bytes, *, max_cell_bytes: int) -> Parsed:
     """Columns of a table whose bytes are `content`; `name` is used for its suffix and for messages."""
     suffix = inner_suffix(name)
     if content.startswith(PARQUET) or suffix in {".parquet", ".pq"}:
-        return _parquet(name, content, max_cell_bytes)
+        return parse_parquet(name, content, max_cell_bytes=max_cell_bytes)
     text, clean = _decode(name, content)
     start = text.lstrip()[:1]
     if suffix in {".jsonl", ".ndjson"}:
@@ -47,17 +48,22 @@ def _decode(name: str, content: bytes) -> tuple[str, bool]:
         try:
             text = content.decode("utf-16")
         except UnicodeDecodeError as problem:
-            raise DataError(f"{name} is UTF-16 and damaged at byte {problem.start}; expected UTF-8. "
-                            "Save it again as UTF-8.") from problem
+            raise DataError(
+                f"{name} is UTF-16 and damaged at byte {problem.start}; expected UTF-8. Save it again as UTF-8."
+            ) from problem
         return _lines_by_newline(text), "\0" not in text
     sample = content[: 1 << 16]
     controls = len(sample) - len(sample.translate(None, CONTROL))
     if sample.count(b"\0") > len(sample) / 4:
-        raise DataError(f"{name} looks like UTF-16 without its mark, or binary data (every second byte is 0); "
-                        "expected UTF-8 text. Save it as UTF-8.")
+        raise DataError(
+            f"{name} looks like UTF-16 without its mark, or binary data (every second byte is 0); "
+            "expected UTF-8 text. Save it as UTF-8."
+        )
     if controls > len(sample) / 20:
-        raise DataError(f"{name} is binary data ({controls:,} control bytes in its first {len(sample):,}); "
-                        "expected CSV, TSV, JSONL or Parquet. Check the path.")
+        raise DataError(
+            f"{name} is binary data ({controls:,} control bytes in its first {len(sample):,}); "
+            "expected CSV, TSV, JSONL or Parquet. Check the path."
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -94,7 +100,10 @@ def _json_row(line: str, max_cell_bytes: int) -> tuple[dict[str, Any] | None, st
     except (msgspec.DecodeError, RecursionError) as problem:
         return None, f"the line is not valid JSON ({safe_repr(str(problem), 80)})"
     if not isinstance(row, dict):
-        return None, f"the line is a JSON {type(row).__name__}; expected an object such as {{\"text\": ..., \"label\": ...}}"
+        return (
+            None,
+            f'the line is a JSON {type(row).__name__}; expected an object such as {{"text": ..., "label": ...}}',
+        )
     return _checked(row, max_cell_bytes)
 
 
@@ -103,13 +112,6 @@ def _checked(row: dict[str, Any], max_cell_bytes: int) -> tuple[dict[str, Any] |
         if isinstance(cell, str) and (len(cell) > max_cell_bytes or "\0" in cell):
             return None, cell_fault(column, cell, max_cell_bytes)
     return row, ""
-
-
-def cell_fault(column: str, cell: str, max_cell_bytes: int) -> str:
-    """Why a cell cannot be used."""
-    if "\0" in cell:
-        return f"column {column} holds a NUL byte"
-    return f"column {column} has {len(cell):,} characters, more than the {max_cell_bytes:,} of one cell"
 
 
 def _by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -127,18 +129,25 @@ def _json(name: str, text: str, max_cell_bytes: int) -> Parsed:
             if lines.lines:
                 return lines
         line = _json_error_line(text)
-        raise DataError(f"{name}:{line}: not valid JSON ({safe_repr(str(problem), 80)}); expected a list of objects, "
-                        "or one object a line. Mend that line.") from problem
+        raise DataError(
+            f"{name}:{line}: not valid JSON ({safe_repr(str(problem), 80)}); expected a list of objects, "
+            "or one object a line. Mend that line."
+        ) from problem
     if isinstance(content, dict):
         return _json_object(name, content, max_cell_bytes)
     if not isinstance(content, list):
-        raise DataError(f"{name} is a JSON {type(content).__name__}; expected a list of objects. Write one object a row.")
+        raise DataError(
+            f"{name} is a JSON {type(content).__name__}; expected a list of objects. Write one object a row."
+        )
     rows: list[dict[str, Any]] = []
     lines_: list[int] = []
     rejects: list[Reject] = []
     for number, item in enumerate(content, start=1):
-        row, reason = (_checked(item, max_cell_bytes) if isinstance(item, dict)
-                       else (None, f"the item is a JSON {type(item).__name__}; expected an object"))
+        row, reason = (
+            _checked(item, max_cell_bytes)
+            if isinstance(item, dict)
+            else (None, f"the item is a JSON {type(item).__name__}; expected an object")
+        )
         if row is None:
             rejects.append(Reject(number, reason, safe_repr(repr(item)[:100], 80)))
         else:
@@ -151,14 +160,19 @@ def _json_object(name: str, content: dict[str, Any], max_cell_bytes: int) -> Par
     if content and all(isinstance(cells, list) for cells in content.values()):
         sizes = {column: len(cells) for column, cells in content.items()}
         if len(set(sizes.values())) > 1:
-            raise DataError(f"{name} has columns of different lengths ({safe_repr(str(sizes))}); expected equal ones. "
-                            "Mend the file.")
+            raise DataError(
+                f"{name} has columns of different lengths ({safe_repr(str(sizes))}); expected equal ones. "
+                "Mend the file."
+            )
         rows = [dict(zip(content, cells, strict=True)) for cells in zip(*content.values(), strict=True)]
     else:
         rows = [content]
     kept = [(number, row) for number, row in enumerate(rows, start=1) if _checked(row, max_cell_bytes)[0] is not None]
-    rejects = [Reject(number, reason, "") for number, row in enumerate(rows, start=1)
-               if (reason := _checked(row, max_cell_bytes)[1])]
+    rejects = [
+        Reject(number, reason, "")
+        for number, row in enumerate(rows, start=1)
+        if (reason := _checked(row, max_cell_bytes)[1])
+    ]
     return Parsed(_by_column([row for _, row in kept]), [number for number, _ in kept], rejects)
 
 
@@ -170,60 +184,3 @@ def _json_error_line(text: str) -> int:
     except (RecursionError, ValueError):
         return 1
     return 1
-
-
-def _parquet(name: str, content: bytes, max_cell_bytes: int) -> Parsed:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
-    except (pa.ArrowException, OSError, ValueError) as problem:
-        raise DataError(f"{name} is not a readable Parquet file ({safe_repr(str(problem), 120)}); expected a whole one. "
-                        "Copy or write it again.") from problem
-    names = list(table.column_names)
-    for place, column in enumerate(names):
-        if column in names[:place]:
-            raise DataError(f"{name} has two columns named {safe_repr(column)!r}; expected different names. Rename one of them.")
-    columns: dict[str, list[Any]] = {}
-    bad: dict[int, str] = {}
-    for column in names:
-        kind = table.schema.field(column).type
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            continue  # images and sound: never a text or a label
-        columns[column] = _parquet_column(table[column], column, bad)
-        for row, cell in enumerate(columns[column]):
-            if isinstance(cell, str) and (len(cell) > max_cell_bytes or "\0" in cell):
-                bad[row] = cell_fault(column, cell, max_cell_bytes)
-    good = [row for row in range(table.num_rows) if row not in bad]
-    kept = columns if not bad else {c: [cells[row] for row in good] for c, cells in columns.items()}
-    rejects = [Reject(row + 1, reason, "") for row, reason in sorted(bad.items())]
-    return Parsed(kept, [row + 1 for row in good], rejects, _declared_names(table.schema.metadata or {}, names))
-
-
-def _parquet_column(column: Any, name: str, bad: dict[int, str]) -> list[Any]:
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        cells: list[Any] = []
-        for row, cell in enumerate(column):
-            try:
-                cells.append(cell.as_py())
-            except UnicodeDecodeError:
-                cells.append(None)
-                bad[row] = f"column {name} is not UTF-8"
-        return cells
-
-
-def _declared_names(metadata: dict[bytes, bytes], columns: list[str]) -> dict[str, tuple[str, ...]]:
-    """Class names from a `card` (label_names) or from Hugging Face's feature description; unreadable ones are no names."""
-    try:
-        card = json.loads(metadata.get(b"card", b"{}"))
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        described = {c: f.get("feature", f).get("names") for c, f in features.items() if isinstance(f, dict)}
-        for column in ("label", "labels", "tags"):
-            if column in columns and isinstance(card.get("label_names"), list):
-                described[column] = card["label_names"]
-    except (ValueError, AttributeError):
-        return {}
-    return {c: tuple(map(str, names)) for c, names in described.items() if isinstance(names, list)}

@@ -15,8 +15,8 @@ from headstart.ground.errors import DataError, did_you_mean, safe_repr
 def inputs_from_rows(rows: Any, *, columns: Columns, kind: Kind) -> tuple[list[Text], list[str] | None]:
     """(texts, partners or None) of any input of `predict`, in the order given.
 
-    rows: a path or "-", a Table, a DataFrame, or a sequence of strings, dicts, (first, second) pairs, or - kind "tags" -
-    lists of words (a string is split at spaces). Every row must be usable: a bad one is an error that names it, so that
+    rows: a path or "-", a Table, a DataFrame, or a sequence of strings, dicts, (first, second) pairs, or (kind "tags")
+    of word lists (a string is split at spaces). Every row must be usable: a bad one is an error that names it, so that
     answers stay in line with the rows.
     """
     if isinstance(rows, str | Path | Table | Mapping) or hasattr(rows, "columns") or hasattr(rows, "column_names"):
@@ -47,17 +47,23 @@ def _members(row: Any, number: int, columns: Columns, kind: Kind) -> tuple[Any, 
         for name in wanted:
             if name not in row:
                 known = [str(key) for key in row]
-                raise DataError(f"row {number} has no {name!r}, only {', '.join(known[:8])}; expected the column that the model "
-                                f"was adapted with.{did_you_mean(name, known)} Rename it, or give plain texts.")
+                raise DataError(
+                    f"row {number} has no {name!r}, only {', '.join(known[:8])}; expected the column that the model "
+                    f"was adapted with.{did_you_mean(name, known)} Rename it, or give plain texts."
+                )
         return row[columns.text], None if columns.pair is None else row[columns.pair]
     if columns.pair is None:
         if isinstance(row, tuple) and len(row) == 2 and kind != "tags":
-            raise DataError(f"row {number} is a pair; expected one text, because the model was adapted on {columns.text!r} alone. "
-                            "Join the two texts, or use a model adapted on pairs.")
+            raise DataError(
+                f"row {number} is a pair; expected one text, because the model was adapted on {columns.text!r} alone. "
+                "Join the two texts, or use a model adapted on pairs."
+            )
         return row, None
     if not isinstance(row, Sequence) or isinstance(row, str) or len(row) != 2:
-        raise DataError(f"row {number} is {safe_repr(repr(row), 60)}; expected a pair ({columns.text}, {columns.pair}). "
-                        "Give two texts a row, or dicts with both columns.")
+        raise DataError(
+            f"row {number} is {safe_repr(repr(row), 60)}; expected a pair ({columns.text}, {columns.pair}). "
+            "Give two texts a row, or dicts with both columns."
+        )
     return row[0], row[1]
 
 
@@ -68,7 +74,9 @@ def _unit(cell: Any, place: str, kind: Kind) -> Text:
     if hasattr(words, "tolist"):
         words = words.tolist()
     if not isinstance(words, list | tuple) or not words or not all(isinstance(word, str) for word in words):
-        raise DataError(f"{place} is {safe_repr(repr(cell), 60)}; expected a list of words, or a text with at least one. Mend it.")
+        raise DataError(
+            f"{place} is {safe_repr(repr(cell), 60)}; expected a list of words, or a text with at least one. Mend it."
+        )
     return tuple(words)
 
 

@@ -26,6 +26,7 @@ SHINGLE = 5
 BANDS, ROWS_PER_BAND = 21, 6  # finds 99.8 % of pairs at 0.8 similarity, 28 % of those at 0.5
 CHUNK_CHARS = 4 << 20
 REACH = 32
+MULTIPLIER = 0x9E3779B97F4A7C15  # odd, bits well spread (2^64 over the golden ratio)
 MEMBER_GAP = "\x1f"  # stands between the members of a pair, so that their 5-grams never mix
 
 _NOT_WORD = re.compile(r"[^\w]+", re.UNICODE)
@@ -33,7 +34,7 @@ _NOT_WORD = re.compile(r"[^\w]+", re.UNICODE)
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """groups: (N,) int64, rows of one number are duplicates of one another. exact: (N,) int64, the same for exact ones."""
+    """groups: (N,) int64, rows with one number are duplicates. exact: (N,) int64, the same for exact ones."""
 
     groups: NDArray[np.int64]
     exact: NDArray[np.int64]
@@ -86,8 +87,9 @@ def _similar(keys: Sequence[str], rows: Sequence[int], threshold: float) -> list
     pairs: list[tuple[int, int]] = []
     sets: dict[int, list[frozenset[str]]] = {}
     for band in range(BANDS):
-        part = np.ascontiguousarray(digests[:, band * ROWS_PER_BAND : (band + 1) * ROWS_PER_BAND])
-        packed = part.view(np.dtype((np.void, part.dtype.itemsize * ROWS_PER_BAND))).ravel()
+        packed = np.zeros(len(rows), dtype=np.uint64)
+        for column in range(band * ROWS_PER_BAND, (band + 1) * ROWS_PER_BAND):
+            packed = packed * np.uint64(MULTIPLIER) + digests[:, column]
         order = np.argsort(packed, kind="stable")
         for a, b in _neighbours(packed[order], [rows[i] for i in order.tolist()]):
             if (a, b) not in seen:
@@ -97,8 +99,8 @@ def _similar(keys: Sequence[str], rows: Sequence[int], threshold: float) -> list
     return pairs
 
 
-def _neighbours(packed: NDArray[np.void], rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Pairs of rows whose band is equal; in a large bucket each row meets the next REACH only, chains close the group."""
+def _neighbours(packed: NDArray[np.uint64], rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of rows with an equal band; in a large bucket a row meets the next REACH, and chains close the group."""
     same = packed[1:] == packed[:-1]
     for place in np.flatnonzero(same).tolist():
         for other in range(place + 1, min(place + 1 + REACH, len(rows))):
@@ -126,7 +128,7 @@ def _digests(texts: Sequence[str]) -> NDArray[np.uint32]:
     codes = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     hashes = np.zeros(len(codes) - SHINGLE + 1, dtype=np.uint64)
     for offset in range(SHINGLE):
-        hashes = hashes * np.uint64(0x100000001B3) + codes[offset : offset + len(hashes)]
+        hashes = hashes * np.uint64(MULTIPLIER) + codes[offset : offset + len(hashes)]
     hashes ^= hashes >> np.uint64(29)  # splitmix64's finish: spreads the low bits of short alphabets
     hashes *= np.uint64(0xBF58476D1CE4E5B9)
     hashes ^= hashes >> np.uint64(32)

@@ -60,13 +60,16 @@ def divide(
     ours = [name for name in ("validation", "test") if name not in given]
     for name in ours:
         if not len(chosen[name]):
-            raise DataError(f"no row is left for {name}, because duplicates join all of them; expected different texts. "
-                            f"Give --{name} FILE, or keep the duplicates.")
+            raise DataError(
+                f"no row is left for {name}, because duplicates join all of them; expected different texts. "
+                f"Give --{name} FILE, or keep the duplicates."
+            )
     leak = _leak_check(crossing, twins, moved, keep_duplicates, "test" in given)
     checks = (leak, *_conflicts(pool, twins, kind), *_small_test(len(chosen["test"])))
     split = "".join(f"{name} is a tenth of the rows, drawn with seed {seed}; " for name in ours)
     notes = (split.removesuffix("; "),) if ours else ()
-    return Parts(*(pool.subset(chosen[n]) for n in ("train", "validation", "test")), checks=checks, notes=notes)
+    train, validation, test = (pool.subset(chosen[name]) for name in ("train", "validation", "test"))
+    return Parts(train, validation, test, checks, notes)
 
 
 def _concatenate(parts: Sequence[Examples]) -> Examples:
@@ -79,9 +82,7 @@ def _concatenate(parts: Sequence[Examples]) -> Examples:
     )
 
 
-def _drop_repeats(
-    part: NDArray[np.object_], twins: Duplicates, names: Sequence[str], keep: bool
-) -> list[int]:
+def _drop_repeats(part: NDArray[np.object_], twins: Duplicates, names: Sequence[str], keep: bool) -> list[int]:
     """Rows of train (and validation) that repeat a given test (or validation) row; marked "" unless kept."""
     repeats: set[int] = set()
     for protected, droppable in (("test", ("train", "validation")), ("validation", ("train",))):
@@ -99,13 +100,17 @@ def _require_classes(
 ) -> None:
     rows = np.flatnonzero(part == "train")
     if not len(rows):
-        raise DataError(f"all {dropped:,} rows of train stand in test or validation too; expected different rows. "
-                        "Check that the files are not the same.")
+        raise DataError(
+            f"all {dropped:,} rows of train stand in test or validation too; expected different rows. "
+            "Check that the files are not the same."
+        )
     if kind == "choice" and dropped:
         gone = set(range(len(labels))) - {pool.targets[row] for row in rows}
         if gone:
-            raise DataError(f"label {safe_repr(labels[min(gone)], 40)!r} has no row left in train after {dropped:,} copies of test "
-                            "rows were dropped; expected some. Add other rows of it to train.")
+            raise DataError(
+                f"label {safe_repr(labels[min(gone)], 40)!r} has no row left in train after {dropped:,} copies of test "
+                "rows were dropped; expected some. Add other rows of it to train."
+            )
 
 
 def _move_cut_groups(part: NDArray[np.object_], twins: Duplicates, given: frozenset[str]) -> int:
@@ -126,17 +131,30 @@ def _move_cut_groups(part: NDArray[np.object_], twins: Duplicates, given: frozen
 
 def _leak_check(crossing: Sequence[int], twins: Duplicates, moved: int, kept: bool, test_given: bool) -> Check:
     if kept and crossing:
-        return Check("split.leak", "warn", float(len(crossing)),
-                     f"{len(crossing):,} rows of train or validation repeat test rows and were kept, as asked")
+        return Check(
+            "split.leak",
+            "warn",
+            float(len(crossing)),
+            f"{len(crossing):,} rows of train or validation repeat test rows and were kept, as asked",
+        )
     if crossing:
         sizes = np.bincount(twins.exact, minlength=len(twins.exact))
         exact = sum(1 for row in crossing if sizes[twins.exact[row]] > 1)
         where = "test" if test_given else "validation"
-        return Check("split.leak", "ok", float(len(crossing)),
-                     f"{len(crossing):,} rows repeat rows of {where} ({exact:,} word for word, {len(crossing) - exact:,} nearly) "
-                     f"-> dropped from train, {where} unchanged")
+        return Check(
+            "split.leak",
+            "ok",
+            float(len(crossing)),
+            f"{len(crossing):,} rows repeat rows of {where} ({exact:,} word for word, {len(crossing) - exact:,} nearly)"
+            f" -> dropped, {where} unchanged",
+        )
     if moved:
-        return Check("split.leak", "ok", float(moved), f"{moved:,} duplicates and near-duplicates crossed the split -> moved to train")
+        return Check(
+            "split.leak",
+            "ok",
+            float(moved),
+            f"{moved:,} duplicates and near-duplicates crossed the split -> moved to train",
+        )
     return Check("split.leak", "ok", 0.0, "no row of one part repeats in another")
 
 
@@ -154,8 +172,14 @@ def _conflicts(pool: Examples, twins: Duplicates, kind: Kind) -> tuple[Check, ..
     count = sum(1 for owner in twins.exact.tolist() if owner in torn)
     text = pool.texts[first]
     shown = safe_repr(text if isinstance(text, str) else " ".join(text), 50)
-    return (Check("labels.conflict", "warn", float(count), f"{count:,} rows have the text of another row and a different label, "
-                  f"such as {shown!r}"),)
+    return (
+        Check(
+            "labels.conflict",
+            "warn",
+            float(count),
+            f"{count:,} rows have the text of another row and a different label, such as {shown!r}",
+        ),
+    )
 
 
 def _small_test(rows: int) -> tuple[Check, ...]:

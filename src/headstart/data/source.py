@@ -50,7 +50,9 @@ def _read_file(path: Path) -> bytes:
         raise _not_found(path) from problem
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
-        raise DataError(f"{safe_repr(str(path))} cannot be read: {reason}. Check the path and its permissions.") from problem
+        raise DataError(
+            f"{safe_repr(str(path))} cannot be read: {reason}. Check the path and its permissions."
+        ) from problem
 
 
 def _is_folder(path: Path) -> DataError:
@@ -62,15 +64,21 @@ def _is_folder(path: Path) -> DataError:
 def _not_found(path: Path) -> DataError:
     folder = path.parent
     if not folder.is_dir():
-        return DataError(f"{safe_repr(str(path))} does not exist; there is no folder {safe_repr(str(folder))}. Check the path.")
+        return DataError(
+            f"{safe_repr(str(path))} does not exist; there is no folder {safe_repr(str(folder))}. Check the path."
+        )
     hint = did_you_mean(path.name, [p.name for p in folder.iterdir() if p.is_file()])
-    return DataError(f"{safe_repr(str(path))} does not exist; expected a file with a table.{hint or ' Check the path.'}")
+    return DataError(
+        f"{safe_repr(str(path))} does not exist; expected a file with a table.{hint or ' Check the path.'}"
+    )
 
 
 def _check_size(name: str, size: int) -> None:
     if size > MAX_TABLE_BYTES:
-        raise DataError(f"{name} has more than {MAX_TABLE_BYTES:,} bytes; expected a table that fits in memory. "
-                        "Give a sample of its rows.")
+        raise DataError(
+            f"{name} has more than {MAX_TABLE_BYTES:,} bytes; expected a table that fits in memory. "
+            "Give a sample of its rows."
+        )
 
 
 def _decompress(name: str, raw: bytes) -> bytes:
@@ -78,8 +86,10 @@ def _decompress(name: str, raw: bytes) -> bytes:
     codec = "gzip" if raw.startswith(GZIP) else "zstd" if raw.startswith(ZSTD) else None
     if codec is None:
         if name.endswith((".gz", ".zst")) and raw:
-            raise DataError(f"{name} is not compressed, whatever its name says; expected gzip or zstd. "
-                            "Rename it or compress it again.")
+            raise DataError(
+                f"{name} is not compressed, whatever its name says; expected gzip or zstd. "
+                "Rename it or compress it again."
+            )
         return raw
     import pyarrow as pa
 
@@ -92,6 +102,8 @@ def _decompress(name: str, raw: bytes) -> bytes:
                 _check_size(name, size)
                 pieces.append(piece)
     except (OSError, EOFError, pa.ArrowException) as problem:
-        raise DataError(f"{name} is damaged or cut off ({safe_repr(str(problem), 80)}); expected a whole {codec} file. "
-                        "Copy or download it again.") from problem
+        raise DataError(
+            f"{name} is damaged or cut off ({safe_repr(str(problem), 80)}); expected a whole {codec} file. "
+            "Copy or download it again."
+        ) from problem
     return b"".join(pieces)

@@ -17,7 +17,7 @@ SCORE_BINS = 10
 def take_share(examples: Examples, *, kind: Kind, share: float, seed: int, name: str) -> tuple[Rows, Rows]:
     """(kept, taken) row indices, both ascending; about `share` of the rows are taken, at least one.
 
-    choice: every class gives its share, and keeps at least two thirds of its rows (so one of three, none of two or one).
+    choice: every class gives its share and keeps at least two thirds of its rows (of three it gives one, of two none).
     score: by tenths of the range of ranks. labels and tags: at random. The result depends on the rows' order, the
     seed and `name` alone.
     """

@@ -48,7 +48,7 @@ class Table:
 
 
 def read_table(source: Any, *, max_reject: float = 0.01, max_cell_bytes: int = 1 << 20) -> Table:
-    """Read `source`: a path, "-", a DataFrame (pandas, Polars, PyArrow, Hugging Face Dataset), a list of dicts, a Table.
+    """Read `source`: a path, "-", a DataFrame (pandas, Polars, PyArrow, Hugging Face Dataset), a list of dicts.
 
     max_reject: largest share of rows that may be set aside. max_cell_bytes: a row with a larger cell is set aside.
 
@@ -86,12 +86,16 @@ def check_rejects(name: str, rejects: Sequence[Reject], total: int, max_reject: 
 
 def _check_columns(name: str, parsed: Parsed) -> None:
     if len(parsed.columns) > MAX_COLUMNS:
-        raise DataError(f"{name} has {len(parsed.columns):,} columns; expected at most {MAX_COLUMNS:,}. "
-                        "Check the separator, or keep only the text and label columns.")
+        raise DataError(
+            f"{name} has {len(parsed.columns):,} columns; expected at most {MAX_COLUMNS:,}. "
+            "Check the separator, or keep only the text and label columns."
+        )
     if not parsed.lines and not parsed.rejects:
         names = ", ".join(list(parsed.columns)[:8])
-        raise DataError(f"{name} has no rows, only the columns {names or '(none)'}; expected a header and rows below it. "
-                        "Check what wrote it.")
+        raise DataError(
+            f"{name} has no rows, only the columns {names or '(none)'}; expected a header and rows below it. "
+            "Check what wrote it."
+        )
 
 
 def _columns_of(source: Any) -> tuple[dict[str, list[Any]], list[int]]:
@@ -100,8 +104,10 @@ def _columns_of(source: Any) -> tuple[dict[str, list[Any]], list[int]]:
     if isinstance(source, list):
         bad = next((i for i, row in enumerate(source) if not isinstance(row, Mapping)), None)
         if bad is not None:
-            raise DataError(f"row {bad + 1} is a {type(source[bad]).__name__}; expected a dict with column names. "
-                            "Give a list of dicts, a DataFrame or a path.")
+            raise DataError(
+                f"row {bad + 1} is a {type(source[bad]).__name__}; expected a dict with column names. "
+                "Give a list of dicts, a DataFrame or a path."
+            )
         names = list(dict.fromkeys(str(key) for row in source for key in row))
         columns = {name: [row.get(name) for row in source] for name in names}
     elif isinstance(source, Mapping):
@@ -115,11 +121,15 @@ def _columns_of(source: Any) -> tuple[dict[str, list[Any]], list[int]]:
         _refuse_doubles(type(source).__name__, names)
         columns = {str(name): _plain(source[name]) for name in source.columns}
     else:
-        raise DataError(f"the table is a {type(source).__name__}; expected a path, a DataFrame or a list of dicts. "
-                        "Convert it first.")
+        raise DataError(
+            f"the table is a {type(source).__name__}; expected a path, a DataFrame or a list of dicts. "
+            "Convert it first."
+        )
     sizes = {name: len(cells) for name, cells in columns.items()}
     if len(set(sizes.values())) > 1:
-        raise DataError(f"the columns have different lengths ({sizes}); expected one cell a row in each. Mend the table.")
+        raise DataError(
+            f"the columns have different lengths ({sizes}); expected one cell a row in each. Mend the table."
+        )
     return columns, list(range(1, max(sizes.values(), default=0) + 1))
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart.data.answers import Rows, label_names, lonely_labels, read_rows, refuse_hopeless, refuse_unseen, to_examples
+from headstart.data.answers import (
+    Rows,
+    label_names,
+    lonely_labels,
+    read_rows,
+    refuse_hopeless,
+    refuse_unseen,
+    to_examples,
+)
 from headstart.data.columns import find_columns, find_kind, require_column
 from headstart.data.examples import Check, Columns, Examples, Kind, Status, Target, Text
 from headstart.data.inputs import inputs_from_rows
@@ -57,24 +65,29 @@ class Task:
     ) -> Task:
         """Read a labelled table, or two or three: anything `read_table` takes.
 
-        text: the text column, or "a,b" for pairs. label: the answer column. kind: choice, labels, score or tags. All three
-        are found by themselves where the table leaves no doubt. Without `test` a tenth of the rows, stratified and
-        seeded, is kept for testing; without `validation` another tenth of what is left. Duplicates that would cross
+        text: the text column, or "a,b" for pairs. label: the answer column. kind: choice, labels, score or tags. All
+        three are found by themselves where the table leaves no doubt. Without `test` a tenth of the rows, stratified
+        and seeded, is kept for testing; without `validation` another tenth of what is left. Duplicates that would cross
         the parts are moved or dropped (see `parts.divide`) unless `keep_duplicates`. drop_missing: leave out rows
         without text or label, rows whose label train does not have, and classes of a single row.
 
         Raises:
             DataError: what is wrong, at which file and line, and what to do about it.
         """
-        tables = {part: read_table(source, max_reject=max_reject)
-                  for part, source in (("train", train), ("validation", validation), ("test", test)) if source is not None}
+        tables = {
+            part: read_table(source, max_reject=max_reject)
+            for part, source in (("train", train), ("validation", validation), ("test", test))
+            if source is not None
+        }
         columns = find_columns(tables["train"], text=text, label=label, kind=kind)
         kind = find_kind(tables["train"], columns, kind)
         for part, table in tables.items():
             if part != "train":
                 _require_all(table, columns)
-        rows = {part: read_rows(table, columns, kind, drop_missing=drop_missing, max_reject=max_reject)
-                for part, table in tables.items()}
+        rows = {
+            part: read_rows(table, columns, kind, drop_missing=drop_missing, max_reject=max_reject)
+            for part, table in tables.items()
+        }
         labels = _settle_labels(rows, tables["train"], columns, kind, drop_missing)
         read = {part: to_examples(r, labels, kind, paired=columns.pair is not None) for part, r in rows.items()}
         _refuse_small(rows)
@@ -97,10 +110,15 @@ class Task:
         """What was understood, for people: rows, columns and parts first, then one line per finding."""
         total = len(self.train) + len(self.validation) + len(self.test)
         text = self.columns.text if self.columns.pair is None else f"{self.columns.text},{self.columns.pair}"
-        asked = {"choice": f"{len(self.labels)} classes", "labels": f"{len(self.labels)} labels, any number a row",
-                 "score": "a score", "tags": f"{len(self.labels)} tags, one a word"}[self.kind]
+        asked = {
+            "choice": f"{len(self.labels)} classes",
+            "labels": f"{len(self.labels)} labels, any number a row",
+            "score": "a score",
+            "tags": f"{len(self.labels)} tags, one a word",
+        }[self.kind]
         parts = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test"
-        first = f"{total:,} rows · text={safe_repr(text, 60)} · label={safe_repr(str(self.columns.label), 40)} ({asked}) · {parts}"
+        label = safe_repr(str(self.columns.label), 40)
+        first = f"{total:,} rows · text={safe_repr(text, 60)} · label={label} ({asked}) · {parts}"
         found = [check.detail for check in self.checks if check.value]
         return [first, *found, *self.notes]
 
@@ -126,7 +144,9 @@ def _require_all(table: Table, columns: Columns) -> None:
     for name, flag in ((columns.text, "--text"), (columns.pair, "--text"), (columns.label, "--label")):
         if name is not None and name not in table.columns:
             require_column(table, name, flag)
-            raise DataError(f"{table.source} spells column {name!r} differently; expected the same names as in train. Rename it.")
+            raise DataError(
+                f"{table.source} spells column {name!r} differently; expected the same names as in train. Rename it."
+            )
 
 
 def _settle_labels(
@@ -138,8 +158,10 @@ def _settle_labels(
         if not drop_missing:
             name, row = next(iter(lonely.items()))
             more = f" {len(lonely)} labels like this." if len(lonely) > 1 else ""
-            raise DataError(f"{train.place(row)}: label {safe_repr(name, 40)!r} has one row; expected at least 2, so that it can be "
-                            f"both learnt and tested.{more} Add rows, or leave such labels out with --drop-missing.")
+            raise DataError(
+                f"{train.place(row)}: label {safe_repr(name, 40)!r} has one row; expected at least 2, so that it "
+                f"can be both learnt and tested.{more} Add rows, or leave such labels out with --drop-missing."
+            )
         gone = set(lonely.values())
         train.keep((row for row in range(len(train.answers)) if row not in gone), paired)
     others = [r for part, r in rows.items() if part != "train"]
@@ -154,8 +176,10 @@ def _refuse_small(rows: dict[str, Rows]) -> None:
     train = rows["train"]
     needed = MIN_ROWS if "test" not in rows else 2 if "validation" in rows else 4
     if len(train.texts) < needed:
-        raise DataError(f"{train.source} has {len(train.texts)} usable rows; expected at least {needed}, to train on some and "
-                        "check on others. Add rows.")
+        raise DataError(
+            f"{train.source} has {len(train.texts)} usable rows; expected at least {needed}, to train on some and "
+            "check on others. Add rows."
+        )
 
 
 def _name_of(source: Any, table: Table) -> str:
@@ -175,8 +199,12 @@ def _notes(rows: dict[str, Rows], parts: Parts) -> tuple[str, ...]:
     notes = list(parts.notes)
     for r in rows.values():
         if r.dropped:
-            notes.append(f"{r.dropped:,} rows of {r.source} left out (no text, no label, or a label that cannot be used)")
+            notes.append(
+                f"{r.dropped:,} rows of {r.source} left out (no text, no label, or a label that cannot be used)"
+            )
         if r.rejects:
             first = r.rejects[0]
-            notes.append(f"{len(r.rejects):,} rows of {r.source} set aside; the first at line {first.line}: {first.reason}")
+            notes.append(
+                f"{len(r.rejects):,} rows of {r.source} set aside; the first at line {first.line}: {first.reason}"
+            )
     return tuple(notes)

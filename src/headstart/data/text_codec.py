@@ -82,8 +82,8 @@ class TextCodec:
 
     @property
     def uses_segments(self) -> bool:
-        """True where the template gives the second member of a pair segment 1 (BERT)."""
-        return not self._needs_separator() and max(self.tokenizer.encode("a", "b").type_ids, default=0) > 0
+        """True where an encoder's template gives the second member of a pair segment 1 (BERT)."""
+        return self._is_encoder() and max(self.tokenizer.encode("a", "b").type_ids, default=0) > 0
 
     @property
     def digest(self) -> str:
@@ -151,13 +151,17 @@ class TextCodec:
         roles = {"pad_token": special.pad, "mask_token": special.mask, "unk_token": special.unk}
         if not self.uses_segments:
             roles |= {"bos_token": special.bos, "eos_token": special.eos}
-        if self.tokenizer.num_special_tokens_to_add(False) > 1:  # an encoder's template: BERT, RoBERTa
+        if self._is_encoder():
             roles |= {"cls_token": special.bos, "sep_token": special.eos}
         tokens = {name: None if i is None else self.tokenizer.id_to_token(i) for name, i in roles.items()}
         config |= {name: token for name, token in tokens.items() if token is not None}
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         if self.chat_template is not None:
             (folder / "chat_template.jinja").write_text(self.chat_template)
+
+    def _is_encoder(self) -> bool:
+        """BERT and RoBERTa put a special token on both ends of a text; decoders put one in front, or none."""
+        return self.tokenizer.num_special_tokens_to_add(False) > 1
 
     def _num_added(self, pair: bool) -> int:
         return self.tokenizer.num_special_tokens_to_add(pair) + (1 if pair and self._needs_separator() else 0)
@@ -218,13 +222,14 @@ class TextCodec:
 
 
 def _longest_first(a: int, b: int, room: int) -> tuple[int, int]:
-    """Lengths after removing tokens one at a time from the longer member (the first on a tie keeps its token)."""
+    """Lengths after cutting the longer member down to the shorter, and then both.
+
+    As in `tokenizers`, an odd token stays with the member that was longer (the second on a tie).
+    """
     if a + b <= room:
         return a, b
-    short = min(a, b)
-    if short <= room // 2:
-        return (room - short, short) if a > b else (short, room - short)
-    return room - room // 2, room // 2
+    short = min(a, b, room // 2)
+    return (room - short, short) if a > b else (short, room - short)
 
 
 def _first_tokens(encoding: Encoding, num_words: int) -> Ids:
@@ -244,6 +249,8 @@ def _unreadable(rows: list[Any]) -> DataError:
             try:
                 part.encode()
             except UnicodeEncodeError:
-                return DataError(f"row {index} holds half of a surrogate pair in {safe_repr(part, 80)!r}; "
-                                 "expected valid Unicode. Repair the text.")
+                return DataError(
+                    f"row {index} holds half of a surrogate pair in {safe_repr(part, 80)!r}; "
+                    "expected valid Unicode. Repair the text."
+                )
     return DataError("a row cannot be tokenised; expected text. Check that every row is a string.")
