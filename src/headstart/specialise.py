@@ -1,0 +1,141 @@
+"""`headstart adapt`: what was asked on the command line -> a saved specialist, its report, and an exit code.
+
+Order: refuse a taken --out, read the table, load the base, run the study, save, load again and compare, report. What a
+person must know before waiting (columns, split, duplicates, cut rows) is said before training starts.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from headstart.base.base import Base
+from headstart.data.task import Kind, Task
+from headstart.evaluate.asking import verify_saved
+from headstart.evaluate.findings import as_row
+from headstart.evaluate.html import render_html
+from headstart.evaluate.progress import Event
+from headstart.evaluate.report import Report, to_json, with_saved
+from headstart.evaluate.study import Study, study
+from headstart.evaluate.terminal import Live, show
+from headstart.ground.errors import ConfigError, GateError
+from headstart.ground.files import write_atomic
+from headstart.train.methods import FitSettings
+
+INTERRUPTED = 130
+REJECTS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The flags of `headstart adapt`. budget: seconds."""
+
+    train: str
+    test: str | None = None
+    validation: str | None = None
+    text: str | None = None
+    label: str | None = None
+    kind: Kind | None = None
+    base: str | None = None
+    method: str = "auto"
+    budget: float | None = None
+    seeds: int = 1
+    seed: int = 0
+    out: Path | None = None
+    label_curve: bool = False
+    class_weights: bool = False
+    drop_missing: bool = False
+    max_reject: float = 0.01
+    allow_pickle: bool = False
+    json: bool = False
+
+
+def specialise(ask: Ask, *, name: str | None = None) -> int:
+    """Run the whole job. 0, 130 where it was interrupted with something to keep; the rest are HeadstartErrors.
+
+    name: what the task is called, from the file's name by default.
+    """
+    if ask.out is not None:
+        refuse_taken(ask.out)
+    task = Task.read(ask.train, test=ask.test, validation=ask.validation, text=ask.text, label=ask.label, kind=ask.kind,
+                     seed=ask.seed, drop_missing=ask.drop_missing, max_reject=ask.max_reject, name=name)
+    base = Base.load(ask.base, allow_pickle=ask.allow_pickle)
+    settings = FitSettings(class_weights=ask.class_weights)
+    with Live(Console(stderr=True)) as live:
+        for line in before_training(task, base, settings):
+            live(Event("data", line))
+        found = study(base, task, method=ask.method, budget=ask.budget, seeds=ask.seeds, seed=ask.seed, settings=settings,
+                      label_curve=ask.label_curve, command=command(), on_event=live)
+    report = save(found, task, ask.out or free_folder(task))
+    if ask.json:
+        sys.stdout.write(to_json(report).decode() + "\n")
+    else:
+        show(report, Console())
+    return after_saving(report)
+
+
+def before_training(task: Task, base: Base, settings: FitSettings) -> list[str]:
+    """What was understood of the table, which rows were set aside, and how many texts will lose their end."""
+    described = task.describe()
+    lines = described[: len(described) - len(task.notes)]  # the study says the notes
+    rejects = [(source, reject) for source, found in task.rejects.items() for reject in found]
+    lines += [f"{source}:{reject.line}: {reject.reason}; set aside" for source, reject in rejects[:REJECTS_SHOWN]]
+    if len(rejects) > REJECTS_SHOWN:
+        lines.append(f"{len(rejects) - REJECTS_SHOWN:,} more rows set aside, all in rejected.jsonl")
+    encoded = base.codec.encode(task.train.texts, task.train.pairs, max_length=settings.max_length)
+    if encoded.truncated:
+        units = sum(map(len, encoded.ids)) + encoded.lost
+        lines.append(f"{encoded.truncated:,} of {len(task.train):,} train rows are longer than the limit and lose their end "
+                     f"({encoded.lost / units:.1%} of all units)")
+    return lines
+
+
+def save(found: Study, task: Task, out: Path) -> Report:
+    """Write the folder, load it again and compare, then put the report (and rejected rows) beside the model."""
+    refuse_taken(out)
+    found.base.save(out)
+    report = with_saved(found.report, str(out), as_row(verify_saved(found.base, out, task.test)))
+    write_atomic(out / "report.json", to_json(report) + b"\n")
+    write_atomic(out / "report.html", render_html(report).encode())
+    rejects = [{"source": source, "line": r.line, "reason": r.reason, "excerpt": r.excerpt}
+               for source, rows in task.rejects.items() for r in rows]
+    if rejects:
+        write_atomic(out / "rejected.jsonl", b"".join(chain.from_iterable((msgspec.json.encode(r), b"\n") for r in rejects)))
+    return report
+
+
+def after_saving(report: Report) -> int:
+    """The exit code of a finished run; GateError where the saved folder answers differently."""
+    parity = next(check for check in report.checks if check.id == "reload.parity")
+    if parity.status == "fail":
+        raise GateError(f"{report.saved} answers differently after loading: {parity.detail}; expected the same answers. "
+                        "Do not use this folder, and report it with its report.json.")
+    if report.interrupted:
+        sys.stderr.write(f"headstart: interrupted; the best so far is in {report.saved}. To go on, run again: {report.command}\n")
+        return INTERRUPTED
+    return 0
+
+
+def refuse_taken(out: Path) -> None:
+    """ConfigError before any work where `out` already holds something."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out} already holds something; expected a new or empty folder. Give another --out.")
+
+
+def free_folder(task: Task) -> Path:
+    """runs/NAME-DIGEST, with a number behind it where that is taken."""
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in task.name) or "task"
+    stem = f"{name}-{task.digest[:4]}"
+    names = (Path("runs") / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 10_000))
+    return next(path for path in names if not path.exists())
+
+
+def command() -> str:
+    """This call as one line to paste."""
+    return shlex.join(["headstart", *sys.argv[1:]])
