@@ -1,0 +1,77 @@
+"""Asking an adapted base the rows of a split, and asking it again after it was saved.
+
+Enter: a Base with a contract, Examples. Leave: predictions as label indices or numbers, probabilities, seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.base.base import Base
+from headstart.data.task import Check, Examples
+from headstart.evaluate.controls import Answers
+from headstart.evaluate.metrics import Floats
+
+PARITY_ROWS = 512
+SCORE_TOLERANCE = 1e-4  # of a score's spread; labels must be equal
+
+
+def rows_of(examples: Examples) -> list[Any]:
+    """The rows as `Base.predict` takes them: a text, a pair, or a list of words."""
+    if examples.pairs is not None:
+        return list(zip(examples.texts, examples.pairs, strict=True))
+    return [text if isinstance(text, str) else list(text) for text in examples.texts]
+
+
+def ask(base: Base, examples: Examples) -> tuple[Answers, float]:
+    """Answers in the order of the rows, and the seconds it took."""
+    assert base.contract is not None, "only an adapted base is asked"
+    kind, begin = base.contract.kind, time.perf_counter()
+    if len(examples) == 0:
+        return Answers(()), 0.0
+    if kind == "score":
+        values = np.asarray(base.predict(rows_of(examples)), dtype=np.float64)
+        return Answers(tuple(values.tolist())), time.perf_counter() - begin
+    found: Any = base.predict_proba(rows_of(examples))
+    seconds = time.perf_counter() - begin
+    if kind == "tags":
+        return Answers(tuple(tuple(p.argmax(axis=-1).tolist()) for p in found)), seconds
+    probabilities: Floats = np.asarray(found, dtype=np.float64)
+    if kind == "choice":
+        return Answers(tuple(probabilities.argmax(axis=1).tolist()), probabilities), seconds
+    return Answers(given_labels(probabilities, base.contract.threshold), probabilities), seconds
+
+
+def given_labels(probabilities: Floats, threshold: float) -> tuple[tuple[int, ...], ...]:
+    """For kind labels: every label with at least `threshold` probability."""
+    return tuple(tuple(np.flatnonzero(row >= threshold).tolist()) for row in probabilities)
+
+
+def verify_saved(base: Base, folder: str | Path, examples: Examples) -> Check:
+    """Load `folder` again and compare its answers with the base's on up to 512 held-out rows.
+
+    status ok: every answer is the same (scores: within 1e-4 of their spread). value: the number of rows that differ.
+    """
+    rows = examples.subset(range(min(len(examples), PARITY_ROWS)))
+    before, _ = ask(base, rows)
+    after, _ = ask(Base.load(folder), rows)
+    if base.contract is not None and base.contract.kind == "score":
+        old, new = np.asarray(before.predictions), np.asarray(after.predictions)
+        limit = SCORE_TOLERANCE * max(float(old.std()), 1e-6) if len(old) else 0.0
+        different = int(np.count_nonzero(np.abs(old - new) > limit))
+    else:
+        different = sum(a != b for a, b in zip(before.predictions, after.predictions, strict=True))
+    drift = ""
+    if before.probabilities is not None and after.probabilities is not None and len(rows):
+        drift = f"; largest change of a probability {np.abs(before.probabilities - after.probabilities).max():.1e}"
+    same = len(rows) - different
+    return Check(
+        "reload.parity",
+        "fail" if different else "ok",
+        float(different),
+        f"{same:,} of {len(rows):,} held-out rows answered the same after loading the saved folder{drift}",
+    )

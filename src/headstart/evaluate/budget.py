@@ -1,0 +1,115 @@
+"""The budget: how long each candidate would take, and the moment by which each has to end.
+
+Enter: the user's seconds (or None), the measured reading speed of the base. Leave: predicted seconds and deadlines on
+the monotonic clock. Predictions are corrected by what the first training really took.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from headstart.base.base import Base
+from headstart.data.task import Task
+from headstart.ground.seeds import stream
+from headstart.train.fit import Fitted
+from headstart.train.methods import FitSettings, Method, resolve
+
+SAMPLE_ROWS = 64
+BACKWARD = {"full": 3.0, "scratch": 3.0, "lora": 2.6}  # forward passes that one training pass over a row costs
+HEAD_ROWS = 4000  # rows read to start the head of a trained method
+FINISH_SECONDS = 1.5  # kept for intervals, temperature and the report
+CONTROL_RATE = (
+    6e-6  # seconds per character and (1 + labels / 8) that TF-IDF needs; 3.3e-6 to 7e-6 measured on nine sets
+)
+
+
+@dataclass
+class Budget:
+    """Seconds of one study. `seconds` None means no limit, and every deadline is then None."""
+
+    seconds: float | None
+    started: float = field(default_factory=time.monotonic)
+
+    def left(self) -> float:
+        """Seconds until the end, less what finishing needs; infinite without a limit."""
+        if self.seconds is None:
+            return math.inf
+        finish = min(FINISH_SECONDS, 0.1 * self.seconds)
+        return self.started + self.seconds - finish - time.monotonic()
+
+    def used(self) -> float:
+        return time.monotonic() - self.started
+
+    def deadline(self, share: float, *, after: float = 0.0) -> float | None:
+        """The moment at which `share` of what is left is used up, less `after` seconds for what must follow."""
+        if self.seconds is None:
+            return None
+        return time.monotonic() + max(0.0, self.left() * share - after)
+
+
+@dataclass
+class Pace:
+    """Predicted seconds. row: of reading one train row; correction: measured over predicted, from trainings so far."""
+
+    row: float
+    base: Base
+    task: Task
+    settings: FitSettings
+    correction: float = 1.0
+
+    def answering(self) -> float:
+        """Seconds to answer the validation and test rows once."""
+        return self.row * (len(self.task.validation) + len(self.task.test))
+
+    def fitting(self, method: Method, *, rows: int | None = None) -> float:
+        """Predicted seconds of one fit on `rows` train rows (default all), without answering."""
+        rows = len(self.task.train) if rows is None else rows
+        if method == "probe":
+            return self.row * (rows + len(self.task.validation))
+        epochs = resolve(self.settings, method=method, config=self.base.trunk.config, num_rows=rows).epochs
+        assert epochs is not None, "resolve fills in the epochs"
+        head = self.row * (min(rows, HEAD_ROWS) + len(self.task.validation))
+        return self.correction * (head + epochs * self.epoch(method, rows))
+
+    def epoch(self, method: Method, rows: int) -> float:
+        return self.row * (BACKWARD[method] * rows + len(self.task.validation))
+
+    def least(self, method: Method) -> float:
+        """Seconds below which a training is not worth starting: one epoch and the answers."""
+        return self.correction * self.epoch(method, len(self.task.train)) + self.answering()
+
+    def learn(self, fitted: Fitted, *, allowed: float) -> None:
+        """Correct later predictions by what ran. A probe that was cut short says nothing about the speed of reading;
+        a training counts by the epochs it really ran."""
+        if fitted.method == "probe":
+            if fitted.seconds < 0.6 * allowed:
+                self.row = fitted.seconds / max(1, len(self.task.train) + len(self.task.validation))
+            return
+        if fitted.epochs < 0.5:
+            return
+        predicted = self.row * min(len(self.task.train), HEAD_ROWS) + fitted.epochs * self.epoch(
+            fitted.method, len(self.task.train)
+        )
+        self.correction = min(5.0, max(0.2, fitted.seconds / max(predicted, 1e-6)))
+
+
+def measure_pace(base: Base, task: Task, settings: FitSettings) -> Pace:
+    """Read a sample of train rows and time it."""
+    picks = stream(0, "pace").permutation(len(task.train))[:SAMPLE_ROWS]
+    rows = task.train.subset(picks.tolist())
+    texts = [text if isinstance(text, str) else " ".join(text) for text in rows.texts]
+    inputs = texts if rows.pairs is None else list(zip(texts, rows.pairs, strict=True))
+    cut = [t[: 12 * settings.max_length] if isinstance(t, str) else t for t in inputs]
+    base.encode(cut[:4])
+    begin = time.perf_counter()
+    base.encode(cut)
+    return Pace((time.perf_counter() - begin) / max(1, len(cut)), base, task, settings)
+
+
+def tfidf_seconds(task: Task) -> float:
+    """A rough forecast for the TF-IDF control, from characters and labels."""
+    characters = sum(len(t) if isinstance(t, str) else sum(map(len, t)) for t in task.train.texts)
+    characters += sum(map(len, task.train.pairs or ()))
+    return CONTROL_RATE * characters * (1 + len(task.labels) / 8)

@@ -1,0 +1,65 @@
+"""The verdict: what the table means, in sentences that do not flatter.
+
+Enter: a Report. Leave: plain sentences; a tie is called a tie, a control that wins is named first.
+"""
+
+from __future__ import annotations
+
+from headstart.evaluate.report import Candidate, Report
+
+
+def sentences(report: Report) -> list[str]:
+    """The findings, most important first."""
+    said = [headline(report), against_scratch(report), against_tfidf(report), labels_worth(report)]
+    if report.interrupted:
+        said.append("The run was interrupted: this is the best so far, not the whole comparison.")
+    return [s for s in said if s]
+
+
+def headline(report: Report) -> str:
+    best = report.best
+    low, high = best.ci95
+    return (
+        f"{best.title} reaches {best.value:.3f} {report.metric_title} "
+        f"[{low:.3f}, {high:.3f}] on {best.n_test:,} test rows."
+    )
+
+
+def against_scratch(report: Report) -> str:
+    twin, best = report.candidate("scratch"), report.best
+    if twin is None or best.method == "scratch":
+        return ""
+    if twin.tied:
+        return f"From scratch is statistically tied with it ({twin.value:.3f}): no gain from pre-training is shown."
+    if twin.value > best.value:
+        return f"Training from scratch is better ({twin.value:.3f}): pre-training does not help here."
+    gain = best.value - twin.value
+    return f"The same network from scratch reaches {twin.value:.3f}: pre-training adds {gain:.3f}{sure(twin)}."
+
+
+def against_tfidf(report: Report) -> str:
+    control, best = report.candidate("tfidf"), report.best
+    if control is None:
+        return ""
+    if control.tied:
+        return f"TF-IDF + linear is statistically tied with it ({control.value:.3f}) and costs far less."
+    if control.value > best.value:
+        return f"TF-IDF + linear is better ({control.value:.3f}{sure(control)}): on these rows the plain control wins."
+    return f"TF-IDF + linear reaches {control.value:.3f}{sure(control)}."
+
+
+def labels_worth(report: Report) -> str:
+    if report.label_curve is None or report.label_curve.worth is None:
+        return ""
+    worth = report.label_curve.worth
+    interval = f" [{worth.ci95[0]:.1f}, {worth.ci95[1]:.1f}]" if worth.ci95 and worth.relation == "about" else ""
+    return f"Pre-training is worth {worth.relation} {worth.times:.1f} times{interval} the labels here."
+
+
+def sure(candidate: Candidate) -> str:
+    return "" if candidate.vs_best is None else f" (p {p_text(candidate.vs_best.p)})"
+
+
+def p_text(p: float) -> str:
+    """p as people write it."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
