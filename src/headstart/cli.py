@@ -82,6 +82,9 @@ def adapt(
     budget: str | None = None,
     seeds: int = 1,
     seed: int = 0,
+    epochs: int | None = None,
+    batch: int | None = None,
+    max_length: int | None = None,
     out: Path | None = None,
     label_curve: Flag = False,
     class_weights: Flag = False,
@@ -116,6 +119,12 @@ def adapt(
         Train this many times with different seeds and average.
     seed
         First seed.
+    epochs
+        Passes over the training rows at most. Without it 3 to 20, more for small tables.
+    batch
+        Rows a training step. Without it 32.
+    max_length
+        Units of text a row keeps. Without it 256.
     out
         New folder for the result. Without it runs/NAME-DIGEST.
     label_curve
@@ -135,8 +144,9 @@ def adapt(
 
     return specialise(
         Ask(train=train, test=test, validation=validation, text=text, label=label, kind=kind, base=base, method=method,
-            budget=None if budget is None else seconds_of(budget), seeds=seeds, seed=seed, out=out,
-            label_curve=label_curve, class_weights=class_weights, drop_missing=drop_missing, max_reject=max_reject,
+            budget=None if budget is None else seconds_of(budget), seeds=seeds, seed=seed,
+            epochs=epochs, batch=batch, max_length=max_length, out=out, label_curve=label_curve,
+            class_weights=class_weights, drop_missing=drop_missing, max_reject=max_reject,
             allow_pickle=allow_pickle, json=json)
     )
 

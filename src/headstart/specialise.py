@@ -47,6 +47,9 @@ class Ask:
     budget: float | None = None
     seeds: int = 1
     seed: int = 0
+    epochs: int | None = None
+    batch: int | None = None
+    max_length: int | None = None
     out: Path | None = None
     label_curve: bool = False
     class_weights: bool = False
@@ -66,7 +69,7 @@ def specialise(ask: Ask, *, name: str | None = None) -> int:
     task = Task.read(ask.train, test=ask.test, validation=ask.validation, text=ask.text, label=ask.label, kind=ask.kind,
                      seed=ask.seed, drop_missing=ask.drop_missing, max_reject=ask.max_reject, name=name)
     base = Base.load(ask.base, allow_pickle=ask.allow_pickle)
-    settings = FitSettings(class_weights=ask.class_weights)
+    settings = settings_of(ask)
     with Live(Console(stderr=True)) as live:
         for line in before_training(task, base, settings):
             live(Event("data", line))
@@ -78,6 +81,16 @@ def specialise(ask: Ask, *, name: str | None = None) -> int:
     else:
         show(report, Console())
     return after_saving(report)
+
+
+def settings_of(ask: Ask) -> FitSettings:
+    """How to train: the flags that were given, the defaults for the rest. ConfigError below 1."""
+    for flag, value in (("--epochs", ask.epochs), ("--batch", ask.batch), ("--max-length", ask.max_length)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{flag} is {value}; expected at least 1. Leave it out for the default.")
+    usual = FitSettings()
+    return FitSettings(epochs=ask.epochs, batch_rows=ask.batch or usual.batch_rows,
+                       max_length=ask.max_length or usual.max_length, class_weights=ask.class_weights)
 
 
 def before_training(task: Task, base: Base, settings: FitSettings) -> list[str]:
