@@ -12,7 +12,7 @@ both rows have the same answer: "activate my card" and "activate my app" are two
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,10 @@ MIN_WORDS = 5
 SHINGLE = 5
 BANDS, ROWS_PER_BAND = 21, 6  # finds 99.8 % of pairs at 0.8 similarity, 28 % of those at 0.5
 CHUNK_CHARS = 4 << 20
-REACH = 32
+REACH = 16
+PATIENCE = 40  # after so many near misses a row is compared no more: in a table of templates every pair is a near miss
+MARGIN = 0.1  # 2.8 standard deviations of the similarity that 126 permutations estimate at 0.8
+PIECE_PAIRS = 1 << 16
 MULTIPLIER = 0x9E3779B97F4A7C15  # odd, bits well spread (2^64 over the golden ratio)
 MEMBER_GAP = "\x1f"  # stands between the members of a pair, so that their 5-grams never mix
 
@@ -50,9 +53,7 @@ def find_duplicates(examples: Examples, *, any_answer: bool = False, threshold: 
     for row, owner in enumerate(exact.tolist()):
         answers.setdefault(owner, set()).add(examples.targets[row])
     parent = exact.copy()
-    for a, b in _similar(keys, singles, threshold):
-        if any_answer or answers[a] & answers[b]:
-            _union(parent, a, b)
+    _join_similar(keys, singles, threshold, parent, None if any_answer else answers)
     roots = np.fromiter((_root(parent, row) for row in range(len(keys))), dtype=np.int64, count=len(keys))
     return Duplicates(groups=roots, exact=exact)
 
@@ -79,34 +80,57 @@ def _enough_words(key: str) -> bool:
     return all(member.count(" ") + 1 >= MIN_WORDS for member in key.split(MEMBER_GAP))
 
 
-def _similar(keys: Sequence[str], rows: Sequence[int], threshold: float) -> list[tuple[int, int]]:
+def _join_similar(
+    keys: Sequence[str],
+    rows: Sequence[int],
+    threshold: float,
+    parent: NDArray[np.int64],
+    answers: Mapping[int, set[Target]] | None,
+) -> None:
+    """Joins in `parent` the rows whose true similarity reaches the threshold (and, with `answers`, that share one)."""
     if len(rows) < 2:
-        return []
+        return
     digests = np.concatenate([_digests([keys[row] for row in chunk]) for chunk in _chunks(keys, rows)])
-    seen: set[tuple[int, int]] = set()
-    pairs: list[tuple[int, int]] = []
     sets: dict[int, list[frozenset[str]]] = {}
+    failures = np.zeros(len(rows), dtype=np.int64)
+    for i, j in _candidates(digests, threshold).tolist():
+        a, b = rows[i], rows[j]
+        if failures[i] >= PATIENCE or failures[j] >= PATIENCE or _root(parent, a) == _root(parent, b):
+            continue
+        if answers is not None and not answers[a] & answers[b]:
+            continue
+        if _jaccard(_shingles(keys, a, sets), _shingles(keys, b, sets)) >= threshold:
+            _union(parent, a, b)
+        else:
+            failures[i] += 1
+            failures[j] += 1
+
+
+def _candidates(digests: NDArray[np.uint32], threshold: float) -> NDArray[np.int64]:
+    """(M, 2) pairs with an equal band and an estimated similarity near the threshold, the most similar first.
+
+    In a large bucket a row meets only the next REACH rows; chains of joined pairs close the group.
+    """
+    found: list[NDArray[np.int64]] = []
+    count = len(digests)
     for band in range(BANDS):
-        packed = np.zeros(len(rows), dtype=np.uint64)
+        packed = np.zeros(count, dtype=np.uint64)
         for column in range(band * ROWS_PER_BAND, (band + 1) * ROWS_PER_BAND):
             packed = packed * np.uint64(MULTIPLIER) + digests[:, column]
         order = np.argsort(packed, kind="stable")
-        for a, b in _neighbours(packed[order], [rows[i] for i in order.tolist()]):
-            if (a, b) not in seen:
-                seen.add((a, b))
-                if _jaccard(_shingles(keys, a, sets), _shingles(keys, b, sets)) >= threshold:
-                    pairs.append((a, b))
-    return pairs
-
-
-def _neighbours(packed: NDArray[np.uint64], rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Pairs of rows with an equal band; in a large bucket a row meets the next REACH, and chains close the group."""
-    same = packed[1:] == packed[:-1]
-    for place in np.flatnonzero(same).tolist():
-        for other in range(place + 1, min(place + 1 + REACH, len(rows))):
-            if not same[other - 1]:
+        packed = packed[order]
+        for step in range(1, min(REACH, count - 1) + 1):
+            same = np.flatnonzero(packed[step:] == packed[:-step])
+            if not len(same):
                 break
-            yield min(rows[place], rows[other]), max(rows[place], rows[other])
+            first, second = order[same], order[same + step]  # stable order: first < second
+            found.append(first.astype(np.int64) * count + second)
+    pairs = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+    both = np.stack([pairs // count, pairs % count], axis=1)
+    pieces = np.array_split(both, len(both) // PIECE_PAIRS + 1)
+    shared = np.concatenate([(digests[piece[:, 0]] == digests[piece[:, 1]]).mean(axis=1) for piece in pieces])
+    near = shared >= threshold - MARGIN
+    return both[near][np.argsort(-shared[near], kind="stable")]
 
 
 def _chunks(keys: Sequence[str], rows: Sequence[int]) -> list[list[int]]:

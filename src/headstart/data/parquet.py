@@ -47,7 +47,7 @@ def parse_parquet(name: str, content: bytes, *, max_cell_bytes: int) -> Parsed:
     good = [row for row in range(table.num_rows) if row not in bad]
     kept = columns if not bad else {c: [cells[row] for row in good] for c, cells in columns.items()}
     rejects = [Reject(row + 1, reason, "") for row, reason in sorted(bad.items())]
-    return Parsed(kept, [row + 1 for row in good], rejects, _declared_names(table.schema.metadata or {}, names))
+    return Parsed(kept, [row + 1 for row in good], rejects, declared_names(table.schema.metadata or {}, names))
 
 
 def _parquet_column(column: Any, name: str, bad: dict[int, str]) -> list[Any]:
@@ -64,7 +64,7 @@ def _parquet_column(column: Any, name: str, bad: dict[int, str]) -> list[Any]:
         return cells
 
 
-def _declared_names(metadata: dict[bytes, bytes], columns: list[str]) -> dict[str, tuple[str, ...]]:
+def declared_names(metadata: dict[bytes, bytes], columns: list[str]) -> dict[str, tuple[str, ...]]:
     """Class names from a `card` (label_names) or from Hugging Face's features; unreadable ones are no names."""
     try:
         card = json.loads(metadata.get(b"card", b"{}"))

@@ -49,15 +49,10 @@ def divide(
     crossing = _drop_repeats(part, twins, names, keep_duplicates)
     _require_classes(pool, part, kind, labels, len(crossing))
     moved = 0
-    for name in ("test", "validation"):
-        if name not in given:
-            rows = np.flatnonzero(part == "train")
-            _, taken = take_share(pool.subset(rows), kind=kind, share=SHARE, seed=seed, name=name)
-            part[rows[taken]] = name
-    if not keep_duplicates:
-        moved = _move_cut_groups(part, twins, frozenset(given))
+    ours = [name for name in ("test", "validation") if name not in given]
+    for name in ours:
+        moved += _draw(part, pool, twins, kind, name, seed, frozenset(given), keep_duplicates)
     chosen = {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
-    ours = [name for name in ("validation", "test") if name not in given]
     for name in ours:
         if not len(chosen[name]):
             raise DataError(
@@ -111,6 +106,30 @@ def _require_classes(
                 f"label {safe_repr(labels[min(gone)], 40)!r} has no row left in train after {dropped:,} copies of test "
                 "rows were dropped; expected some. Add other rows of it to train."
             )
+
+
+def _draw(
+    part: NDArray[np.object_],
+    pool: Examples,
+    twins: Duplicates,
+    kind: Kind,
+    name: str,
+    seed: int,
+    given: frozenset[str],
+    keep_duplicates: bool,
+) -> int:
+    """Marks a tenth of train as `name`; rows that go back to train are made up for by rows without any duplicate."""
+    rows = np.flatnonzero(part == "train")
+    _, taken = take_share(pool.subset(rows), kind=kind, share=SHARE, seed=seed, name=name)
+    part[rows[taken]] = name
+    moved = 0 if keep_duplicates else _move_cut_groups(part, twins, given)
+    missing = len(taken) - int((part == name).sum())
+    single = np.bincount(twins.groups, minlength=len(part))[twins.groups] == 1
+    rows = np.flatnonzero((part == "train") & single)
+    if missing > 0 and len(rows) >= 3 * missing:
+        _, extra = take_share(pool.subset(rows), kind=kind, share=missing / len(rows), seed=seed, name=f"{name} again")
+        part[rows[extra]] = name
+    return moved
 
 
 def _move_cut_groups(part: NDArray[np.object_], twins: Duplicates, given: frozenset[str]) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from headstart.data.formats import Parsed, Reject, parse_bytes
+from headstart.data.parquet import declared_names
 from headstart.data.source import read_bytes
 from headstart.ground.errors import DataError
 
@@ -64,7 +65,9 @@ def read_table(source: Any, *, max_reject: float = 0.01, max_cell_bytes: int = 1
         digest = hashlib.sha256(content).hexdigest()
     else:
         name = "table" if isinstance(source, list) else type(source).__name__
-        parsed = Parsed(*_columns_of(source))
+        metadata = getattr(getattr(source, "schema", None), "metadata", None) or {}
+        columns, lines = _columns_of(source)
+        parsed = Parsed(columns, lines, label_names=declared_names(metadata, list(columns)))
         digest = hashlib.sha256(msgspec.json.encode(parsed.columns, enc_hook=str)).hexdigest()
     _check_columns(name, parsed)
     check_rejects(name, parsed.rejects, len(parsed.lines) + len(parsed.rejects), max_reject)

@@ -243,7 +243,7 @@ def _first_tokens(encoding: Encoding, num_words: int) -> Ids:
 
 def _unreadable(rows: list[Any]) -> DataError:
     for index, row in enumerate(rows):
-        for part in [row] if isinstance(row, str) else row:
+        for part in row if isinstance(row, list | tuple) else [row]:
             if not isinstance(part, str):
                 return DataError(f"row {index} is {safe_repr(repr(part), 80)}; expected text. Convert it to a string.")
             try:
