@@ -180,9 +180,9 @@ def contained(path: Path, *, inside: Path) -> Path:
 def read_json(path: Path, *, limit: int = 64 << 20) -> dict[str, Any]:
     """A JSON object; duplicate keys, other values and files above `limit` bytes are refused."""
     with open_regular(path) as handle:
-        content = handle.read(limit + 1)
-    if len(content) > limit:
-        raise BaseError(f"{path} is larger than {limit:,} bytes; expected a small JSON file. Check the folder.")
+        if os.fstat(handle.fileno()).st_size > limit:
+            raise BaseError(f"{path} is larger than {limit:,} bytes; expected a small JSON file. Check the folder.")
+        content = handle.read()
     try:
         value = json.loads(content, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as problem:
