@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         HeadstartError,
         RunError,
     )
-    from headstart.train.pretrain import pretrain
+    from headstart.train.text_base import pretrain
 
 __version__ = "0.1.0"
 
@@ -53,7 +53,7 @@ _HOME = {
     "Base": "headstart.base.base",
     "Task": "headstart.data.task",
     "adapt": "headstart.evaluate.study",
-    "pretrain": "headstart.train.pretrain",
+    "pretrain": "headstart.train.text_base",
     "HeadstartError": _ERRORS,
     "BaseError": _ERRORS,
     "CapabilityError": _ERRORS,

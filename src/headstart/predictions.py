@@ -89,7 +89,7 @@ def rows_with_text(table: Table, contract: TaskContract, *, drop_missing: bool) 
 def answers(base: Base, contract: TaskContract, rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """The columns `prediction` and `probability`, from one pass over the rows."""
     if contract.kind == "score":
-        return {"prediction": [float(value) for value in base.predict(rows)]}
+        return {"prediction": np.asarray(base.predict(rows), dtype=np.float64).tolist()}
     chances = base.predict_proba(rows)
     if contract.kind == "tags":
         best = [np.argmax(words, axis=-1) for words in chances]

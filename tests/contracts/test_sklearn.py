@@ -118,7 +118,7 @@ def test_pairs_and_frames(tiny_base: Base) -> None:
     assert model.n_features_in_ == 2
     assert model.predict(frame).shape == (32,)
     assert np.allclose(model.predict(frame), model.predict(list(zip(TEXTS, TEXTS[::-1], strict=True))), atol=1e-5)
-    with pytest.raises(DataError, match="1 features.*expecting 2"):
+    with pytest.raises(DataError, match=r"1 features.*expecting 2"):
         model.predict(TEXTS)
 
 
