@@ -217,7 +217,8 @@ def hf_config(weights: Weights, *, pad: int, bos: int | None, eos: int | None) -
     if classes:
         config["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes[0])}
         config["label2id"] = {f"LABEL_{i}": i for i in range(classes[0])}
-    return {"architectures": [family.architecture(parts)], **config, "dtype": "float32"}
+    dtype = str(weights.trunk.dtype).removeprefix("torch.")
+    return {"architectures": [family.architecture(parts)], **config, "dtype": dtype}
 
 
 def disk_tensors(weights: Weights, config: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -6,9 +6,10 @@ Rows are right-padded; B = rows, T = positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Pattern = Literal["causal", "full"]
@@ -36,3 +37,10 @@ class Batch:
     def num_units(self) -> int:
         """Real (not padded) units in the batch."""
         return int(self.lengths.sum())
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with every tensor on `device`."""
+        if self.units.device == device:
+            return self
+        moved = {f.name: value.to(device, non_blocking=True) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)

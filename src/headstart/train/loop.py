@@ -113,8 +113,9 @@ def _progress(step: int, job: Job, started: float, now: float) -> float:
 def _accumulate(job: Job, batches: Sequence[Batch]) -> tuple[float, float, int]:
     """Backward over the micro-batches of a step -> (summed loss, summed weight, units); the step divides by the weight."""
     loss, weight, seen = 0.0, 0.0, 0
+    device = next(job.model.parameters()).device
     for batch in batches:
-        record = job.loss(batch)
+        record = job.loss(batch.to(device))
         record.total.backward()  # type: ignore[no-untyped-call]
         job.optimiser.accumulate()
         loss += float(record.total.detach())

@@ -1,0 +1,17 @@
+"""Where and in which number format to compute: CUDA where there is one, bf16 where the hardware multiplies it natively."""
+
+from __future__ import annotations
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where matrix products in it are faster than fp32 (2.2-2.7x on AVX512-BF16, docs/notebook), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32

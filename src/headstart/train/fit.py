@@ -1,0 +1,268 @@
+"""`fit`: one base, one task, one method -> an adapted Base. The supervised use of the one loop.
+
+Trained methods start their head from the probe (Kumar et al. 2022, "Fine-tuning can distort pretrained features"), keep
+the weights of the best validation pass, and stop in time when a deadline is given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headstart.base.base import Base
+from headstart.base.contract import TaskContract
+from headstart.data.batching import bucket_batches
+from headstart.data.task import Task
+from headstart.ground.batch import Batch
+from headstart.ground.device import pick_device, training_dtype
+from headstart.ground.seeds import stream
+from headstart.model.adapters import attach_lora
+from headstart.model.heads import Pooling, TaskHead
+from headstart.model.trunk import Trunk, initialise
+from headstart.train.loop import Job, StepRecord, run
+from headstart.train.methods import LORA_TARGETS, FitSettings, Method, check_method, parameter_groups, resolve
+from headstart.train.objective import LossRecord
+from headstart.train.optim import Optimiser
+from headstart.train.probe import LinearHead, encode_features, solve, subsample
+from headstart.train.schedule import trapezoid
+from headstart.train.supervised import Rows, Supervised, balanced_weights, hits, standardised, supervise, task_loss
+from headstart.train.vocabulary import Used, narrowed, renumbered, used_units, widened
+
+MICRO_TOKENS = 8192  # a step's rows are split so that no forward pass is larger
+EVALUATION_TOKENS = 8192
+HEAD_ROWS = 4000  # rows that initialise the head of a trained method
+HEAD_SHARE = 0.25  # of the time that is left, at most, for the head before training
+Stopped = Literal["done", "deadline", "probe", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step or validation pass, for whoever shows it."""
+
+    method: Method
+    step: int
+    steps: int
+    loss: float
+    quality: float | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An adapted base and what it cost. epochs counts what was really run; truncated counts training rows that were cut."""
+
+    base: Base
+    method: Method
+    settings: FitSettings
+    seconds: float
+    params_trained: int
+    epochs: float
+    truncated: int
+    stopped: Stopped
+    validation: float
+    history: tuple[StepRecord, ...]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The working copies of one fit: the whole trunk in fp32 on the CPU, the one that is trained, encoded rows.
+
+    `trunk` computes in the training dtype and knows only the units in `used` (train/vocabulary.py).
+    """
+
+    whole: Trunk
+    trunk: Trunk
+    used: Used
+    train: Supervised
+    validation: Supervised
+    pooling: Pooling
+    device: torch.device
+
+
+def fit(base: Base, task: Task, *, method: str, seed: int = 0, settings: FitSettings | None = None, deadline: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None) -> Fitted:
+    """Adapt `base` to `task`; the argument is never changed.
+
+    deadline: time.monotonic() by which to end with the best so far. Raises ConfigError for an unknown method, DataError
+    for rows that cannot be encoded, RunError when training diverges.
+    """
+    started = time.monotonic()
+    chosen = check_method(method)
+    resolved = resolve(settings or FitSettings(), method=chosen, config=base.trunk.config, num_rows=len(task.train))
+    parts = _prepare(base, task, chosen, resolved, seed)
+    head, solved = _solve_head(parts, chosen, resolved, seed, deadline)
+    params, history, epochs, quality = sum(p.numel() for p in head.parameters()), (), 0.0, -solved.loss
+    stopped: Stopped = "done"
+    if chosen != "probe":
+        trained = _train(parts, head, chosen, resolved, seed, deadline, on_progress)
+        params, history, epochs, stopped, quality = trained
+    contract = TaskContract(kind=task.kind, labels=task.labels, columns=_columns(task), pooling=parts.pooling,
+                            max_length=resolved.max_length, method=chosen, target_mean=parts.train.mean, target_scale=parts.train.scale)
+    trunk = base.trunk if chosen == "probe" else widened(parts.trunk.float().cpu(), parts.whole, parts.used)
+    adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
+    return Fitted(adapted, chosen, resolved, time.monotonic() - started, params, epochs, parts.train.encoded.truncated, stopped, quality, history)
+
+
+def default_pooling(base: Base, task: Task) -> Pooling:
+    """Every word for tags, the last position for causal trunks, the mean otherwise."""
+    if task.kind == "tags":
+        return "token"
+    return "last" if base.pattern == "causal" else "mean"
+
+
+def _prepare(base: Base, task: Task, method: Method, settings: FitSettings, seed: int) -> _Parts:
+    device = pick_device()
+    num_outputs = max(1, len(task.labels))
+    train, validation = (supervise(part, base.codec, kind=task.kind, num_outputs=num_outputs, pattern=base.pattern,
+                                   max_length=settings.max_length) for part in (task.train, task.validation))
+    mean, scale = standardised(train)
+    weights = balanced_weights(train) if settings.class_weights and task.kind == "choice" else None
+    train, validation = (replace(part, mean=mean, scale=scale, class_weights=weights) for part in (train, validation))
+    whole = _working_copy(base, method, settings, seed)
+    used = used_units((train.encoded, validation.encoded), base.codec.special.pad)
+    train, validation = (replace(part, encoded=renumbered(part.encoded, used), pad=int(np.searchsorted(used, part.pad)))
+                         for part in (train, validation))
+    trunk = narrowed(whole, used).to(device=device, dtype=training_dtype(device))
+    return _Parts(whole, trunk, used, train, validation, default_pooling(base, task), device)
+
+
+def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) -> Trunk:
+    """A trunk of its own for training: pre-trained, or random for `scratch`; LoRA adapters attached where asked."""
+    with torch.device("meta"):
+        trunk = Trunk(base.trunk.config)
+    trunk.to_empty(device="cpu")
+    if method == "scratch":
+        initialise(trunk, seed=seed)
+        return trunk
+    trunk.load_state_dict(base.trunk.state_dict())
+    if method == "lora":
+        attach_lora(trunk, rank=settings.lora_rank, alpha=settings.lora_alpha, targets=LORA_TARGETS, seed=seed)
+    return trunk
+
+
+def _solve_head(parts: _Parts, method: Method, settings: FitSettings, seed: int, deadline: float | None) -> tuple[TaskHead, LinearHead]:
+    """The probe: the whole answer for method probe, the starting point of the head for the others."""
+    limit = None
+    if deadline is not None:
+        left = deadline - time.monotonic()
+        limit = time.monotonic() + left * (0.7 if method == "probe" else HEAD_SHARE)
+    data = parts.train if method == "probe" else _rows_of(parts.train, subsample(parts.train, HEAD_ROWS, seed=seed))
+    train = encode_features(parts.trunk, data, pooling=parts.pooling, seed=seed, deadline=limit)
+    validation = encode_features(parts.trunk, parts.validation, pooling=parts.pooling, seed=seed, deadline=limit)
+    weights = None if data.class_weights is None else torch.from_numpy(data.class_weights)
+    solved = solve(train, validation, kind=data.kind, num_outputs=data.num_outputs, class_weights=weights, deadline=deadline)
+    head = TaskHead(parts.trunk.config.dim, data.num_outputs, parts.pooling)
+    with torch.no_grad():
+        head.out.weight.copy_(solved.weight)
+        head.out.bias.copy_(solved.bias)
+    return head, solved
+
+
+def _rows_of(data: Supervised, rows: Rows) -> Supervised:
+    chosen = [int(r) for r in rows]
+    encoded = data.encoded
+    part = replace(encoded, ids=[encoded.ids[i] for i in chosen],
+                   segments=None if encoded.segments is None else [encoded.segments[i] for i in chosen],
+                   words=None if encoded.words is None else [encoded.words[i] for i in chosen])
+    return replace(data, encoded=part, targets=tuple(data.targets[i] for i in chosen))
+
+
+def _train(parts: _Parts, head: TaskHead, method: Method, settings: FitSettings, seed: int, deadline: float | None,
+           on_progress: Callable[[Progress], None] | None) -> tuple[int, tuple[StepRecord, ...], float, Stopped, float]:
+    """Run the loop over the epochs; leaves the best weights in `parts.trunk` and `head`, both in fp32."""
+    assert settings.epochs is not None
+    head.to(device=parts.device)
+    model = nn.ModuleList([parts.trunk, head])
+    optimiser = Optimiser(parameter_groups(parts.trunk, head, method, settings))
+    plan = [rows for epoch in range(settings.epochs) for rows in
+            bucket_batches(parts.train.encoded.lengths, batch_tokens=1 << 30, max_rows=settings.batch_rows, seed=seed, epoch=epoch)]
+    per_epoch = max(1, len(plan) // settings.epochs)
+    keeper = _Keeper(parts, head, model, settings.patience)
+    shown: list[Progress] = []
+
+    def on_step(record: StepRecord) -> None:
+        if on_progress is not None:
+            on_progress(Progress(method, record.step + 1, len(plan), record.loss))
+
+    def probe(step: int) -> bool:
+        stop = keeper.look()
+        if on_progress is not None:
+            shown.append(Progress(method, step, len(plan), keeper.last_loss, keeper.last))
+            on_progress(shown[-1])
+        return stop
+
+    def loss(batch: Batch) -> LossRecord:
+        return task_loss(head(parts.trunk(batch).float(), batch.lengths), batch, parts.train.kind)
+
+    reserve = keeper.measure() if deadline is not None else 0.0
+    result = run(Job(model=model, optimiser=optimiser, loss=loss, micro_batches=lambda step: _micro_batches(parts.train, plan[step]),
+                     schedule=trapezoid(warmup=settings.warmup, cooldown=1.0 - settings.warmup), steps=len(plan),
+                     deadline=None if deadline is None else deadline - 2.0 * reserve, probe=probe, probe_every=per_epoch, on_step=on_step))
+    if result.steps % per_epoch and result.stopped != "probe":
+        keeper.look()
+    optimiser.in_full_precision(model)
+    keeper.restore(model)
+    params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return params, result.history, result.steps / per_epoch, result.stopped, keeper.best
+
+
+def _micro_batches(train: Supervised, rows: Rows) -> list[Batch]:
+    slots = len(rows) * int(train.encoded.lengths[rows].max())
+    return [train.batch(part) for part in np.array_split(rows, max(1, -(-slots // MICRO_TOKENS)))]
+
+
+class _Keeper:
+    """Looks at validation and keeps the best weights so far. Quality is the share of hits (0 for scores) less a little loss."""
+
+    def __init__(self, parts: _Parts, head: TaskHead, model: nn.Module, patience: int) -> None:
+        self._parts, self._head, self._model, self._patience = parts, head, model, patience
+        self._kept: dict[str, Tensor] = {}
+        self._since = 0
+        self.best, self.last, self.last_loss = -float("inf"), -float("inf"), 0.0
+
+    def measure(self) -> float:
+        """Seconds of one validation pass, kept as the first one (the head alone)."""
+        started = time.monotonic()
+        self.look()
+        return time.monotonic() - started
+
+    def look(self) -> bool:
+        """Score validation; True when patience has run out."""
+        self.last = self._score()
+        if self.last > self.best or not self._kept:
+            self.best, self._since = self.last, 0
+            self._kept = {n: p.detach().clone() for n, p in self._model.named_parameters() if p.requires_grad}
+        else:
+            self._since += 1
+        return self._since >= self._patience
+
+    @torch.no_grad()
+    def restore(self, model: nn.Module) -> None:
+        """Put the best weights back, unless the last ones are the best."""
+        if self.last < self.best:
+            for name, value in self._kept.items():
+                model.get_parameter(name).copy_(value)
+
+    @torch.inference_mode()
+    def _score(self) -> float:
+        self._model.eval()
+        total = weight = good = answers = 0.0
+        data = self._parts.validation
+        for rows in bucket_batches(data.encoded.lengths, batch_tokens=EVALUATION_TOKENS):
+            batch = data.batch(rows).to(self._parts.device)
+            outputs = self._head(self._parts.trunk(batch).float(), batch.lengths)
+            record = task_loss(outputs, batch, data.kind)
+            right, asked = hits(outputs, batch, data.kind)
+            total, weight, good, answers = total + float(record.total), weight + record.weight, good + right, answers + asked
+        self._model.train()
+        self.last_loss = total / max(weight, 1e-9)
+        return (good / answers if answers else 0.0) - (0.01 if answers else 1.0) * self.last_loss
+
+
+def _columns(task: Task) -> tuple[str, ...]:
+    return (task.columns.text,) if task.columns.pair is None else (task.columns.text, task.columns.pair)

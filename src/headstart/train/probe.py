@@ -1,0 +1,134 @@
+"""The probe: features of a frozen trunk once, then a linear head in closed form (scores) or by L-BFGS.
+
+(N, D) pooled features, or (number of words, D) for tags. Features are standardised for the solver and the
+standardisation is folded back into the head, so the saved head is a plain linear layer. The L2 strength is chosen on
+validation, from strong to weak with warm starts.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from headstart.data.batching import bucket_batches
+from headstart.data.examples import Kind
+from headstart.ground.seeds import stream
+from headstart.model.heads import Pooling, pool
+from headstart.model.trunk import Trunk
+from headstart.train.objective import IGNORE
+from headstart.train.supervised import Rows, Supervised
+
+STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # L2 on standardised features, per example; scanned from strong to weak
+BATCH_TOKENS = 4096
+CHUNK_ROWS = 1024
+MAX_WORDS = 60_000  # enough for a linear head; more only costs memory
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """X (N, D) float32 and the targets y of its rows, in the kind's shape."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LinearHead:
+    """weight (K, D), bias (K,), the L2 strength that won and its validation loss."""
+
+    weight: Tensor
+    bias: Tensor
+    strength: float
+    loss: float
+
+
+@torch.no_grad()  # not inference_mode: the solver differentiates through products with these features
+def encode_features(trunk: Trunk, data: Supervised, *, pooling: Pooling, seed: int = 0, deadline: float | None = None) -> Features:
+    """Run the trunk over the rows once. With a deadline the rows come in random chunks and it stops in time, after one at least."""
+    trunk.eval()
+    device = trunk.embed.tokens.weight.device
+    order = stream(seed, "features").permutation(len(data))
+    xs: list[Tensor] = []
+    ys: list[Tensor] = []
+    for start in range(0, len(order), CHUNK_ROWS):
+        if start and deadline is not None and time.monotonic() > deadline:
+            break
+        chunk = order[start : start + CHUNK_ROWS]
+        for rows in bucket_batches(data.encoded.lengths[chunk], batch_tokens=BATCH_TOKENS):
+            x, y = _batch_features(trunk, data, chunk[rows], pooling, device)
+            xs.append(x)
+            ys.append(y)
+        if pooling == "token" and sum(len(y) for y in ys) >= MAX_WORDS:
+            break
+    return Features(torch.cat(xs), torch.cat(ys))
+
+
+def _batch_features(trunk: Trunk, data: Supervised, rows: Rows, pooling: Pooling, device: torch.device) -> tuple[Tensor, Tensor]:
+    batch = data.batch(rows).to(device)
+    hidden = trunk(batch)
+    assert batch.targets is not None
+    if pooling != "token":
+        return pool(hidden, batch.lengths, pooling).float().cpu(), batch.targets.cpu()
+    counted = batch.targets != IGNORE
+    return hidden[counted].float().cpu(), batch.targets[counted].cpu()
+
+
+def solve(train: Features, validation: Features, *, kind: Kind, num_outputs: int, class_weights: Tensor | None = None,
+          deadline: float | None = None) -> LinearHead:
+    """The linear head with the least validation loss over the L2 strengths."""
+    mean, scale = train.x.mean(0), train.x.std(0, correction=0).clamp_min(1e-6)
+    x, x_validation = (train.x - mean) / scale, (validation.x - mean) / scale
+    weight, bias = torch.zeros(num_outputs, x.shape[1]), torch.zeros(num_outputs)
+    best: LinearHead | None = None
+    for strength in STRENGTHS:
+        if kind == "score":
+            weight, bias = _ridge(x, train.y, strength)
+        else:
+            weight, bias = _lbfgs(x, train.y, weight, bias, kind, strength, class_weights)
+        loss = float(_loss(F.linear(x_validation, weight, bias), validation.y, kind, class_weights)) if len(validation.y) else 0.0
+        if best is None or loss < best.loss:
+            best = LinearHead(weight / scale, bias - weight @ (mean / scale), strength, loss)
+        elif loss > 1.05 * best.loss or (deadline is not None and time.monotonic() > deadline):
+            break
+    assert best is not None
+    return best
+
+
+def _ridge(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+    x, y = x.double(), y.double()
+    gram = x.t() @ x + strength * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(gram, x.t() @ (y - y.mean()))
+    return weight[None].float(), y.mean()[None].float()  # x is centred, so the mean is the intercept
+
+
+def _lbfgs(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, kind: Kind, strength: float,
+           class_weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    solver = torch.optim.LBFGS([weight, bias], max_iter=40, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        loss = _loss(F.linear(x, weight, bias), y, kind, class_weights) + 0.5 * strength * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()
+
+
+def _loss(outputs: Tensor, y: Tensor, kind: Kind, class_weights: Tensor | None) -> Tensor:
+    if kind == "score":
+        return F.mse_loss(outputs[:, 0], y)
+    if kind == "labels":
+        return F.binary_cross_entropy_with_logits(outputs, y, reduction="sum") / len(y)
+    return F.cross_entropy(outputs, y, weight=class_weights)
+
+
+def subsample(data: Supervised, limit: int, *, seed: int) -> Rows:
+    """At most `limit` row numbers, drawn without replacement."""
+    return stream(seed, "subsample").permutation(len(data))[: min(limit, len(data))].astype(np.int64)

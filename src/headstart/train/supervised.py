@@ -1,0 +1,125 @@
+"""A Task's rows as Batches with targets, and the loss of every task kind.
+
+Targets by kind: choice (B,) long, labels (B, K) float 0/1, score (B,) float standardised, tags (B, T) long with -100
+everywhere but on the first sub-token of a word. Losses are sums with their weight, so accumulation is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from headstart.data.batching import collate
+from headstart.data.examples import Examples, Kind
+from headstart.data.text_codec import Encoded, TextCodec
+from headstart.ground.batch import Batch, Pattern
+from headstart.train.objective import IGNORE, LossRecord
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Encoded rows of one part of a task with their targets, ready to be cut into batches."""
+
+    kind: Kind
+    encoded: Encoded
+    targets: tuple[object, ...]
+    num_outputs: int
+    pattern: Pattern
+    pad: int
+    mean: float = 0.0
+    scale: float = 1.0
+    class_weights: npt.NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, rows: Rows) -> Batch:
+        """The given rows, padded to the longest, with targets (and weights, where classes are weighted)."""
+        plain = collate(self.encoded, rows, pattern=self.pattern, pad=self.pad)
+        targets = self.target_tensor(rows, plain.units.shape[1])
+        weights = None
+        if self.class_weights is not None:
+            weights = torch.from_numpy(self.class_weights)[targets]
+        return replace(plain, targets=targets, weights=weights)
+
+    def target_tensor(self, rows: Rows, width: int) -> Tensor:
+        """Targets of the given rows in the shape of the kind."""
+        chosen = [self.targets[int(i)] for i in rows]
+        if self.kind == "choice":
+            return torch.tensor(chosen, dtype=torch.long)
+        if self.kind == "score":
+            return (torch.tensor(chosen, dtype=torch.float32) - self.mean) / self.scale
+        if self.kind == "labels":
+            table = torch.zeros(len(chosen), self.num_outputs)
+            for i, labels in enumerate(chosen):
+                table[i, list(labels)] = 1.0  # type: ignore[call-overload]
+            return table
+        return self._tag_table(rows, chosen, width)
+
+    def _tag_table(self, rows: Rows, chosen: list[object], width: int) -> Tensor:
+        assert self.encoded.words is not None
+        table = torch.full((len(rows), width), IGNORE, dtype=torch.long)
+        for i, (row, tags) in enumerate(zip(rows, chosen, strict=True)):
+            places = self.encoded.words[int(row)]
+            kept = places >= 0
+            table[i, torch.from_numpy(places[kept].astype(np.int64))] = torch.tensor(tags)[torch.from_numpy(kept)]
+        return table
+
+
+def supervise(examples: Examples, codec: TextCodec, *, kind: Kind, num_outputs: int, pattern: Pattern, max_length: int) -> Supervised:
+    """Tokenise one part of a task. Score targets keep their own scale until `standardised`."""
+    encoded = codec.encode(examples.texts, examples.pairs, max_length=max_length)
+    return Supervised(kind, encoded, examples.targets, num_outputs, pattern, codec.special.pad)
+
+
+def standardised(train: Supervised) -> tuple[float, float]:
+    """Mean and standard deviation of the training scores; (0, 1) for every other kind."""
+    if train.kind != "score":
+        return 0.0, 1.0
+    values = np.asarray(train.targets, dtype=np.float64)
+    return float(values.mean()), float(values.std()) or 1.0
+
+
+def balanced_weights(train: Supervised) -> npt.NDArray[np.float32]:
+    """Weight of every class, inverse to its count, with mean 1 over the rows."""
+    counts = np.bincount(np.asarray(train.targets, dtype=np.int64), minlength=train.num_outputs)
+    return (len(train) / (max(int((counts > 0).sum()), 1) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def task_loss(outputs: Tensor, batch: Batch, kind: Kind) -> LossRecord:
+    """Summed loss of head outputs ((B, K), (B, 1) or (B, T, K)) with its weight, computed in fp32."""
+    outputs, targets = outputs.float(), batch.targets
+    assert targets is not None
+    if kind == "score":
+        return LossRecord(F.mse_loss(outputs[:, 0], targets, reduction="sum"), float(len(targets)))
+    if kind == "labels":
+        return LossRecord(F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum") / targets.shape[1], float(len(targets)))
+    if kind == "tags":
+        total = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum")
+        return LossRecord(total, float((targets != IGNORE).sum()))
+    losses = F.cross_entropy(outputs, targets, reduction="none")
+    if batch.weights is None:
+        return LossRecord(losses.sum(), float(len(losses)))
+    return LossRecord((losses * batch.weights).sum(), float(batch.weights.sum()))
+
+
+def hits(outputs: Tensor, batch: Batch, kind: Kind) -> tuple[float, float]:
+    """(right answers, answers): the part of a validation score that a loss does not show; (0, 0) for scores."""
+    targets = batch.targets
+    assert targets is not None
+    if kind == "choice":
+        return float((outputs.argmax(-1) == targets).sum()), float(len(targets))
+    if kind == "tags":
+        counted = targets != IGNORE
+        return float((outputs.argmax(-1)[counted] == targets[counted]).sum()), float(counted.sum())
+    if kind == "labels":
+        chosen, wanted = outputs > 0, targets > 0.5
+        return 2.0 * float((chosen & wanted).sum()), float(chosen.sum() + wanted.sum())  # micro F1 = 2 TP / (predicted + true)
+    return 0.0, 0.0
