@@ -87,6 +87,7 @@ def adapt(
     max_length: int | None = None,
     out: Path | None = None,
     label_curve: Flag = False,
+    no_scratch: Flag = False,
     class_weights: Flag = False,
     drop_missing: Flag = False,
     max_reject: float = 0.01,
@@ -129,6 +130,8 @@ def adapt(
         New folder for the result. Without it runs/NAME-DIGEST.
     label_curve
         Train on 1/8, 1/4, 1/2 and all labels, with the base and from scratch: what is pre-training worth?
+    no_scratch
+        Leave the from-scratch control out: faster, but nothing then says what pre-training was worth.
     class_weights
         Weigh rare classes up.
     drop_missing
@@ -146,8 +149,8 @@ def adapt(
         Ask(train=train, test=test, validation=validation, text=text, label=label, kind=kind, base=base, method=method,
             budget=None if budget is None else seconds_of(budget), seeds=seeds, seed=seed,
             epochs=epochs, batch=batch, max_length=max_length, out=out, label_curve=label_curve,
-            class_weights=class_weights, drop_missing=drop_missing, max_reject=max_reject,
-            allow_pickle=allow_pickle, json=json)
+            no_scratch=no_scratch, class_weights=class_weights, drop_missing=drop_missing,
+            max_reject=max_reject, allow_pickle=allow_pickle, json=json)
     )
 
 

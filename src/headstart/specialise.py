@@ -52,6 +52,7 @@ class Ask:
     max_length: int | None = None
     out: Path | None = None
     label_curve: bool = False
+    no_scratch: bool = False
     class_weights: bool = False
     drop_missing: bool = False
     max_reject: float = 0.01
@@ -74,7 +75,7 @@ def specialise(ask: Ask, *, name: str | None = None) -> int:
         for line in before_training(task, base, settings):
             live(Event("data", line))
         found = study(base, task, method=ask.method, budget=ask.budget, seeds=ask.seeds, seed=ask.seed, settings=settings,
-                      label_curve=ask.label_curve, command=command(), on_event=live)
+                      label_curve=ask.label_curve, twin=not ask.no_scratch, command=command(), on_event=live)
     report = save(found, task, ask.out or free_folder(task))
     if ask.json:
         sys.stdout.write(to_json(report).decode() + "\n")
