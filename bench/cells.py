@@ -81,6 +81,7 @@ def adapt_command(cell: Cell, *, folder: Path, train: Path, out: Path, places: P
             ("--batch", cell.batch),
             ("--max-length", cell.max_length),
             ("--out", out),
+            ("--no-scratch", cell.method != "scratch"),
             ("--json", True),
         ]
     )
@@ -138,7 +139,7 @@ def run_ours(cell: Cell, *, folder: Path, predictions: Path, places: Places) -> 
         command = adapt_command(cell, folder=folder, train=train, out=out, places=places)
         run = measured(command, threads=cell.threads)
         report = run.last_json()
-        ask = [places.ours_python, "-m", "headstart", "predict", str(out), str(folder / "test.jsonl"), "--json"]
+        ask = [places.ours_python, "-m", "headstart", "predict", str(out), str(folder / "test.jsonl")]
         answered = measured(ask, threads=cell.threads)
     write_predictions(answered.stdout, path=predictions)
     candidate = next(row for row in report["candidates"] if row["method"] == cell.method)
@@ -156,7 +157,7 @@ def run_ours(cell: Cell, *, folder: Path, predictions: Path, places: Places) -> 
 
 
 def write_predictions(stdout: str, *, path: Path) -> None:
-    """Our `predict --json` output as one JSON value a row."""
+    """The column `prediction` of our `predict` output (JSONL, like the table it was given), one JSON value a row."""
     values = [json.loads(line)["prediction"] for line in stdout.splitlines() if line.strip()]
     path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
 

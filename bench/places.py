@@ -29,8 +29,9 @@ class Places:
 
     def base(self, name: str) -> str:
         """What `--base` and the peers get for `name`: the MiniLM folder, another folder, or an embedded name."""
-        if name == "minilm":
-            return str(self.bases / MINILM)
+        if name == "minilm":  # a link of that name gives the reports a better title than the folder `model`
+            short = self.bases / name
+            return str(short if short.is_dir() else self.bases / MINILM)
         return str(Path(name).resolve()) if Path(name).is_dir() else name
 
     @property
@@ -42,7 +43,7 @@ class Places:
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Adds the path flags, each with its environment variable as the default."""
     env = os.environ
-    parser.add_argument("--bases", type=Path, default=Path(env.get("HEADSTART_BASES", ROOT / ".cache" / "bases")))
+    parser.add_argument("--checkpoints", type=Path, default=Path(env.get("HEADSTART_BASES", ROOT / ".cache" / "bases")))
     parser.add_argument("--shared", type=Path, default=Path(env.get("HEADSTART_SHARED", ROOT.parent / "shared")))
     parser.add_argument("--results", type=Path, default=Path(env.get("HEADSTART_RESULTS", ROOT / "runs" / "bench")))
     parser.add_argument("--ours-python", default=env.get("HEADSTART_PYTHON", sys.executable))
@@ -53,7 +54,7 @@ def places_of(arguments: argparse.Namespace) -> Places:
     """The parsed path flags, with the results folder made."""
     arguments.results.mkdir(parents=True, exist_ok=True)
     return Places(
-        bases=arguments.bases.resolve(),
+        bases=arguments.checkpoints.resolve(),
         shared=arguments.shared.resolve(),
         results=arguments.results.resolve(),
         ours_python=arguments.ours_python,
