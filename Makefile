@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PEERS  ?= .cache/peers
 BASES  ?= .cache/bases
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -23,8 +24,9 @@ test: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched)
 soak: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched)
 	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest -m "soak or not soak" $(ARGS)
 
-bench: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched)
-	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m bench $(ARGS)
+bench: $(VENV)/installed-test $(PEERS)/installed $(SOAK_BASES:%=$(BASES)/%.fetched)
+	HEADSTART_BASES=$(abspath $(BASES)) HEADSTART_PEER_PYTHON=$(abspath $(PEERS))/bin/python \
+		$(BIN)/python -m bench $(or $(ARGS),all)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check src tests
@@ -43,6 +45,13 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) -e '.[test]'
+	touch $@
+
+# The peers we are measured against live in an environment of their own, so that theirs and ours never mix.
+$(PEERS)/installed: bench/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-test
