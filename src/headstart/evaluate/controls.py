@@ -168,25 +168,24 @@ def length_ratio(rows: Examples) -> Floats:
 def fit_linear(task: Task, seed: int) -> Fitted:
     """TF-IDF into the linear model of the kind, with the better of two penalties on the validation rows."""
     features = TextFeatures(task.train)
-    train, validation = features(task.train), features(task.validation)
-    best: tuple[float, Any] | None = None
+    train = features(task.train)
+
+    def answer(model: Any, rows: Examples) -> Answers:
+        return linear_answers(task, model, features(rows)) if len(rows) else Answers(())
+
     costly = len(task.labels) * len(task.train) > MOST_FITTED_CELLS
+    best: tuple[float, Any] | None = None
     for penalty in PENALTIES[-1:] if costly or len(task.validation) < 20 else PENALTIES:
         model = linear_model(task, penalty, seed).fit(train, linear_targets(task))
         value = 0.0
         if len(task.validation):
-            value = score_task(
-                task.kind,
-                None,
-                task.validation.targets,
-                linear_answers(task, model, validation).predictions,
-                labels=task.labels,
-            )
+            found = answer(model, task.validation).predictions
+            value = score_task(task.kind, None, task.validation.targets, found, labels=task.labels)
         if best is None or value > best[0]:
             best = (value, model)
     assert best is not None, "PENALTIES is not empty"
     chosen = best[1]
-    return lambda rows: linear_answers(task, chosen, features(rows)), weights_of(chosen)
+    return lambda rows: answer(chosen, rows), weights_of(chosen)
 
 
 def linear_model(task: Task, penalty: float, seed: int) -> Any:

@@ -27,8 +27,10 @@ def headline(report: Report) -> str:
 
 def against_scratch(report: Report) -> str:
     twin, best = report.candidate("scratch"), report.best
-    if twin is None or best.method == "scratch":
+    if best.method == "scratch":
         return ""
+    if twin is None:
+        return "The from-scratch control was not run, so what pre-training adds is not shown."
     if twin.tied:
         return f"From scratch is statistically tied with it ({twin.value:.3f}): no gain from pre-training is shown."
     if twin.value > best.value:
@@ -45,7 +47,7 @@ def against_tfidf(report: Report) -> str:
         return f"TF-IDF + linear is statistically tied with it ({control.value:.3f}) and costs far less."
     if control.value > best.value:
         return f"TF-IDF + linear is better ({control.value:.3f}{sure(control)}): on these rows the plain control wins."
-    return f"TF-IDF + linear reaches {control.value:.3f}{sure(control)}."
+    return f"TF-IDF + linear stays behind: {control.value:.3f}{sure(control)}."
 
 
 def labels_worth(report: Report) -> str:
