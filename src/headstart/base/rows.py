@@ -34,6 +34,8 @@ def read_rows(rows: Any, *, columns: tuple[str, ...] | None = None) -> Rows:
     listed = _records(rows, columns or ("text",))
     if not listed:
         return Rows([], None)
+    if columns is None and isinstance(listed[0], Mapping):
+        columns = _guessed(listed[0])
     members = [_members(row, place, columns) for place, row in enumerate(listed)]
     width = len(columns) if columns is not None else len(members[0])
     for place, row in enumerate(members):
@@ -80,13 +82,22 @@ def _records(rows: Any, columns: tuple[str, ...]) -> list[Any]:
 
 def _members(row: Any, place: int, columns: tuple[str, ...] | None) -> tuple[str, ...]:
     if isinstance(row, Mapping):
-        names = columns or (("text",) if "text" in row else tuple(row)[:2])
-        return tuple(_text(_column(row, name, place), place) for name in names)
+        return tuple(_text(_column(row, name, place), place) for name in columns or _guessed(row))
     if isinstance(row, Sequence) and not isinstance(row, str | bytes):
         if len(row) not in (1, 2):
             raise DataError(f"row {place} has {len(row)} members; expected a string or a pair (a, b). Join the texts.")
         return tuple(_text(member, place) for member in row)
     return (_text(row, place),)
+
+
+def _guessed(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if "text" in row:
+        return ("text",)
+    if len(row) not in (1, 2):
+        raise DataError(
+            f"row 0 has the keys {', '.join(map(str, list(row)[:10]))}; expected 'text', or one or two keys."
+        )
+    return tuple(row)
 
 
 def _column(row: Mapping[str, Any], name: str, place: int) -> Any:

@@ -241,7 +241,7 @@ def disk_tensors(weights: Weights, config: Mapping[str, Any]) -> dict[str, Tenso
 def _write_slot(slot: Slot, state: Mapping[str, Tensor], extras: Mapping[str, Tensor]) -> Tensor:
     if not slot.ours:
         return extras[slot.disk].contiguous()
-    pieces = [state[name].detach().float() for name in slot.ours]
+    pieces = [state[name].detach() for name in slot.ours]
     tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
     if slot.skip_rows:
         kept = extras.get(slot.disk + SKIPPED)
