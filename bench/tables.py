@@ -4,7 +4,8 @@ In: the shared task folders (Parquet). Out: `<out>/<task>/{train,validation,test
 `card.json` (kind, columns, metrics, rows, what was left out). Rules, the same for every side: sst2 keeps a seeded 8,000
 training rows; a set without public test labels (cola, rte) is tested on its validation file; a missing validation file
 is a seeded, stratified tenth of train; training rows whose text also stands in validation or test are dropped and
-counted.
+counted, and so are validation and test rows with a label that train never shows (conll2000_chunk: I-LST). Rows that
+show a label first stand in front, so that every first-n-rows sample knows every label.
 """
 
 from __future__ import annotations
@@ -103,6 +104,31 @@ def without_copies(splits: dict[str, list[Row]], *, table: Table) -> list[Row]:
     return [row for row in splits["train"] if text_key(row, table=table) not in seen]
 
 
+def names_in(row: Row, *, table: Table) -> set[str]:
+    """The label names of one row; none for a score."""
+    if table.kind == "choice":
+        return {row[table.label]}
+    return set(row[table.label]) if table.kind in ("labels", "tags") else set()
+
+
+def covering_first(rows: list[Row], *, table: Table) -> list[Row]:
+    """The same rows, those that show a label for the first time in front; otherwise in their order."""
+    seen: set[str] = set()
+    front: list[Row] = []
+    rest: list[Row] = []
+    for row in rows:
+        fresh = names_in(row, table=table) - seen
+        seen |= fresh
+        (front if fresh else rest).append(row)
+    return front + rest
+
+
+def known_only(rows: list[Row], *, train: list[Row], table: Table) -> list[Row]:
+    """The rows all of whose labels stand in train."""
+    known = set[str]().union(*(names_in(row, table=table) for row in train))
+    return [row for row in rows if names_in(row, table=table) <= known]
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """JSONL, UTF-8, one row a line."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -116,11 +142,15 @@ def export(table: Table, *, tasks: Path, out: Path, rows_cap: int | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     splits = splits_of(table, tasks=tasks)
     kept = without_copies(splits, table=table)
-    dropped = len(splits["train"]) - len(kept)
-    splits["train"] = kept[:rows_cap]
+    dropped = {"train copies": len(splits["train"]) - len(kept)}
+    splits["train"] = covering_first(kept, table=table)[:rows_cap]
+    for name in ("validation", "test"):
+        known = known_only(splits[name], train=splits["train"], table=table)
+        dropped[f"{name} rows with unseen labels"] = len(splits[name]) - len(known)
+        splits[name] = known
     for name, rows in splits.items():
         write_rows(folder / f"{name}.jsonl", rows)
     counts = {name: len(rows) for name, rows in splits.items()}
-    card = {**asdict(table), "rows": counts, "train_copies_dropped": dropped, "split_seed": SPLIT_SEED}
+    card = {**asdict(table), "rows": counts, "dropped": dropped, "split_seed": SPLIT_SEED}
     (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
     return folder
