@@ -15,6 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from headstart.data.columns import SEPARATORS, as_number
+from headstart.data.delimited import set_aside
 from headstart.data.examples import Columns, Examples, Kind, Target, Text
 from headstart.data.table import Reject, Table, check_rejects
 from headstart.ground.errors import DataError, safe_repr
@@ -84,7 +85,7 @@ def read_rows(table: Table, columns: Columns, kind: Kind, *, drop_missing: bool,
             missing.append((row, str(problem)))
             continue
         except Unusable as problem:
-            rows.rejects.append(Reject(table.lines[row], str(problem), safe_repr(str(texts[row])[:100], 60)))
+            rows.rejects.append(set_aside(table.lines[row], str(problem), str(texts[row])))
             continue
         rows.texts.append(text)
         rows.answers.append(answer)

@@ -29,6 +29,11 @@ class Reject:
     excerpt: str
 
 
+def set_aside(line: int, reason: str, content: str) -> Reject:
+    """A Reject with everything that comes from the file escaped and cut."""
+    return Reject(line, safe_repr(reason, 300), safe_repr(content[:200], 80))
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """What a reader found: columns of equal length, source lines of the rows, rejects, declared class names."""
@@ -83,7 +88,7 @@ def _parse(name: str, lines: list[str], first: int, separator: str, quoted: bool
             rows.append(record)
             places.append(line)
         else:
-            rejects.append(Reject(line, fault or "", safe_repr(lines[line - 1][:200], 80)))
+            rejects.append(set_aside(line, fault or "", lines[line - 1]))
             if len(rejects) > MAX_FAULTS and len(rejects) > len(rows):
                 break
     cells = list(zip(*rows, strict=True)) if rows else [()] * width

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from headstart.data.delimited import Parsed, Reject, parse_delimited
+from headstart.data.delimited import Parsed, Reject, parse_delimited, set_aside
 from headstart.data.parquet import cell_fault, parse_parquet
 from headstart.data.source import inner_suffix
 from headstart.ground.errors import DataError, safe_repr
@@ -85,7 +85,7 @@ def _json_lines(name: str, text: str, max_cell_bytes: int) -> Parsed:
             continue
         row, reason = _json_row(line, max_cell_bytes)
         if row is None:
-            rejects.append(Reject(number, reason, safe_repr(line, 80)))
+            rejects.append(set_aside(number, reason, line))
         else:
             rows.append(row)
             lines.append(number)
@@ -149,7 +149,7 @@ def _json(name: str, text: str, max_cell_bytes: int) -> Parsed:
             else (None, f"the item is a JSON {type(item).__name__}; expected an object")
         )
         if row is None:
-            rejects.append(Reject(number, reason, safe_repr(repr(item)[:100], 80)))
+            rejects.append(set_aside(number, reason, repr(item)))
         else:
             rows.append(row)
             lines_.append(number)
@@ -169,7 +169,7 @@ def _json_object(name: str, content: dict[str, Any], max_cell_bytes: int) -> Par
         rows = [content]
     kept = [(number, row) for number, row in enumerate(rows, start=1) if _checked(row, max_cell_bytes)[0] is not None]
     rejects = [
-        Reject(number, reason, "")
+        set_aside(number, reason, "")
         for number, row in enumerate(rows, start=1)
         if (reason := _checked(row, max_cell_bytes)[1])
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headstart.data.delimited import Parsed, Reject
+from headstart.data.delimited import Parsed, set_aside
 from headstart.ground.errors import DataError, safe_repr
 
 
@@ -46,7 +46,7 @@ def parse_parquet(name: str, content: bytes, *, max_cell_bytes: int) -> Parsed:
                 bad[row] = cell_fault(column, cell, max_cell_bytes)
     good = [row for row in range(table.num_rows) if row not in bad]
     kept = columns if not bad else {c: [cells[row] for row in good] for c, cells in columns.items()}
-    rejects = [Reject(row + 1, reason, "") for row, reason in sorted(bad.items())]
+    rejects = [set_aside(row + 1, reason, "") for row, reason in sorted(bad.items())]
     return Parsed(kept, [row + 1 for row in good], rejects, declared_names(table.schema.metadata or {}, names))
 
 

@@ -57,7 +57,7 @@ def divide(
         if not len(chosen[name]):
             raise DataError(
                 f"no row is left for {name}, because duplicates join all of them; expected different texts. "
-                f"Give --{name} FILE, or keep the duplicates."
+                f"Give --{name} FILE, or read the table with keep_duplicates=True."
             )
     leak = _leak_check(crossing, twins, moved, keep_duplicates, "test" in given)
     checks = (leak, *_conflicts(pool, twins, kind), *_small_test(len(chosen["test"])))

@@ -23,7 +23,7 @@ def read_bytes(path: str | Path) -> tuple[str, bytes]:
         name, raw = "stdin", sys.stdin.buffer.read(MAX_TABLE_BYTES + 1)
     else:
         path = Path(path)
-        name, raw = path.name, _read_file(path)
+        name, raw = safe_repr(path.name), _read_file(path)
     _check_size(name, len(raw))
     content = _decompress(name, raw)
     if not content.strip(b"\xef\xbb\xbf \t\r\n"):

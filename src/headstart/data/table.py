@@ -18,7 +18,7 @@ import msgspec
 from headstart.data.formats import Parsed, Reject, parse_bytes
 from headstart.data.parquet import declared_names
 from headstart.data.source import read_bytes
-from headstart.ground.errors import DataError
+from headstart.ground.errors import DataError, safe_repr
 
 __all__ = ["Reject", "Table", "read_table"]
 
@@ -94,7 +94,7 @@ def _check_columns(name: str, parsed: Parsed) -> None:
             "Check the separator, or keep only the text and label columns."
         )
     if not parsed.lines and not parsed.rejects:
-        names = ", ".join(list(parsed.columns)[:8])
+        names = safe_repr(", ".join(list(parsed.columns)[:8]))
         raise DataError(
             f"{name} has no rows, only the columns {names or '(none)'}; expected a header and rows below it. "
             "Check what wrote it."
@@ -131,7 +131,7 @@ def _columns_of(source: Any) -> tuple[dict[str, list[Any]], list[int]]:
     sizes = {name: len(cells) for name, cells in columns.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(
-            f"the columns have different lengths ({sizes}); expected one cell a row in each. Mend the table."
+            f"the columns have different lengths ({safe_repr(str(sizes))}); expected one cell a row in each. Mend it."
         )
     return columns, list(range(1, max(sizes.values(), default=0) + 1))
 
@@ -144,7 +144,9 @@ def _plain(column: Any) -> list[Any]:
 def _refuse_doubles(name: str, names: Sequence[str]) -> None:
     for place, column in enumerate(names):
         if column in names[:place]:
-            raise DataError(f"{name} has two columns named {column!r}; expected different names. Rename one of them.")
+            raise DataError(
+                f"{name} has two columns named {safe_repr(column, 40)!r}; expected different names. Rename one of them."
+            )
 
 
 def _missing_as_none(cell: Any) -> Any:
