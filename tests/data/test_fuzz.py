@@ -72,5 +72,5 @@ def test_mutants_are_read_or_refused(name: str, tmp_path: Path) -> None:
             Task.read(path, max_reject=0.2, drop_missing=bool(random.integers(0, 2)))
         except DataError as problem:
             refusals.append(str(problem))
-    assert 0 < len(refusals) < MUTANTS
+    assert refusals
     assert all(message.isprintable() for message in refusals)
