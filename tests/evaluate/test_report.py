@@ -159,7 +159,7 @@ def test_saving_adds_the_folder_and_the_check() -> None:
         (lambda: make(), "worth about 5.2 times [4.0, 7.5] the labels"),
         (
             lambda: make(tfidf=0.95),
-            "TF-IDF + linear is better (0.950 (p = 0.001)): on these rows the plain control wins.",
+            "TF-IDF + linear is better, 0.950 (p = 0.001): on these rows the plain control wins.",
         ),
         (
             lambda: make(tfidf=0.89, tfidf_p=0.4),
@@ -170,6 +170,10 @@ def test_saving_adds_the_folder_and_the_check() -> None:
             "From scratch is statistically tied with it (0.890): no gain from pre-training is shown.",
         ),
         (lambda: make(scratch=0.95), "Training from scratch is better (0.950): pre-training does not help here."),
+        (
+            lambda: make(scratch=0.89, scratch_p=0.3),
+            "worth in labels cannot be told from these rows (4.0 to 7.5 times)",
+        ),
         (lambda: make(interrupted=True), "The run was interrupted"),
         (lambda: make(candidates=make().candidates[:2]), "not run, so what pre-training adds is not shown"),
     ],
@@ -266,7 +270,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag not in self.VOID:
-            assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+            assert self.open[-1:] == [tag], f"</{tag}> closes {self.open[-3:]}"
             self.open.pop()
 
 

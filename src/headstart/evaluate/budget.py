@@ -77,8 +77,8 @@ class Pace:
         return self.row * (BACKWARD[method] * rows + len(self.task.validation))
 
     def least(self, method: Method) -> float:
-        """Seconds below which a training is not worth starting: one epoch and the answers."""
-        return self.correction * self.epoch(method, len(self.task.train)) + self.answering()
+        """Seconds below which a training is not worth starting: half an epoch and the answers."""
+        return self.correction * 0.5 * self.epoch(method, len(self.task.train)) + self.answering()
 
     def learn(self, fitted: Fitted, *, allowed: float) -> None:
         """Correct later predictions by what ran. A probe that was cut short says nothing about the speed of reading;

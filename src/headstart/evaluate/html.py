@@ -14,11 +14,17 @@ import jinja2
 from headstart.evaluate import plots
 from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.report import LabelCurve, Report
-from headstart.evaluate.verdict import p_text, sentences
+from headstart.evaluate.verdict import p_text, sentences, worth_is_shown
 
-MOST_LABELS = 20  # a confusion picture with more is not readable; the table of pairs stays
+MOST_LABELS = 26  # a confusion picture with more is not readable; the table of pairs stays
 MOST_BARS = 30
 MOST_PAIRS = 12
+ERROR_TEXTS = {
+    "choice": "Wrong answers given with the most confidence. Some of them may be wrong labels: read the rows.",
+    "labels": "Rows whose labels were missed or added with the most confidence.",
+    "score": "Rows whose number is furthest from the right one.",
+    "tags": "Rows with the most wrong words; only those words are listed.",
+}
 KIND_TEXTS = {
     "choice": "one label a row",
     "labels": "any number of labels a row",
@@ -33,9 +39,11 @@ def render_html(report: Report) -> str:
     return page.render(
         r=report,
         best=report.best,
+        error_text=ERROR_TEXTS[report.task.kind],
         kind_text=KIND_TEXTS[report.task.kind],
         verdict=sentences(report),
         pictures=pictures(report),
+        shown=worth_is_shown(report),
         worth=report.label_curve.worth if report.label_curve else None,
         gain=expected_gain(report.label_curve) if report.label_curve else "",
         confused=confused_pairs(report),

@@ -46,16 +46,32 @@ def against_tfidf(report: Report) -> str:
     if control.tied:
         return f"TF-IDF + linear is statistically tied with it ({control.value:.3f}) and costs far less."
     if control.value > best.value:
-        return f"TF-IDF + linear is better ({control.value:.3f}{sure(control)}): on these rows the plain control wins."
+        return f"TF-IDF + linear is better, {control.value:.3f}{sure(control)}: on these rows the plain control wins."
     return f"TF-IDF + linear stays behind: {control.value:.3f}{sure(control)}."
 
 
 def labels_worth(report: Report) -> str:
-    if report.label_curve is None or report.label_curve.worth is None:
+    worth = None if report.label_curve is None else report.label_curve.worth
+    if worth is None:
         return ""
-    worth = report.label_curve.worth
-    interval = f" [{worth.ci95[0]:.1f}, {worth.ci95[1]:.1f}]" if worth.ci95 and worth.relation == "about" else ""
-    return f"Pre-training is worth {worth.relation} {worth.times:.1f} times{interval} the labels here."
+    low, high = worth.ci95 or (worth.times, worth.times)
+    if not worth_is_shown(report):
+        return f"What pre-training is worth in labels cannot be told from these rows ({low:.1f} to {high:.1f} times)."
+    sure_of = {
+        "about": f" [{low:.1f}, {high:.1f}]",
+        "more than": f" (at least {low:.1f})" if low < 0.99 * worth.times else "",
+    }
+    times = f"{worth.relation} {worth.times:.1f} times{sure_of.get(worth.relation, '')}"
+    return f"Pre-training is worth {times} the labels here."
+
+
+def worth_is_shown(report: Report) -> bool:
+    """Whether the label curve says something: the whole tables are not tied and the interval leaves out 1."""
+    curve, twin = report.label_curve, report.candidate("scratch")
+    if curve is None or curve.worth is None or twin is None or twin.tied:
+        return False
+    low, high = curve.worth.ci95 or (curve.worth.times, curve.worth.times)
+    return not low <= 1 <= high
 
 
 def sure(candidate: Candidate) -> str:
