@@ -42,7 +42,14 @@ app = App(
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code."""
-    sys.exit(run(tokens))
+    code = run(tokens)
+    if code == INTERRUPTED:
+        # An interrupt that passed through exec (dataclasses use it) makes CPython die by the signal at exit, after it was
+        # handled: Python/pythonrun.c, unhandled_keyboard_interrupt. Scripts are promised 130.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(tokens: Sequence[str] | None = None) -> int:
