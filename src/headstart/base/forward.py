@@ -6,7 +6,6 @@ B rows, T positions, D model width, N all rows, O head outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,16 +27,8 @@ def hidden_batches(
     """(row indices, batch, hidden states (B, T, D)) until every row has been read."""
     device = trunk.embed.tokens.weight.device
     for rows in bucket_batches(encoded.lengths, batch_tokens=batch_tokens):
-        batch = to_device(collate(encoded, rows, pattern=pattern, pad=pad), device)
+        batch = collate(encoded, rows, pattern=pattern, pad=pad).to(device)
         yield rows, batch, trunk(batch)
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The same batch where the trunk is."""
-    if device.type == "cpu":
-        return batch
-    segments = None if batch.segments is None else batch.segments.to(device)
-    return replace(batch, units=batch.units.to(device), lengths=batch.lengths.to(device), segments=segments)
 
 
 @torch.inference_mode()

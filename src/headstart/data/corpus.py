@@ -61,7 +61,8 @@ class PackedCorpus:
     def rows(self, indices: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
         """(len(indices), width + 1) units; the last column is only ever a target."""
         starts = indices * width
-        return self.units[starts[:, None] + np.arange(width + 1)].astype(np.int64)
+        rows: npt.NDArray[np.int64] = self.units[starts[:, None] + np.arange(width + 1)].astype(np.int64)
+        return rows
 
 
 def row_order(num_rows: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -74,14 +75,18 @@ def read_documents(shards: Sequence[Path]) -> Iterator[str]:
     decoder = msgspec.json.Decoder(_Document)
     for shard in shards:
         if not shard.is_file():
-            raise DataError(f"the corpus shard {shard} does not exist; expected a .jsonl, .jsonl.gz or .jsonl.zst file. Check --data.")
+            raise DataError(
+                f"the corpus shard {shard} does not exist; expected a .jsonl, .jsonl.gz or .jsonl.zst file. Check --data."
+            )
         with pa.input_stream(str(shard), compression="detect", buffer_size=1 << 20) as raw:
             for number, line in enumerate(_lines(raw), start=1):
                 try:
                     yield decoder.decode(line).text
                 except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-                    raise DataError(f"{shard.name}:{number} is {safe_repr(repr(line[:80]))}; expected one JSON object with a "
-                                    f"'text' string ({problem}). Mend or drop the line.") from problem
+                    raise DataError(
+                        f"{shard.name}:{number} is {safe_repr(repr(line[:80]))}; expected one JSON object with a "
+                        f"'text' string ({problem}). Mend or drop the line."
+                    ) from problem
 
 
 def _lines(raw: pa.NativeFile) -> Iterator[bytes]:
@@ -96,24 +101,34 @@ def _lines(raw: pa.NativeFile) -> Iterator[bytes]:
 def train_tokenizer(texts: Iterator[str], *, vocab_size: int) -> Tokenizer:
     """Byte-level BPE without unknown units; four special tokens stand first (pad, bos, eos, mask)."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(WORDS), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=list(SPECIALS), min_frequency=2, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIALS),
+        min_frequency=2,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A {EOS} $B:1", special_tokens=[(BOS, BOS_ID), (EOS, EOS_ID)])
+        single=f"{BOS} $A", pair=f"{BOS} $A {EOS} $B:1", special_tokens=[(BOS, BOS_ID), (EOS, EOS_ID)]
+    )
     return tokenizer
 
 
 def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCorpus:
     """Tokenise shards into `target` (units.bin and meta.json); an up-to-date target is reused."""
-    wanted = {"shards": {s.name: sha256_file(s) for s in shards}, "tokenizer_sha256": sha256_file(tokenizer_file)}
+    digests, tokenizer_digest = {s.name: sha256_file(s) for s in shards}, sha256_file(tokenizer_file)
     meta_file, units_file = target / "meta.json", target / "units.bin"
     if meta_file.is_file():
         meta = msgspec.json.decode(meta_file.read_bytes(), type=PackedMeta)
-        if meta.shards == wanted["shards"] and meta.tokenizer_sha256 == wanted["tokenizer_sha256"]:
+        if meta.shards == digests and meta.tokenizer_sha256 == tokenizer_digest:
             return PackedCorpus(np.memmap(units_file, dtype=np.uint16, mode="r"), meta)
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -123,9 +138,19 @@ def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCo
             for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
                 ids = np.array([BOS_ID, *encoding.ids, EOS_ID], dtype=np.uint16)
                 out.write(ids.tobytes())
-                num_documents, num_bytes, num_units = num_documents + 1, num_bytes + len(text.encode()), num_units + len(ids)
-    meta = PackedMeta(num_units=num_units, num_documents=num_documents, num_bytes=num_bytes, vocab_size=tokenizer.get_vocab_size(),
-                      shards=wanted["shards"], tokenizer_sha256=wanted["tokenizer_sha256"])  # type: ignore[arg-type]
+                num_documents, num_bytes, num_units = (
+                    num_documents + 1,
+                    num_bytes + len(text.encode()),
+                    num_units + len(ids),
+                )
+    meta = PackedMeta(
+        num_units=num_units,
+        num_documents=num_documents,
+        num_bytes=num_bytes,
+        vocab_size=tokenizer.get_vocab_size(),
+        shards=digests,
+        tokenizer_sha256=tokenizer_digest,
+    )
     write_atomic(meta_file, json.dumps(msgspec.to_builtins(meta), indent=1).encode())
     return PackedCorpus(np.memmap(units_file, dtype=np.uint16, mode="r"), meta)
 

@@ -6,7 +6,7 @@ Rows are right-padded; B = rows, T = positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -42,5 +42,10 @@ class Batch:
         """The same batch with every tensor on `device`."""
         if self.units.device == device:
             return self
-        moved = {f.name: value.to(device, non_blocking=True) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        return replace(self, **moved)
+        segments, documents, targets, weights = (
+            None if tensor is None else tensor.to(device)
+            for tensor in (self.segments, self.documents, self.targets, self.weights)
+        )
+        return Batch(
+            self.units.to(device), self.lengths.to(device), self.pattern, segments, documents, targets, weights
+        )

@@ -71,7 +71,10 @@ def publish_folder(target: Path) -> Iterator[Path]:
 def disk_error(path: Path, problem: OSError) -> RunError:
     """An OSError of a write as a message that says what to do."""
     if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return RunError(f"There is no space left to write {path}; nothing half-written was kept. "
-                        f"Free some disk space or give another --out.")
-    return RunError(f"{path} cannot be written: {problem.strerror or problem}; nothing half-written was kept. "
-                    f"Give another --out.")
+        return RunError(
+            f"There is no space left to write {path}; nothing half-written was kept. "
+            f"Free some disk space or give another --out."
+        )
+    return RunError(
+        f"{path} cannot be written: {problem.strerror or problem}; nothing half-written was kept. Give another --out."
+    )

@@ -24,9 +24,8 @@ class LoraLinear(nn.Module):
         super().__init__()
         self.base = base
         self.scale = alpha / rank
-        factory = {"dtype": base.weight.dtype, "device": base.weight.device}
-        self.lora_a = nn.Parameter(torch.zeros(rank, base.in_features, **factory))
-        self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, **factory))
+        self.lora_a = nn.Parameter(base.weight.new_zeros(rank, base.in_features))
+        self.lora_b = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
 
     def forward(self, x: Tensor) -> Tensor:
         low = nn.functional.linear(nn.functional.linear(x, self.lora_a), self.lora_b)
@@ -40,7 +39,9 @@ def attach_lora(trunk: Trunk, *, rank: int, alpha: float, targets: tuple[str, ..
     """
     unknown = sorted(set(targets) - set(PROJECTIONS))
     if unknown or rank < 1:
-        raise ConfigError(f"LoRA has targets {targets} and rank {rank}; expected names of {', '.join(PROJECTIONS)} and rank >= 1.")
+        raise ConfigError(
+            f"LoRA has targets {targets} and rank {rank}; expected names of {', '.join(PROJECTIONS)} and rank >= 1."
+        )
     generator = torch.Generator().manual_seed(seed)
     for parent, name, linear in list(_projections(trunk, targets)):
         wrapped = LoraLinear(linear, rank=rank, alpha=alpha)
@@ -74,8 +75,7 @@ def lora_state(trunk: Trunk) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _projections(trunk: Trunk, targets: tuple[str, ...]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    for block in trunk.blocks:
-        for part in (block.attn, block.mlp):
-            for name, child in part.named_children():
-                if name in targets and isinstance(child, nn.Linear):
-                    yield part, name, child
+    for path, module in trunk.blocks.named_modules():
+        name = path.rpartition(".")[2]
+        if name in targets and isinstance(module, nn.Linear):
+            yield trunk.blocks.get_submodule(path.rpartition(".")[0]), name, module

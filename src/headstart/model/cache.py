@@ -15,7 +15,9 @@ from headstart.model.config import TrunkConfig
 class KvCache:
     """Preallocated (L, B, Hkv, S, K) keys and values; `lengths` (B,) counts the units each row has seen."""
 
-    def __init__(self, config: TrunkConfig, *, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, config: TrunkConfig, *, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         shape = (config.num_layers, rows, config.num_kv_heads, capacity, config.head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)

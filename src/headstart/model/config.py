@@ -48,33 +48,50 @@ class TrunkConfig:
     num_segments: int
 
     def __post_init__(self) -> None:
-        limits = {"vocab_size": 2_000_000, "dim": 65_536, "num_layers": 1_000, "num_heads": 1_024, "num_kv_heads": 1_024,
-                  "head_dim": 4_096, "mlp_dim": 1_000_000, "max_positions": 10_000_000}
+        limits = {
+            "vocab_size": 2_000_000,
+            "dim": 65_536,
+            "num_layers": 1_000,
+            "num_heads": 1_024,
+            "num_kv_heads": 1_024,
+            "head_dim": 4_096,
+            "mlp_dim": 1_000_000,
+            "max_positions": 10_000_000,
+        }
         for name, top in limits.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= top:
-                raise ConfigError(f"{name} is {value!r}; expected a whole number from 1 to {top:,}. Check the base's config.json.")
+                raise ConfigError(
+                    f"{name} is {value!r}; expected a whole number from 1 to {top:,}. Check the base's config.json."
+                )
         enums = {"norm": Norm, "norm_place": NormPlace, "position": Position, "mlp": Mlp, "bias": Bias}
         for name, kind in enums.items():
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(get_args(kind))}.")
         if self.num_heads % self.num_kv_heads:
-            raise ConfigError(f"num_heads is {self.num_heads}; expected a multiple of num_kv_heads = {self.num_kv_heads}.")
+            raise ConfigError(
+                f"num_heads is {self.num_heads}; expected a multiple of num_kv_heads = {self.num_kv_heads}."
+            )
         if self.position == "rope" and self.head_dim % 2:
             raise ConfigError(f"head_dim is {self.head_dim}; expected an even number, because RoPE rotates two halves.")
         if not 0.0 < self.norm_eps < 1.0:
             raise ConfigError(f"norm_eps is {self.norm_eps!r}; expected a number between 0 and 1.")
         if self.num_parameters > MAX_PARAMETERS:
-            raise ConfigError(f"the config describes {self.num_parameters:,} parameters; expected at most {MAX_PARAMETERS:,}. "
-                              "Check num_layers, dim and vocab_size.")
+            raise ConfigError(
+                f"the config describes {self.num_parameters:,} parameters; expected at most {MAX_PARAMETERS:,}. "
+                "Check num_layers, dim and vocab_size."
+            )
 
     @property
     def num_parameters(self) -> int:
         """Parameters of the trunk and of an untied output matrix, from the shape alone."""
         attn = self.dim * self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
         mlp = self.dim * self.mlp_dim * (3 if self.mlp == "swiglu" else 2)
-        bias = {"none": 0, "qkv": self.head_dim * (self.num_heads + 2 * self.num_kv_heads),
-                "all": self.head_dim * (self.num_heads + 2 * self.num_kv_heads) + 2 * self.dim + self.mlp_dim}[self.bias]
+        bias = {
+            "none": 0,
+            "qkv": self.head_dim * (self.num_heads + 2 * self.num_kv_heads),
+            "all": self.head_dim * (self.num_heads + 2 * self.num_kv_heads) + 2 * self.dim + self.mlp_dim,
+        }[self.bias]
         norm = self.dim * (2 if self.norm == "layer" else 1)
         per_layer = attn + mlp + bias + 2 * norm + (2 * self.head_dim if self.qk_norm else 0)
         embed = self.vocab_size * self.dim * (1 if self.tied_output else 2) + self.num_segments * self.dim

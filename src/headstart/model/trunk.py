@@ -42,7 +42,7 @@ class Trunk(nn.Module):
             x_BTD = block(x_BTD, context)
         if cache is not None:
             cache.advance(batch.lengths)
-        return x_BTD if self.norm is None else self.norm(x_BTD)  # type: ignore[no-any-return]
+        return x_BTD if self.norm is None else self.norm(x_BTD)
 
     def hidden_states(self, batch: Batch) -> list[Tensor]:
         """(B, T, D) after the embedder and after every block; the last one is what `forward` returns."""
@@ -64,7 +64,9 @@ class Trunk(nn.Module):
             last = int(positions.max()) + 1
         if self.config.position == "learned" and last > self.config.max_positions:
             if cache is None or int((cache.lengths + batch.lengths).max()) > self.config.max_positions:
-                raise DataError(f"the input is {last} units long; expected at most {self.config.max_positions}. Shorten the input.")
+                raise DataError(
+                    f"the input is {last} units long; expected at most {self.config.max_positions}. Shorten the input."
+                )
             positions = positions.clamp(max=self.config.max_positions - 1)  # only right-padding can stand there
         rope = None
         if self.config.position == "rope":

@@ -16,7 +16,9 @@ CHUNK_ROWS = 512
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, z_loss: float) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, z_loss: float
+    ) -> Tensor:
         count = max(len(targets_N), 1)
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND)
@@ -45,10 +47,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_matrix, *grad_bias = ctx.saved_tensors
         scale = grads[0] / ctx.count
-        return (grad_hidden * scale, (grad_matrix * scale).to(grad_hidden.dtype),
-                (grad_bias[0] * scale).to(grad_hidden.dtype) if grad_bias else None, None, None)
+        return (
+            grad_hidden * scale,
+            (grad_matrix * scale).to(grad_hidden.dtype),
+            (grad_bias[0] * scale).to(grad_hidden.dtype) if grad_bias else None,
+            None,
+            None,
+        )
 
 
-def linear_cross_entropy(hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, *, z_loss: float = 0.0) -> Tensor:
+def linear_cross_entropy(
+    hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, *, z_loss: float = 0.0
+) -> Tensor:
     """Mean over N of -log softmax(hidden @ matrix^T + bias)[target] + z_loss * logsumexp^2, a float32 scalar; 0 for N = 0."""
     return _LinearCrossEntropy.apply(hidden_ND, matrix_VD, bias_V, targets_N, z_loss)  # type: ignore[no-any-return,no-untyped-call]

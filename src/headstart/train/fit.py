@@ -21,7 +21,6 @@ from headstart.data.batching import bucket_batches
 from headstart.data.task import Task
 from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
-from headstart.ground.seeds import stream
 from headstart.model.adapters import attach_lora
 from headstart.model.heads import Pooling, TaskHead
 from headstart.model.trunk import Trunk, initialise
@@ -36,6 +35,7 @@ from headstart.train.vocabulary import Used, narrowed, renumbered, used_units, w
 
 MICRO_TOKENS = 8192  # a step's rows are split so that no forward pass is larger
 EVALUATION_TOKENS = 8192
+UNLIMITED = 1 << 40  # buckets are cut by rows here; micro-batches bound the memory
 HEAD_ROWS = 4000  # rows that initialise the head of a trained method
 HEAD_SHARE = 0.25  # of the time that is left, at most, for the head before training
 Stopped = Literal["done", "deadline", "probe", "interrupted"]
@@ -84,8 +84,27 @@ class _Parts:
     device: torch.device
 
 
-def fit(base: Base, task: Task, *, method: str, seed: int = 0, settings: FitSettings | None = None, deadline: float | None = None,
-        on_progress: Callable[[Progress], None] | None = None) -> Fitted:
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """What training left behind besides the weights."""
+
+    params: int
+    history: tuple[StepRecord, ...]
+    epochs: float
+    stopped: Stopped
+    quality: float
+
+
+def fit(
+    base: Base,
+    task: Task,
+    *,
+    method: str,
+    seed: int = 0,
+    settings: FitSettings | None = None,
+    deadline: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Fitted:
     """Adapt `base` to `task`; the argument is never changed.
 
     deadline: time.monotonic() by which to end with the best so far. Raises ConfigError for an unknown method, DataError
@@ -96,16 +115,34 @@ def fit(base: Base, task: Task, *, method: str, seed: int = 0, settings: FitSett
     resolved = resolve(settings or FitSettings(), method=chosen, config=base.trunk.config, num_rows=len(task.train))
     parts = _prepare(base, task, chosen, resolved, seed)
     head, solved = _solve_head(parts, chosen, resolved, seed, deadline)
-    params, history, epochs, quality = sum(p.numel() for p in head.parameters()), (), 0.0, -solved.loss
-    stopped: Stopped = "done"
-    if chosen != "probe":
+    if chosen == "probe":
+        trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -solved.loss)
+    else:
         trained = _train(parts, head, chosen, resolved, seed, deadline, on_progress)
-        params, history, epochs, stopped, quality = trained
-    contract = TaskContract(kind=task.kind, labels=task.labels, columns=_columns(task), pooling=parts.pooling,
-                            max_length=resolved.max_length, method=chosen, target_mean=parts.train.mean, target_scale=parts.train.scale)
+    contract = TaskContract(
+        kind=task.kind,
+        labels=task.labels,
+        columns=_columns(task),
+        pooling=parts.pooling,
+        max_length=resolved.max_length,
+        method=chosen,
+        target_mean=parts.train.mean,
+        target_scale=parts.train.scale,
+    )
     trunk = base.trunk if chosen == "probe" else widened(parts.trunk.float().cpu(), parts.whole, parts.used)
     adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
-    return Fitted(adapted, chosen, resolved, time.monotonic() - started, params, epochs, parts.train.encoded.truncated, stopped, quality, history)
+    return Fitted(
+        adapted,
+        chosen,
+        resolved,
+        time.monotonic() - started,
+        trained.params,
+        trained.epochs,
+        parts.train.encoded.truncated,
+        trained.stopped,
+        trained.quality,
+        trained.history,
+    )
 
 
 def default_pooling(base: Base, task: Task) -> Pooling:
@@ -118,15 +155,26 @@ def default_pooling(base: Base, task: Task) -> Pooling:
 def _prepare(base: Base, task: Task, method: Method, settings: FitSettings, seed: int) -> _Parts:
     device = pick_device()
     num_outputs = max(1, len(task.labels))
-    train, validation = (supervise(part, base.codec, kind=task.kind, num_outputs=num_outputs, pattern=base.pattern,
-                                   max_length=settings.max_length) for part in (task.train, task.validation))
+    train, validation = (
+        supervise(
+            part,
+            base.codec,
+            kind=task.kind,
+            num_outputs=num_outputs,
+            pattern=base.pattern,
+            max_length=settings.max_length,
+        )
+        for part in (task.train, task.validation)
+    )
     mean, scale = standardised(train)
     weights = balanced_weights(train) if settings.class_weights and task.kind == "choice" else None
     train, validation = (replace(part, mean=mean, scale=scale, class_weights=weights) for part in (train, validation))
     whole = _working_copy(base, method, settings, seed)
     used = used_units((train.encoded, validation.encoded), base.codec.special.pad)
-    train, validation = (replace(part, encoded=renumbered(part.encoded, used), pad=int(np.searchsorted(used, part.pad)))
-                         for part in (train, validation))
+    train, validation = (
+        replace(part, encoded=renumbered(part.encoded, used), pad=int(np.searchsorted(used, part.pad)))
+        for part in (train, validation)
+    )
     trunk = narrowed(whole, used).to(device=device, dtype=training_dtype(device))
     return _Parts(whole, trunk, used, train, validation, default_pooling(base, task), device)
 
@@ -145,7 +193,9 @@ def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) 
     return trunk
 
 
-def _solve_head(parts: _Parts, method: Method, settings: FitSettings, seed: int, deadline: float | None) -> tuple[TaskHead, LinearHead]:
+def _solve_head(
+    parts: _Parts, method: Method, settings: FitSettings, seed: int, deadline: float | None
+) -> tuple[TaskHead, LinearHead]:
     """The probe: the whole answer for method probe, the starting point of the head for the others."""
     limit = None
     if deadline is not None:
@@ -155,7 +205,9 @@ def _solve_head(parts: _Parts, method: Method, settings: FitSettings, seed: int,
     train = encode_features(parts.trunk, data, pooling=parts.pooling, seed=seed, deadline=limit)
     validation = encode_features(parts.trunk, parts.validation, pooling=parts.pooling, seed=seed, deadline=limit)
     weights = None if data.class_weights is None else torch.from_numpy(data.class_weights)
-    solved = solve(train, validation, kind=data.kind, num_outputs=data.num_outputs, class_weights=weights, deadline=deadline)
+    solved = solve(
+        train, validation, kind=data.kind, num_outputs=data.num_outputs, class_weights=weights, deadline=deadline
+    )
     head = TaskHead(parts.trunk.config.dim, data.num_outputs, parts.pooling)
     with torch.no_grad():
         head.out.weight.copy_(solved.weight)
@@ -166,33 +218,43 @@ def _solve_head(parts: _Parts, method: Method, settings: FitSettings, seed: int,
 def _rows_of(data: Supervised, rows: Rows) -> Supervised:
     chosen = [int(r) for r in rows]
     encoded = data.encoded
-    part = replace(encoded, ids=[encoded.ids[i] for i in chosen],
-                   segments=None if encoded.segments is None else [encoded.segments[i] for i in chosen],
-                   words=None if encoded.words is None else [encoded.words[i] for i in chosen])
+    part = replace(
+        encoded,
+        ids=[encoded.ids[i] for i in chosen],
+        segments=None if encoded.segments is None else [encoded.segments[i] for i in chosen],
+        words=None if encoded.words is None else [encoded.words[i] for i in chosen],
+    )
     return replace(data, encoded=part, targets=tuple(data.targets[i] for i in chosen))
 
 
-def _train(parts: _Parts, head: TaskHead, method: Method, settings: FitSettings, seed: int, deadline: float | None,
-           on_progress: Callable[[Progress], None] | None) -> tuple[int, tuple[StepRecord, ...], float, Stopped, float]:
+def _train(
+    parts: _Parts,
+    head: TaskHead,
+    method: Method,
+    settings: FitSettings,
+    seed: int,
+    deadline: float | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> _Trained:
     """Run the loop over the epochs; leaves the best weights in `parts.trunk` and `head`, both in fp32."""
     assert settings.epochs is not None
     head.to(device=parts.device)
     model = nn.ModuleList([parts.trunk, head])
     optimiser = Optimiser(parameter_groups(parts.trunk, head, method, settings))
-    plan = [rows for epoch in range(settings.epochs) for rows in
-            bucket_batches(parts.train.encoded.lengths, batch_tokens=1 << 30, max_rows=settings.batch_rows, seed=seed, epoch=epoch)]
-    per_epoch = max(1, len(plan) // settings.epochs)
+    plan = _Plan(parts.train, settings.batch_rows, seed)
+    per_epoch = plan.per_epoch
+    steps = settings.epochs * per_epoch
     keeper = _Keeper(parts, head, model, settings.patience)
     shown: list[Progress] = []
 
     def on_step(record: StepRecord) -> None:
         if on_progress is not None:
-            on_progress(Progress(method, record.step + 1, len(plan), record.loss))
+            on_progress(Progress(method, record.step + 1, steps, record.loss))
 
     def probe(step: int) -> bool:
         stop = keeper.look()
         if on_progress is not None:
-            shown.append(Progress(method, step, len(plan), keeper.last_loss, keeper.last))
+            shown.append(Progress(method, step, steps, keeper.last_loss, keeper.last))
             on_progress(shown[-1])
         return stop
 
@@ -200,20 +262,49 @@ def _train(parts: _Parts, head: TaskHead, method: Method, settings: FitSettings,
         return task_loss(head(parts.trunk(batch).float(), batch.lengths), batch, parts.train.kind)
 
     reserve = keeper.measure() if deadline is not None else 0.0
-    result = run(Job(model=model, optimiser=optimiser, loss=loss, micro_batches=lambda step: _micro_batches(parts.train, plan[step]),
-                     schedule=trapezoid(warmup=settings.warmup, cooldown=1.0 - settings.warmup), steps=len(plan),
-                     deadline=None if deadline is None else deadline - 2.0 * reserve, probe=probe, probe_every=per_epoch, on_step=on_step))
+    result = run(
+        Job(
+            model=model,
+            optimiser=optimiser,
+            loss=loss,
+            micro_batches=plan.micro_batches,
+            schedule=trapezoid(warmup=settings.warmup, cooldown=1.0 - settings.warmup),
+            steps=steps,
+            deadline=None if deadline is None else deadline - 2.0 * reserve,
+            probe=probe,
+            probe_every=per_epoch,
+            on_step=on_step,
+        )
+    )
     if result.steps % per_epoch and result.stopped != "probe":
         keeper.look()
     optimiser.in_full_precision(model)
     keeper.restore(model)
     params = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return params, result.history, result.steps / per_epoch, result.stopped, keeper.best
+    return _Trained(params, result.history, result.steps / per_epoch, result.stopped, keeper.best)
 
 
-def _micro_batches(train: Supervised, rows: Rows) -> list[Batch]:
-    slots = len(rows) * int(train.encoded.lengths[rows].max())
-    return [train.batch(part) for part in np.array_split(rows, max(1, -(-slots // MICRO_TOKENS)))]
+class _Plan:
+    """The micro-batches of every step: length buckets of `batch_rows` rows in a seeded order, drawn anew every epoch."""
+
+    def __init__(self, train: Supervised, batch_rows: int, seed: int) -> None:
+        self._train, self._batch_rows, self._seed = train, batch_rows, seed
+        self._epoch = -1
+        self._batches: list[Rows] = []
+        self.per_epoch = -(-len(train) // batch_rows)
+
+    def micro_batches(self, step: int) -> list[Batch]:
+        """A step's rows, split where one forward pass would be larger than MICRO_TOKENS slots."""
+        epoch, place = divmod(step, self.per_epoch)
+        lengths = self._train.encoded.lengths
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._batches = bucket_batches(
+                lengths, batch_tokens=UNLIMITED, max_rows=self._batch_rows, seed=self._seed, epoch=epoch
+            )
+        rows = self._batches[place]
+        slots = len(rows) * int(lengths[rows].max())
+        return [self._train.batch(part) for part in np.array_split(rows, max(1, -(-slots // MICRO_TOKENS)))]
 
 
 class _Keeper:
@@ -258,7 +349,12 @@ class _Keeper:
             outputs = self._head(self._parts.trunk(batch).float(), batch.lengths)
             record = task_loss(outputs, batch, data.kind)
             right, asked = hits(outputs, batch, data.kind)
-            total, weight, good, answers = total + float(record.total), weight + record.weight, good + right, answers + asked
+            total, weight, good, answers = (
+                total + float(record.total),
+                weight + record.weight,
+                good + right,
+                answers + asked,
+            )
         self._model.train()
         self.last_loss = total / max(weight, 1e-9)
         return (good / answers if answers else 0.0) - (0.01 if answers else 1.0) * self.last_loss

@@ -87,8 +87,10 @@ def run(job: Job) -> LoopResult:
             norm = job.optimiser.step(factor=factor, weight=weight, clip=job.clip)
             bad_steps = 0 if math.isfinite(norm) else bad_steps + 1
             if bad_steps >= MAX_BAD_STEPS:
-                raise RunError(f"the gradient at step {step} is {norm} for the {MAX_BAD_STEPS}rd time running; expected a finite number. "
-                               "Lower the learning rate, or check the data for broken rows.")
+                raise RunError(
+                    f"the gradient at step {step} is {norm} for the {MAX_BAD_STEPS}rd time running; expected a finite number. "
+                    "Lower the learning rate, or check the data for broken rows."
+                )
             units += seen
             slowest = max(slowest * 0.9, time.monotonic() - now)
             history.append(StepRecord(step, loss / weight, norm, factor, units, time.monotonic() - started))

@@ -19,7 +19,15 @@ from headstart.train.optim import Group
 
 Method = Literal["probe", "lora", "full", "scratch"]
 METHODS: tuple[Method, ...] = get_args(Method)
-LORA_TARGETS = ("q", "k", "v", "o", "gate", "up", "down")  # every projection: at rank 8 better than q, v alone (Hu et al. 2021, table 5)
+LORA_TARGETS = (
+    "q",
+    "k",
+    "v",
+    "o",
+    "gate",
+    "up",
+    "down",
+)  # every projection: at rank 8 better than q, v alone (Hu et al. 2021, table 5)
 
 TARGET_STEPS = 600  # small tables are seen more often, until about this many steps or MAX_EPOCHS
 MIN_EPOCHS, MAX_EPOCHS = 3, 20
@@ -65,13 +73,14 @@ def resolve(settings: FitSettings, *, method: Method, config: TrunkConfig, num_r
 
 def default_lr(config: TrunkConfig, method: Method) -> float:
     """Peak AdamW rate for 32 rows a step: 5e-5 at width 768 (Devlin et al. 2019), higher for narrower trunks; measured in docs/notebook."""
-    width = (768 / config.dim) ** 1.5
+    width = float((768 / config.dim) ** 1.5)
     return {"probe": 0.0, "full": 5e-5, "lora": 5e-4, "scratch": 2e-4}[method] * width
 
 
 def parameter_groups(trunk: Trunk, head: TaskHead, method: Method, settings: FitSettings) -> list[Group]:
     """The parameters a method moves, with their rates; everything else is frozen (requires_grad off)."""
-    assert settings.lr is not None and settings.layer_decay is not None
+    assert settings.lr is not None
+    assert settings.layer_decay is not None
     for parameter in trunk.parameters():
         parameter.requires_grad_(method in ("full", "scratch"))
     head_group = Group(tuple(head.parameters()), "adamw", settings.lr, settings.weight_decay)

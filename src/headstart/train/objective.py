@@ -69,10 +69,14 @@ def masked_batch(rows: Ids, settings: MaskSettings, *, progress: float, rng: np.
     random_units = rng.integers(settings.num_specials, settings.vocab_size, units.shape)
     corrupted = np.where(hidden & (draw < settings.random_share), random_units, corrupted)
     tensor = torch.from_numpy(np.ascontiguousarray(corrupted))
-    return Batch(tensor, _full_lengths(tensor), "full", documents=torch.from_numpy(documents), targets=torch.from_numpy(targets))
+    return Batch(
+        tensor, _full_lengths(tensor), "full", documents=torch.from_numpy(documents), targets=torch.from_numpy(targets)
+    )
 
 
-def span_mask(allowed: npt.NDArray[np.bool_], *, share: float, longest: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def span_mask(
+    allowed: npt.NDArray[np.bool_], *, share: float, longest: int, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
     """Hide about `share` of the allowed positions (B, T) in spans of 1..`longest`, each length equally likely."""
     rows, width = allowed.shape
     mean_length = (1 + longest) / 2
@@ -92,8 +96,13 @@ def lm_loss(trunk: Trunk, head: LMHead, batch: Batch, *, z_loss: float) -> LossR
     hidden = trunk(batch)
     assert batch.targets is not None
     chosen = batch.targets != IGNORE
-    mean = linear_cross_entropy(head.prepare(hidden[chosen]), head.matrix(trunk.embed.tokens.weight), head.bias,
-                                batch.targets[chosen], z_loss=z_loss)
+    mean = linear_cross_entropy(
+        head.prepare(hidden[chosen]),
+        head.matrix(trunk.embed.tokens.weight),
+        head.bias,
+        batch.targets[chosen],
+        z_loss=z_loss,
+    )
     return LossRecord(mean * batch.num_units, float(batch.num_units))
 
 

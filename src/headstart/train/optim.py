@@ -51,7 +51,9 @@ class Optimiser:
             self._masters[i].grad = self._params[i].grad.float()  # type: ignore[union-attr]
         older = [i for i in moved if i not in set(fresh)]
         if older:
-            torch._foreach_add_([_grad(self._masters[i]) for i in older], [_grad(self._params[i]).float() for i in older])
+            torch._foreach_add_(
+                [_grad(self._masters[i]) for i in older], [_grad(self._params[i]).float() for i in older]
+            )
         for i in moved:
             self._params[i].grad = None
 
@@ -93,7 +95,9 @@ def _grad(parameter: nn.Parameter) -> Tensor:
 
 
 def _inner(kind: Kind, groups: Iterable[Group], master_of: dict[int, nn.Parameter]) -> torch.optim.Optimizer:
-    rows = [{"params": [master_of[id(p)] for p in g.params], "lr": g.lr, "weight_decay": g.weight_decay} for g in groups]
+    rows = [
+        {"params": [master_of[id(p)] for p in g.params], "lr": g.lr, "weight_decay": g.weight_decay} for g in groups
+    ]
     if kind == "muon":
         return torch.optim.Muon(rows, lr=1e-3, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw")
     for row, group in zip(rows, groups, strict=True):

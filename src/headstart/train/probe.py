@@ -48,7 +48,9 @@ class LinearHead:
 
 
 @torch.no_grad()  # not inference_mode: the solver differentiates through products with these features
-def encode_features(trunk: Trunk, data: Supervised, *, pooling: Pooling, seed: int = 0, deadline: float | None = None) -> Features:
+def encode_features(
+    trunk: Trunk, data: Supervised, *, pooling: Pooling, seed: int = 0, deadline: float | None = None
+) -> Features:
     """Run the trunk over the rows once. With a deadline the rows come in random chunks and it stops in time, after one at least."""
     trunk.eval()
     device = trunk.embed.tokens.weight.device
@@ -68,7 +70,9 @@ def encode_features(trunk: Trunk, data: Supervised, *, pooling: Pooling, seed: i
     return Features(torch.cat(xs), torch.cat(ys))
 
 
-def _batch_features(trunk: Trunk, data: Supervised, rows: Rows, pooling: Pooling, device: torch.device) -> tuple[Tensor, Tensor]:
+def _batch_features(
+    trunk: Trunk, data: Supervised, rows: Rows, pooling: Pooling, device: torch.device
+) -> tuple[Tensor, Tensor]:
     batch = data.batch(rows).to(device)
     hidden = trunk(batch)
     assert batch.targets is not None
@@ -78,8 +82,15 @@ def _batch_features(trunk: Trunk, data: Supervised, rows: Rows, pooling: Pooling
     return hidden[counted].float().cpu(), batch.targets[counted].cpu()
 
 
-def solve(train: Features, validation: Features, *, kind: Kind, num_outputs: int, class_weights: Tensor | None = None,
-          deadline: float | None = None) -> LinearHead:
+def solve(
+    train: Features,
+    validation: Features,
+    *,
+    kind: Kind,
+    num_outputs: int,
+    class_weights: Tensor | None = None,
+    deadline: float | None = None,
+) -> LinearHead:
     """The linear head with the least validation loss over the L2 strengths."""
     mean, scale = train.x.mean(0), train.x.std(0, correction=0).clamp_min(1e-6)
     x, x_validation = (train.x - mean) / scale, (validation.x - mean) / scale
@@ -90,7 +101,11 @@ def solve(train: Features, validation: Features, *, kind: Kind, num_outputs: int
             weight, bias = _ridge(x, train.y, strength)
         else:
             weight, bias = _lbfgs(x, train.y, weight, bias, kind, strength, class_weights)
-        loss = float(_loss(F.linear(x_validation, weight, bias), validation.y, kind, class_weights)) if len(validation.y) else 0.0
+        loss = (
+            float(_loss(F.linear(x_validation, weight, bias), validation.y, kind, class_weights))
+            if len(validation.y)
+            else 0.0
+        )
         if best is None or loss < best.loss:
             best = LinearHead(weight / scale, bias - weight @ (mean / scale), strength, loss)
         elif loss > 1.05 * best.loss or (deadline is not None and time.monotonic() > deadline):
@@ -106,10 +121,13 @@ def _ridge(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, Tensor]:
     return weight[None].float(), y.mean()[None].float()  # x is centred, so the mean is the intercept
 
 
-def _lbfgs(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, kind: Kind, strength: float,
-           class_weights: Tensor | None) -> tuple[Tensor, Tensor]:
+def _lbfgs(
+    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, kind: Kind, strength: float, class_weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
     weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-    solver = torch.optim.LBFGS([weight, bias], max_iter=40, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS(
+        [weight, bias], max_iter=40, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         solver.zero_grad()

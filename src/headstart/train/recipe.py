@@ -73,25 +73,50 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def trunk_config(self) -> TrunkConfig:
         """The Qwen3-compatible trunk: pre-RMSNorm, RoPE, SwiGLU, query-key norms, no biases, tied output."""
         s = self.shape
-        return TrunkConfig(s.vocab_size, s.dim, s.num_layers, s.num_heads, s.num_kv_heads, s.head_dim, s.mlp_dim, s.max_positions,
-                           norm="rms", norm_place="pre", norm_eps=1e-6, position="rope", rope_theta=s.rope_theta, mlp="swiglu",
-                           bias="none", qk_norm=True, tied_output=True, num_segments=0)
+        return TrunkConfig(
+            s.vocab_size,
+            s.dim,
+            s.num_layers,
+            s.num_heads,
+            s.num_kv_heads,
+            s.head_dim,
+            s.mlp_dim,
+            s.max_positions,
+            norm="rms",
+            norm_place="pre",
+            norm_eps=1e-6,
+            position="rope",
+            rope_theta=s.rope_theta,
+            mlp="swiglu",
+            bias="none",
+            qk_norm=True,
+            tied_output=True,
+            num_segments=0,
+        )
 
 
 def read_recipe(name_or_path: str) -> Recipe:
     """A recipe that ships with Headstart, by name, or a TOML file."""
-    shipped = {Path(r.name).stem: r for r in resources.files("headstart.train.recipes").iterdir() if r.name.endswith(".toml")}
+    shipped = {
+        Path(r.name).stem: r for r in resources.files("headstart.train.recipes").iterdir() if r.name.endswith(".toml")
+    }
     if name_or_path in shipped:
         text = shipped[name_or_path].read_text(encoding="utf-8")
     elif Path(name_or_path).is_file():
         text = Path(name_or_path).read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"the recipe is {name_or_path!r}; expected one of {', '.join(sorted(shipped))} or a TOML file."
-                          f"{did_you_mean(name_or_path, shipped)} Run `headstart pretrain --help`.")
+        raise ConfigError(
+            f"the recipe is {name_or_path!r}; expected one of {', '.join(sorted(shipped))} or a TOML file."
+            f"{did_you_mean(name_or_path, shipped)} Run `headstart pretrain --help`."
+        )
     try:
         return msgspec.convert(tomllib.loads(text), Recipe)
     except tomllib.TOMLDecodeError as problem:
-        raise ConfigError(f"the recipe {name_or_path} is not TOML; expected key = value lines ({problem}). Mend the line.") from problem
+        raise ConfigError(
+            f"the recipe {name_or_path} is not TOML; expected key = value lines ({problem}). Mend the line."
+        ) from problem
     except msgspec.ValidationError as problem:
-        raise ConfigError(f"the recipe {name_or_path} has a wrong entry: {problem}. Expected the keys of the shipped recipes; "
-                          f"known top keys: {', '.join(f.name for f in msgspec.structs.fields(Recipe))}.") from problem
+        raise ConfigError(
+            f"the recipe {name_or_path} has a wrong entry: {problem}. Expected the keys of the shipped recipes; "
+            f"known top keys: {', '.join(f.name for f in msgspec.structs.fields(Recipe))}."
+        ) from problem

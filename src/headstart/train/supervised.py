@@ -73,7 +73,9 @@ class Supervised:
         return table
 
 
-def supervise(examples: Examples, codec: TextCodec, *, kind: Kind, num_outputs: int, pattern: Pattern, max_length: int) -> Supervised:
+def supervise(
+    examples: Examples, codec: TextCodec, *, kind: Kind, num_outputs: int, pattern: Pattern, max_length: int
+) -> Supervised:
     """Tokenise one part of a task. Score targets keep their own scale until `standardised`."""
     encoded = codec.encode(examples.texts, examples.pairs, max_length=max_length)
     return Supervised(kind, encoded, examples.targets, num_outputs, pattern, codec.special.pad)
@@ -100,7 +102,10 @@ def task_loss(outputs: Tensor, batch: Batch, kind: Kind) -> LossRecord:
     if kind == "score":
         return LossRecord(F.mse_loss(outputs[:, 0], targets, reduction="sum"), float(len(targets)))
     if kind == "labels":
-        return LossRecord(F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum") / targets.shape[1], float(len(targets)))
+        return LossRecord(
+            F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum") / targets.shape[1],
+            float(len(targets)),
+        )
     if kind == "tags":
         total = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum")
         return LossRecord(total, float((targets != IGNORE).sum()))
@@ -121,5 +126,7 @@ def hits(outputs: Tensor, batch: Batch, kind: Kind) -> tuple[float, float]:
         return float((outputs.argmax(-1)[counted] == targets[counted]).sum()), float(counted.sum())
     if kind == "labels":
         chosen, wanted = outputs > 0, targets > 0.5
-        return 2.0 * float((chosen & wanted).sum()), float(chosen.sum() + wanted.sum())  # micro F1 = 2 TP / (predicted + true)
+        return 2.0 * float((chosen & wanted).sum()), float(
+            chosen.sum() + wanted.sum()
+        )  # micro F1 = 2 TP / (predicted + true)
     return 0.0, 0.0

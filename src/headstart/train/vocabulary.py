@@ -39,7 +39,7 @@ def narrowed(trunk: Trunk, used: Used) -> Trunk:
     narrow.blocks, narrow.norm = trunk.blocks, trunk.norm
     for name in ("positions", "segments", "norm"):
         setattr(narrow.embed, name, getattr(trunk.embed, name))
-    narrow.embed.tokens = torch.nn.Embedding.from_pretrained(table, freeze=False)
+    narrow.embed.tokens.weight = torch.nn.Parameter(table)
     return narrow
 
 
@@ -48,5 +48,5 @@ def widened(narrow: Trunk, trunk: Trunk, used: Used) -> Trunk:
     """`trunk` with the trained rows put back into its token table; returns `trunk` in the dtype of `narrow`."""
     table = trunk.embed.tokens.weight.to(narrow.dtype)
     table[torch.from_numpy(used)] = narrow.embed.tokens.weight.cpu()
-    trunk.embed.tokens = torch.nn.Embedding.from_pretrained(table, freeze=False)
+    trunk.embed.tokens.weight = torch.nn.Parameter(table)
     return trunk

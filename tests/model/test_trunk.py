@@ -1,0 +1,135 @@
+"""Properties every trunk has, whatever its family; numbers against transformers are in tests/parity."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.model.shapes import BERT, KINDS, QWEN3, perturbed, random_units
+
+from headstart.ground.batch import Batch
+from headstart.ground.errors import ConfigError, DataError
+from headstart.model import attention
+from headstart.model.cache import KvCache
+from headstart.model.config import TrunkConfig
+from headstart.model.trunk import Trunk, initialise
+
+
+def lengths(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.long)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pattern", ["causal", "full"])
+def test_padding_never_changes_a_row(kind: str, pattern: str) -> None:
+    trunk, units = perturbed(KINDS[kind]), random_units(1, 7)
+    alone = trunk(Batch(units, lengths(7), pattern))  # type: ignore[arg-type]
+    padded = torch.cat((units, torch.zeros(1, 5, dtype=torch.long)), dim=1)
+    beside = trunk(Batch(torch.cat((padded, random_units(1, 12))), lengths(7, 12), pattern))  # type: ignore[arg-type]
+    assert torch.allclose(beside[0, :7], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_causal_sees_no_future_and_full_sees_all(kind: str) -> None:
+    trunk, units = perturbed(KINDS[kind]), random_units(1, 8)
+    changed = units.clone()
+    changed[0, -1] = (changed[0, -1] + 1 - 4) % 57 + 4
+    for pattern, same in (("causal", True), ("full", False)):
+        before, after = (trunk(Batch(u, lengths(8), pattern)) for u in (units, changed))  # type: ignore[arg-type]
+        assert torch.equal(before[0, :-1], after[0, :-1]) is same
+
+
+def test_packed_documents_do_not_see_each_other() -> None:
+    trunk, units = perturbed(QWEN3), random_units(1, 10)
+    documents = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1, 1, 1]])
+    packed = trunk(Batch(units, lengths(10), "full", documents=documents))
+    alone = trunk(Batch(units[:, :4], lengths(4), "full"))
+    assert torch.allclose(packed[0, :4], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cache_continues_rows_of_unequal_length(kind: str) -> None:
+    trunk, units = perturbed(KINDS[kind]), random_units(2, 12)
+    whole = trunk(Batch(units, lengths(12, 9), "causal"))
+    cache = KvCache(trunk.config, rows=2, capacity=16, dtype=torch.float32, device=torch.device("cpu"))
+    trunk(Batch(units[:, :7], lengths(7, 5), "causal"), cache)
+    rest = torch.stack((units[0, 7:11], units[1, 5:9]))
+    step = trunk(Batch(rest, lengths(4, 4), "causal"), cache)
+    assert torch.allclose(step[0], whole[0, 7:11], atol=1e-5)
+    assert torch.allclose(step[1], whole[1, 5:9], atol=1e-5)
+    assert cache.lengths.tolist() == [11, 9]
+
+
+def test_explicit_attention_equals_torch_fused() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 9, 8, generator=generator) for heads in (4, 2, 2))
+    bias = attention.attention_bias(Batch(random_units(2, 9), lengths(9, 6), "causal"), torch.float32)
+    ours = attention.attend(q, k, v, bias)
+    fused = F.scaled_dot_product_attention(q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1), attn_mask=bias)
+    assert torch.allclose(ours, fused, atol=1e-6)
+
+
+def test_long_rows_take_the_fused_kernel_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk, batch = perturbed(QWEN3), Batch(random_units(2, 12), lengths(12, 8), "full")
+    explicit = trunk(batch)
+    monkeypatch.setattr(attention, "MAX_EXPLICIT_KEYS", 0)
+    assert torch.allclose(trunk(batch), explicit, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_states_end_in_the_forward_result(kind: str) -> None:
+    trunk, batch = perturbed(KINDS[kind]), Batch(random_units(2, 6), lengths(6, 6), "full")
+    states = trunk.hidden_states(batch)
+    assert len(states) == trunk.config.num_layers + 1
+    assert torch.equal(states[-1], trunk(batch))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_config_counts_every_parameter(kind: str) -> None:
+    assert sum(p.numel() for p in Trunk(KINDS[kind]).parameters()) == KINDS[kind].num_parameters
+
+
+def test_initialise_depends_on_the_seed_alone() -> None:
+    first, second, other = (Trunk(QWEN3) for _ in range(3))
+    initialise(first, seed=3)
+    torch.manual_seed(99)
+    initialise(second, seed=3)
+    initialise(other, seed=4)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.embed.tokens.weight, other.embed.tokens.weight)
+
+
+def test_zero_outputs_start_as_the_identity() -> None:
+    trunk = Trunk(QWEN3)
+    initialise(trunk, seed=0, zero_outputs=True)
+    states = trunk.hidden_states(Batch(random_units(1, 5), lengths(5), "causal"))
+    assert torch.equal(states[0], states[-2])
+
+
+def test_learned_positions_end_where_the_table_ends() -> None:
+    with pytest.raises(DataError, match="33 units long; expected at most 32"):
+        Trunk(BERT)(Batch(random_units(1, 33), lengths(33), "full"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("num_layers", 100_000, "num_layers is 100000"),
+        ("dim", 0, "dim is 0"),
+        ("num_heads", 5, "multiple of num_kv_heads"),
+        ("norm", "batch", "norm is 'batch'"),
+        ("head_dim", 7, "even number"),
+        ("norm_eps", 0.0, "norm_eps is 0.0"),
+        ("vocab_size", True, "vocab_size is True"),
+        ("mlp_dim", 1_000_000_000, "mlp_dim"),
+    ],
+)
+def test_absurd_configs_are_refused_before_allocation(field: str, value: object, message: str) -> None:
+    values = QWEN3.as_dict() | {field: value}
+    with pytest.raises(ConfigError, match=message):
+        TrunkConfig(**values)  # type: ignore[arg-type]
+
+
+def test_a_config_of_too_many_parameters_is_refused() -> None:
+    with pytest.raises(ConfigError, match="parameters; expected at most"):
+        TrunkConfig(**(QWEN3.as_dict() | {"num_layers": 1000, "dim": 60_000, "mlp_dim": 240_000}))  # type: ignore[arg-type]

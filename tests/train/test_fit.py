@@ -1,0 +1,149 @@
+"""`fit` on toy tasks: every kind and method learns, nothing it was given changes, seeds repeat, deadlines hold."""
+
+from __future__ import annotations
+
+import time
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from tests.model.shapes import QWEN3
+from tests.train.tiny_base import LABELS, tiny_base, toy_task
+
+from headstart.data.task import Kind
+from headstart.ground.errors import ConfigError
+from headstart.model.adapters import lora_modules
+from headstart.train import fit as fit_module
+from headstart.train.fit import fit
+from headstart.train.methods import METHODS, FitSettings, default_lr, resolve
+from headstart.train.supervised import balanced_weights, hits, supervise, task_loss
+
+QUICK = FitSettings(epochs=8, batch_rows=16, lr=5e-3)
+
+
+def quality(fitted: fit_module.Fitted, kind: Kind) -> float:
+    test = toy_task(kind).test
+    predicted = fitted.base.predict(list(test.texts))
+    if kind == "score":
+        return float(np.corrcoef(np.asarray(predicted), test.targets)[0, 1])  # type: ignore[arg-type]
+    if kind == "tags":
+        return float(
+            np.mean(
+                [
+                    LABELS[t] == p
+                    for ps, ts in zip(predicted, test.targets, strict=True)
+                    for p, t in zip(ps, ts, strict=True)
+                ]
+            )
+        )  # type: ignore[arg-type]
+    wanted = [[LABELS[t[0]]] if kind == "labels" else LABELS[t] for t in test.targets]  # type: ignore[index]
+    return float(np.mean([p == w for p, w in zip(predicted, wanted, strict=True)]))
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("method", ["full", "lora", "scratch"])
+def test_every_trained_method_learns_every_kind(kind: Kind, method: str) -> None:
+    fitted = fit(tiny_base(), toy_task(kind), method=method, settings=QUICK)
+    assert quality(fitted, kind) > 0.85
+    assert fitted.epochs > 0
+    assert fitted.history
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_the_probe_beats_chance_on_random_features(kind: Kind) -> None:
+    fitted = fit(tiny_base(), toy_task(kind, rows=400), method="probe")
+    assert quality(fitted, kind) > (0.6 if kind != "score" else 0.3)
+    assert fitted.params_trained == 24 * fitted.base.head.out.out_features + fitted.base.head.out.out_features  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_given_base_never_changes(method: str) -> None:
+    base = tiny_base()
+    before = base.digest
+    fit(base, toy_task(), method=method, settings=QUICK)
+    assert base.digest == before
+    assert base.head is None
+    assert not list(lora_modules(base.trunk))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
+    digests = [fit(tiny_base(), toy_task(), method="full", seed=s, settings=QUICK).base.digest for s in (1, 1, 2)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_units_the_task_never_uses_keep_their_embedding() -> None:
+    base = tiny_base()
+    fitted = fit(base, toy_task(), method="full", settings=QUICK)
+    before, after = base.trunk.embed.tokens.weight, fitted.base.trunk.embed.tokens.weight
+    assert after.shape == before.shape
+    assert torch.equal(after[20:], before[20:].bfloat16().float()) or torch.equal(after[20:], before[20:])
+    assert not torch.allclose(after[4:6], before[4:6], atol=1e-4)
+
+
+def test_lora_moves_adapters_and_head_only() -> None:
+    base = tiny_base()
+    fitted = fit(base, toy_task(), method="lora", settings=QUICK)
+    adapted = dict(fitted.base.trunk.named_parameters())
+    for name, parameter in base.trunk.named_parameters():
+        kept = adapted[name] if name in adapted else adapted[name.replace(".weight", ".base.weight")]
+        assert torch.allclose(kept, parameter, atol=4e-3), name  # frozen weights went through bf16 at most
+    moved = sum(p.numel() for _, m in lora_modules(fitted.base.trunk) for p in (m.lora_a, m.lora_b))
+    assert fitted.params_trained == moved + sum(p.numel() for p in fitted.base.head.parameters())  # type: ignore[union-attr]
+
+
+def test_a_deadline_is_kept_with_an_answer() -> None:
+    begun = time.monotonic()
+    fitted = fit(
+        tiny_base(), toy_task(rows=500), method="full", settings=FitSettings(epochs=100_000), deadline=begun + 8.0
+    )
+    assert time.monotonic() - begun < 10.0
+    assert fitted.stopped == "deadline"
+    assert len(fitted.base.predict(["good cat"])) == 1
+
+
+def test_early_stopping_restores_the_best_weights() -> None:
+    fitted = fit(
+        tiny_base(),
+        toy_task(rows=48),
+        method="full",
+        settings=FitSettings(epochs=40, batch_rows=16, lr=5e-3, patience=2),
+    )
+    assert fitted.stopped == "probe"
+    assert fitted.epochs < 40
+    assert quality(fitted, "choice") > 0.9
+
+
+def test_unknown_methods_are_named() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'lora'"):
+        fit(tiny_base(), toy_task(), method="lorra")
+
+
+def test_settings_resolve_by_rows_and_width() -> None:
+    assert resolve(FitSettings(), method="full", config=QWEN3, num_rows=8000).epochs == 3
+    assert resolve(FitSettings(), method="full", config=QWEN3, num_rows=100).epochs == 20
+    assert resolve(FitSettings(epochs=7), method="full", config=QWEN3, num_rows=100).epochs == 7
+    assert default_lr(QWEN3, "full") == pytest.approx(5e-5 * 32**1.5)
+
+
+def test_balanced_weights_have_mean_one_over_the_rows() -> None:
+    base, task = tiny_base(), toy_task()
+    data = supervise(
+        task.train.subset(range(60)), base.codec, kind="choice", num_outputs=2, pattern="full", max_length=32
+    )
+    weights = balanced_weights(data)
+    assert float(np.mean([weights[int(t)] for t in data.targets])) == pytest.approx(1.0)  # type: ignore[call-overload]
+    counts = np.bincount([int(t) for t in data.targets])  # type: ignore[call-overload]
+    assert weights[0] * counts[0] == pytest.approx(weights[1] * counts[1])
+
+
+def test_tag_loss_counts_first_sub_tokens_only() -> None:
+    base, task = tiny_base(), toy_task("tags")
+    data = supervise(task.train.subset([0, 1]), base.codec, kind="tags", num_outputs=2, pattern="full", max_length=32)
+    batch = data.batch(np.array([0, 1]))
+    words = sum(len(t) for t in task.train.texts[:2])
+    outputs = torch.zeros(*batch.units.shape, 2)
+    record = task_loss(outputs, batch, "tags")
+    assert record.weight == words
+    assert float(record.total) == pytest.approx(words * np.log(2), rel=1e-5)
+    assert hits(outputs, batch, "tags")[1] == words

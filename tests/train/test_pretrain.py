@@ -1,0 +1,149 @@
+"""Corpus, recipe and a whole pre-training run at toy size, from raw text to a Base that reloads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from headstart.base.base import Base
+from headstart.data.corpus import BOS_ID, EOS_ID, pack, read_documents, row_order, train_tokenizer
+from headstart.ground.errors import ConfigError, DataError
+from headstart.train.pretrain import StepPlan
+from headstart.train.recipe import Recipe, read_recipe
+from headstart.train.text_base import pretrain
+
+TOY = """
+name = "toy"
+[shape]
+vocab_size = 300
+dim = 32
+num_layers = 2
+num_heads = 2
+num_kv_heads = 2
+head_dim = 16
+mlp_dim = 64
+max_positions = 64
+[corpus]
+train = ["train.jsonl"]
+validation = "val.jsonl"
+tokenizer_bytes = 100_000
+[mixture]
+causal_share = 0.5
+mask_start = 0.3
+mask_end = 0.15
+z_loss = 1e-4
+[optimisation]
+tokens = 40_960
+tokens_per_step = 1024
+micro_tokens = 512
+lengths = [[0.5, 32], [1.0, 64]]
+muon_lr = 0.01
+adamw_lr = 0.01
+weight_decay = 0.1
+warmup = 0.05
+cooldown = 0.5
+floor = 0.05
+dtype = "float32"
+seed = 1
+"""
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for name, count in (("train.jsonl", 200), ("val.jsonl", 20)):
+        lines = []
+        for _ in range(count):
+            words = [
+                ("the cat sat on the mat .", "a dog ran to the red house .", "birds sing when the sun is up .")[i]
+                for i in random.integers(0, 3, 12)
+            ]
+            lines.append(json.dumps({"text": " ".join(words), "source": "toy"}))
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def recipe() -> Recipe:
+    import tomllib
+
+    return msgspec.convert(tomllib.loads(TOY), Recipe)
+
+
+def test_a_whole_run_learns_and_its_base_reloads(corpus: Path, tmp_path: Path) -> None:
+    base = pretrain(recipe(), data=corpus, work=tmp_path / "work")
+    curve = base.lineage[0].results["curve"]
+    assert curve[-1]["bits_per_byte"] < 0.6 < 1.5 < curve[0]["bits_per_byte"]
+    base.save(tmp_path / "toy")
+    again = Base.load(tmp_path / "toy")
+    assert again.score(["the cat"], [" sat on the mat ."]) == pytest.approx(
+        base.score(["the cat"], [" sat on the mat ."]), abs=1e-5
+    )
+    likely, unlikely = again.score(["the cat"] * 2, [" sat on the mat .", " house birds sun red ."])
+    assert likely > unlikely + 5
+    assert again.encode(["the cat sat"]).shape == (1, 32)
+    assert again.lineage[0].data[0].name == "train.jsonl"
+    repeat = pretrain(recipe(), data=corpus, work=tmp_path / "work")
+    assert repeat.digest == base.digest
+
+
+def test_packing_keeps_borders_and_is_reused(corpus: Path, tmp_path: Path) -> None:
+    shard = corpus / "val.jsonl"
+    texts = list(read_documents([shard]))
+    tokenizer = train_tokenizer(iter(texts), vocab_size=300)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    packed = pack([shard], tmp_path / "tokenizer.json", tmp_path / "packed")
+    units = np.asarray(packed.units)
+    starts, ends = np.flatnonzero(units == BOS_ID), np.flatnonzero(units == EOS_ID)
+    assert len(starts) == len(ends) == packed.meta.num_documents == 20
+    assert tokenizer.decode(units[starts[3] + 1 : ends[3]].tolist()) == texts[3]
+    stamp = (tmp_path / "packed" / "units.bin").stat().st_mtime_ns
+    pack([shard], tmp_path / "tokenizer.json", tmp_path / "packed")
+    assert (tmp_path / "packed" / "units.bin").stat().st_mtime_ns == stamp
+    shard.write_text(shard.read_text() + json.dumps({"text": "one more"}) + "\n")
+    assert pack([shard], tmp_path / "tokenizer.json", tmp_path / "packed").meta.num_documents == 21
+
+
+def test_every_byte_can_be_written_and_read_back(corpus: Path) -> None:
+    tokenizer = train_tokenizer(read_documents([corpus / "train.jsonl"]), vocab_size=300)
+    text = "Grüße, 東京 \U0001f680 \x00 tab\tnew\nline"
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids) == text
+
+
+def test_broken_lines_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n{"txt": "no"}\n')
+    with pytest.raises(DataError, match=r"bad\.jsonl:2"):
+        list(read_documents([tmp_path / "bad.jsonl"]))
+    with pytest.raises(DataError, match="does not exist"):
+        list(read_documents([tmp_path / "none.jsonl"]))
+
+
+def test_order_is_a_pure_function_of_seed_and_epoch() -> None:
+    first = row_order(1000, seed=1, epoch=0)
+    assert np.array_equal(first, row_order(1000, seed=1, epoch=0))
+    assert not np.array_equal(first, row_order(1000, seed=1, epoch=1))
+    assert np.array_equal(np.sort(first), np.arange(1000))
+
+
+def test_steps_repeat_and_mix_the_modes(corpus: Path, tmp_path: Path) -> None:
+    from headstart.train.pretrain import pack_corpus
+
+    train, _ = pack_corpus(recipe(), data=corpus, work=tmp_path / "work")
+    plan = StepPlan(recipe(), train)
+    again, there = plan.micro_batches(7), plan.micro_batches(7)
+    assert all(bool((a.units == b.units).all()) for a, b in zip(again, there, strict=True))
+    assert plan.modes(0) == ["masked", "causal"]
+    assert [plan.width(s) for s in (0, 19, 20, 39)] == [32, 32, 64, 64]
+    assert sum(b.num_units for b in again) == 1024
+
+
+def test_recipes_have_a_closed_schema(tmp_path: Path) -> None:
+    assert read_recipe("text-tiny").trunk_config().num_parameters == 11_802_944
+    (tmp_path / "r.toml").write_text(TOY.replace("dim = 32", "dimm = 32"))
+    with pytest.raises(ConfigError, match="dimm"):
+        read_recipe(str(tmp_path / "r.toml"))
+    with pytest.raises(ConfigError, match="Did you mean 'text-tiny'"):
+        read_recipe("text-tny")
