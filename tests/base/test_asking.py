@@ -222,6 +222,11 @@ def test_adapters_come_back(family: str, targets: tuple[str, ...], tmp_path: Pat
     np.testing.assert_allclose(again.encode(TEXTS), base.encode(TEXTS), atol=1e-6)
     assert again.predict(TEXTS) == base.predict(TEXTS)
     assert (tmp_path / "out" / "adapter" / "adapter_config.json").is_file()
+    manifest = (tmp_path / "out" / "headstart.json").read_text()
+    (tmp_path / "out" / "headstart.json").write_text(manifest.replace('"rank": 3', '"rank": 1000000000'))
+    with pytest.raises(ValueError, match="the adapter's rank is 1000000000; expected 1 to"):
+        Base.load(tmp_path / "out")
+    (tmp_path / "out" / "headstart.json").write_text(manifest)
     (tmp_path / "out" / "adapter" / "adapter_model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"adapter_model\.safetensors is missing"):
         Base.load(tmp_path / "out")

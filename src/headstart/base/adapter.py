@@ -54,8 +54,8 @@ def save_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapp
     patterns: dict[str, int] = {}
     for slot, pieces in _by_slot(weights, config).items():
         path = prefix + slot.disk.removesuffix(".weight")
-        tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"] = torch.cat([a for a, _, _ in pieces])
-        tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"] = _block_diagonal(slot, pieces, weights)
+        tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"] = torch.cat([a.float() for a, _, _ in pieces])
+        tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"] = _block_diagonal(slot, pieces)
         patterns[path] = len(pieces)
     save_file({k: v.contiguous() for k, v in tensors.items()}, target / "adapter_model.safetensors", {"format": "pt"})
     fused = {path: count for path, count in patterns.items() if count > 1}
@@ -85,6 +85,13 @@ def load_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapp
     """
     path = contained(folder / FOLDER / "adapter_model.safetensors", inside=folder)
     source = SafetensorsFile(path)
+    most = max(
+        (entry.shape[0] for name, entry in source.entries.items() if ".lora_A." in name and entry.shape), default=0
+    )
+    if not 1 <= spec.rank <= most:
+        raise BaseError(
+            f"{folder / 'headstart.json'}: the adapter's rank is {spec.rank}; expected 1 to {most}, as in {path.name}."
+        )
     attach_lora(weights.trunk, rank=spec.rank, alpha=spec.alpha, targets=spec.targets)
     bare = weights.family.architecture(frozenset()) in config["architectures"]
     prefix = PEFT_PREFIX + ("" if bare else weights.family.prefix)
@@ -132,7 +139,7 @@ def _by_slot(weights: Weights, config: Mapping[str, Any]) -> dict[Slot, list[Pie
     return found
 
 
-def _block_diagonal(slot: Slot, pieces: list[Piece], weights: Weights) -> Tensor:
+def _block_diagonal(slot: Slot, pieces: list[Piece]) -> Tensor:
     """B of a fused matrix: every adapter's block at its own output rows."""
     rank = pieces[0][1].shape[1]
     fused = torch.zeros(slot.shape[1 if slot.transposed else 0], rank * len(pieces))
