@@ -245,6 +245,25 @@ def test_live_prints_one_line_a_piece_of_work_off_a_terminal() -> None:
     assert out.getvalue().splitlines() == ['plan="probe, full"', 'adapt="full: loss 0.0"']
 
 
+def test_live_draws_one_bar_a_piece_of_work_on_a_terminal() -> None:
+    out = io.StringIO()
+    with Live(Console(file=out, force_terminal=True, width=80, color_system=None)) as live:
+        live(Event("data", "1,840 rows " * 12))
+        for done in (0.1, 1.0):
+            live(Event("adapt", f"loss {1 - done:.1f}", "full, seed 0", done))
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue()).replace("\r", "\n").splitlines()
+    lines = [line for line in lines if line.strip()]
+    assert lines[0].startswith("data     1,840 rows")
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].startswith("adapt    full, seed 0")
+    assert "loss 0.0" in lines[-1]
+
+
+def test_many_labels_keep_the_lineage_small() -> None:
+    assert for_lineage(make())["confusion"] is not None
+    assert for_lineage(many_labels())["confusion"] is None
+
+
 # --- html ------------------------------------------------------------------------------------------------------------
 
 

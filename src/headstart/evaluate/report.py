@@ -257,8 +257,13 @@ def from_json(content: bytes | str) -> Report:
 
 
 def for_lineage(report: Report) -> dict[str, Any]:
-    """The report as plain values without rows of the user's data, so that a shared base carries no text of theirs."""
-    plain: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(report, errors=[], lineage=[]))
+    """The report as plain values without rows of the user's data, so that a shared base carries no text of theirs.
+
+    A confusion matrix of many labels stays out as well: 150 labels would put 60 KB into headstart.json.
+    """
+    confusion = report.confusion if report.confusion is None or len(report.confusion.labels) <= 30 else None
+    slim = msgspec.structs.replace(report, errors=[], lineage=[], confusion=confusion)
+    plain: dict[str, Any] = msgspec.to_builtins(slim)
     return plain
 
 
