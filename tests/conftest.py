@@ -60,12 +60,35 @@ def tiny_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = train_tokenizer(iter(texts), vocab_size=800)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = TrunkConfig(
-        vocab_size=tokenizer.get_vocab_size(), dim=32, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=16, mlp_dim=64,
-        max_positions=128, norm="rms", norm_place="pre", norm_eps=1e-6, position="rope", rope_theta=10_000.0,
-        mlp="swiglu", bias="none", qk_norm=True, tied_output=True, num_segments=0)
+        vocab_size=tokenizer.get_vocab_size(),
+        dim=32,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=2,
+        head_dim=16,
+        mlp_dim=64,
+        max_positions=128,
+        norm="rms",
+        norm_place="pre",
+        norm_eps=1e-6,
+        position="rope",
+        rope_theta=10_000.0,
+        mlp="swiglu",
+        bias="none",
+        qk_norm=True,
+        tied_output=True,
+        num_segments=0,
+    )
     trunk = Trunk(config)
     initialise(trunk, seed=0)
-    base = Base(trunk=trunk.eval(), codec=load_tokenizer(folder), family="qwen3", pattern="full", name="tiny", lm=LMHead(config).eval())
+    base = Base(
+        trunk=trunk.eval(),
+        codec=load_tokenizer(folder),
+        family="qwen3",
+        pattern="full",
+        name="tiny",
+        lm=LMHead(config).eval(),
+    )
     base.save(folder / "base")
     return folder / "base"
 

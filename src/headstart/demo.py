@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headstart.specialise import Ask, specialise
+from headstart.flags import AdaptFlags
+from headstart.specialise import specialise
 
 DATA = Path(__file__).parent / "demo_data"
 
 
-def run_demo(*, out: Path | None, budget: float, json: bool) -> int:
+def run_demo(*, out: Path | None, budget: str, json: bool, started: float) -> int:
     """Adapt the embedded base to the support messages and print the report; the exit code is `adapt`'s."""
-    ask = Ask(train=str(DATA / "train.csv"), test=str(DATA / "test.csv"), label="intent", budget=budget, out=out, json=json)
-    return specialise(ask, name="demo")
+    flags = AdaptFlags(test=str(DATA / "test.csv"), label="intent", budget=budget, out=out, json=json)
+    return specialise(str(DATA / "train.csv"), flags, started=started, name="demo")

@@ -81,7 +81,9 @@ def list_bases(*, json: bool) -> int:
         show({"bases": [{"name": name, **facts} for name, facts in found.items()]}, json=True)
         return 0
     for name, facts in found.items():
-        sys.stdout.write(f"{name:<32} {facts['family'] or '?':<12} {facts['megabytes']:>7.1f} MB  {facts['task'] or 'base'}\n")
+        sys.stdout.write(
+            f"{name:<32} {facts['family'] or '?':<12} {facts['megabytes']:>7.1f} MB  {facts['task'] or 'base'}\n"
+        )
     return 0
 
 

@@ -33,7 +33,9 @@ def answer_table(folder: Path, source: str, *, out: Path | None, drop_missing: b
     as_json = written_as_json(source, out)
     base = Base.load(folder)
     if base.contract is None:
-        raise CapabilityError(f"{folder} has no task; expected an adapted base. Make one: headstart adapt TRAIN --base {folder}.")
+        raise CapabilityError(
+            f"{folder} has no task; expected an adapted base. Make one: headstart adapt TRAIN --base {folder}."
+        )
     table = read_table(source)
     for reject in table.rejects:
         sys.stderr.write(f"{table.source}:{reject.line}: {reject.reason}; left out.\n")
@@ -68,8 +70,10 @@ def rows_with_text(table: Table, contract: TaskContract, *, drop_missing: bool) 
     for name in contract.columns:
         if name not in table.columns:
             known = ", ".join(list(table.columns)[:12])
-            raise DataError(f"{table.source} has no column {name!r}, which the task reads; expected it beside {known}."
-                            f"{did_you_mean(name, table.columns)} Rename the column that holds the text.")
+            raise DataError(
+                f"{table.source} has no column {name!r}, which the task reads; expected it beside {known}."
+                f"{did_you_mean(name, table.columns)} Rename the column that holds the text."
+            )
     taken = [name for name in ADDED if name in table.columns]
     if taken:
         raise DataError(f"{table.source} already has a column {taken[0]!r}; expected none of that name. Rename it.")
@@ -80,8 +84,10 @@ def rows_with_text(table: Table, contract: TaskContract, *, drop_missing: bool) 
     missing = len(kept) - sum(kept)
     if not drop_missing:
         empty = next(name for name in contract.columns if table.columns[name][first] in (None, ""))
-        raise DataError(f"{table.place(first)}: {empty} is empty; expected text. {missing:,} "
-                        f"{'row' if missing == 1 else 'rows'} like this. Add --drop-missing or fix the file.")
+        raise DataError(
+            f"{table.place(first)}: {empty} is empty; expected text. {missing:,} "
+            f"{'row' if missing == 1 else 'rows'} like this. Add --drop-missing or fix the file."
+        )
     sys.stderr.write(f"{missing:,} rows without text left out, the first at {table.place(first)}\n")
     return kept
 
@@ -93,16 +99,22 @@ def answers(base: Base, contract: TaskContract, rows: list[dict[str, Any]]) -> d
     chances = base.predict_proba(rows)
     if contract.kind == "tags":
         best = [np.argmax(words, axis=-1) for words in chances]
-        return {"prediction": [[contract.labels[k] for k in word] for word in best],
-                "probability": [rounded(words.max(axis=-1)) if len(words) else [] for words in chances]}
+        return {
+            "prediction": [[contract.labels[k] for k in word] for word in best],
+            "probability": [rounded(words.max(axis=-1)) if len(words) else [] for words in chances],
+        }
     assert isinstance(chances, np.ndarray)
     given = labels_of(chances, contract)
     if contract.kind == "choice":
         return {"prediction": list(given), "probability": rounded(chances.max(axis=-1)) if len(chances) else []}
     place = {label: k for k, label in enumerate(contract.labels)}
-    return {"prediction": list(given),
-            "probability": [rounded(np.array([row[place[label]] for label in labels]))
-                            for row, labels in zip(chances, given, strict=True)]}
+    return {
+        "prediction": list(given),
+        "probability": [
+            rounded(np.array([row[place[label]] for label in labels]))
+            for row, labels in zip(chances, given, strict=True)
+        ],
+    }
 
 
 def rounded(values: Any) -> list[float]:
@@ -121,8 +133,12 @@ def csv_lines(columns: dict[str, list[Any]], *, labels: bool) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for row in [tuple(columns), *records(columns)]:
-        cells = (("|".join(map(str, cell)) if labels and name in ADDED else json.dumps(cell, default=str))
-                 if isinstance(cell, list) else cell for name, cell in zip(columns, row, strict=True))
+        cells = (
+            ("|".join(map(str, cell)) if labels and name in ADDED else json.dumps(cell, default=str))
+            if isinstance(cell, list)
+            else cell
+            for name, cell in zip(columns, row, strict=True)
+        )
         writer.writerow(cells)
         yield buffer.getvalue()
         buffer.seek(0)

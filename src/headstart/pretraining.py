@@ -30,7 +30,9 @@ def pretrain_base(recipe: str, *, data: Path, out: Path, json: bool) -> int:
         def on_step(step: StepRecord) -> None:
             log.write(jsonlib.dumps(asdict(step)) + "\n")
             if step.step % EVERY == 0:
-                sys.stderr.write(f"step {step.step}: loss {step.loss:.3f}, {step.units:,} units, {step.seconds:.0f} s\n")
+                sys.stderr.write(
+                    f"step {step.step}: loss {step.loss:.3f}, {step.units:,} units, {step.seconds:.0f} s\n"
+                )
 
         def on_point(point: CurvePoint) -> None:
             log.write(jsonlib.dumps(asdict(point)) + "\n")
@@ -42,9 +44,15 @@ def pretrain_base(recipe: str, *, data: Path, out: Path, json: bool) -> int:
     results = base.report or {}
     last = results["curve"][-1]
     if json:
-        sys.stdout.write(jsonlib.dumps({"name": base.name, "saved": str(out), "parameters": base.trunk.config.num_parameters,
-                                        **results}) + "\n")
+        sys.stdout.write(
+            jsonlib.dumps(
+                {"name": base.name, "saved": str(out), "parameters": base.trunk.config.num_parameters, **results}
+            )
+            + "\n"
+        )
     else:
-        sys.stdout.write(f"{base.name}: {last['bits_per_byte']:.3f} bits per byte after {results['units']:,} units, saved in {out}\n"
-                         f"headstart adapt reviews.csv --base {out}\n")
+        sys.stdout.write(
+            f"{base.name}: {last['bits_per_byte']:.3f} bits per byte after {results['units']:,} units, saved in {out}\n"
+            f"headstart adapt reviews.csv --base {out}\n"
+        )
     return INTERRUPTED if results["stopped"] == "interrupted" else 0

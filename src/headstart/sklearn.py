@@ -1,4 +1,4 @@
-"""scikit-learn estimators: a base in front of a head, with fit, predict, predict_proba, clone, Pipeline, cross_val_score.
+"""scikit-learn estimators over a base: fit, predict, predict_proba, clone; at home in Pipeline and cross_val_score.
 
 X is one text a row (a list, a Series or an array of strings), or two columns of texts for pairs. A tenth of the rows
 decides when to stop and fits the temperature; the evidence is what you measure around the estimator.
@@ -35,8 +35,16 @@ VALIDATION_SHARE = 0.1
 class _Specialist(BaseEstimator):  # type: ignore[misc]
     """What classifier and regressor share: parameters, the reading of X, the way into `train.fit`."""
 
-    def __init__(self, base: str | Base | None = None, *, method: str = "probe", class_weights: bool = False,
-                 epochs: int | None = None, max_length: int = 256, seed: int = 0) -> None:
+    def __init__(
+        self,
+        base: str | Base | None = None,
+        *,
+        method: str = "probe",
+        class_weights: bool = False,
+        epochs: int | None = None,
+        max_length: int = 256,
+        seed: int = 0,
+    ) -> None:
         self.base = base
         self.method = method
         self.class_weights = class_weights
@@ -58,20 +66,34 @@ class _Specialist(BaseEstimator):  # type: ignore[misc]
         if fitting:
             self.n_features_in_ = width
         elif width != self.n_features_in_:
-            raise DataError(f"X has {width} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
-                            "as input. Give the columns that it was fitted on.")
+            raise DataError(
+                f"X has {width} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
+                "as input. Give the columns that it was fitted on."
+            )
         return texts, pairs
 
     def _adapt(self, X: Any, targets: Sequence[Target], *, kind: Kind, labels: tuple[str, ...]) -> None:
         texts, pairs = self._texts(X, fitting=True)
         check_consistent_length(texts, targets)
-        rows = Examples(texts=tuple(texts), pairs=None if pairs is None else tuple(pairs), targets=tuple(targets),
-                        ids=tuple(range(len(texts))))
+        rows = Examples(
+            texts=tuple(texts),
+            pairs=None if pairs is None else tuple(pairs),
+            targets=tuple(targets),
+            ids=tuple(range(len(texts))),
+        )
         kept, taken = take_share(rows, kind=kind, share=VALIDATION_SHARE, seed=self.seed, name="validation")
         held_out = len(taken) > 0  # with one or two rows a class nothing can be spared
         validation = rows.subset(taken if held_out else kept)
-        task = Task(name="table", kind=kind, labels=labels, train=rows.subset(kept), validation=validation,
-                    test=rows.subset([]), columns=Columns("text", None if pairs is None else "pair", "label"), digest="")
+        task = Task(
+            name="table",
+            kind=kind,
+            labels=labels,
+            train=rows.subset(kept),
+            validation=validation,
+            test=rows.subset([]),
+            columns=Columns("text", None if pairs is None else "pair", "label"),
+            digest="",
+        )
         base = self.base if isinstance(self.base, Base) else Base.load(self.base)
         settings = FitSettings(epochs=self.epochs, max_length=self.max_length, class_weights=self.class_weights)
         adapted = fit(base, task, method=self.method, seed=self.seed, settings=settings).base
@@ -79,7 +101,9 @@ class _Specialist(BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any) -> list[str] | list[tuple[str, str]]:
         if not hasattr(self, "base_"):
-            raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with texts and answers first.")
+            raise NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with texts and answers first."
+            )
         texts, pairs = self._texts(X, fitting=False)
         return texts if pairs is None else list(zip(texts, pairs, strict=True))
 
@@ -101,11 +125,15 @@ class HeadstartClassifier(ClassifierMixin, _Specialist):  # type: ignore[misc]
         check_consistent_length(X, answers)
         kind = type_of_target(answers, input_name="y")
         if kind not in ("binary", "multiclass"):
-            raise DataError(f"Unknown label type: {kind}. y is expected to hold classes. Use HeadstartRegressor for numbers.")
+            raise DataError(
+                f"Unknown label type: {kind}. y is expected to hold classes. Use HeadstartRegressor for numbers."
+            )
         self.classes_, indices = np.unique(answers, return_inverse=True)
         if len(self.classes_) < 2:
-            raise DataError(f"y holds one class, {safe_repr(repr(self.classes_[0]), 60)}; expected at least two. "
-                            "Add rows of another class.")
+            raise DataError(
+                f"y holds one class, {safe_repr(repr(self.classes_[0]), 60)}; expected at least two. "
+                "Add rows of another class."
+            )
         self._adapt(X, indices.tolist(), kind="choice", labels=tuple(str(c) for c in self.classes_))
         return self
 
@@ -148,9 +176,13 @@ def read_texts(X: Any) -> tuple[list[str], list[str] | None]:
     if cells.ndim == 1:
         cells = cells.reshape(-1, 1)
     if cells.ndim != 2 or cells.shape[1] not in (1, 2):
-        raise DataError(f"X has the shape {np.shape(X)}; expected one column of texts, or two for pairs. Choose the columns.")
+        raise DataError(
+            f"X has the shape {np.shape(X)}; expected one column of texts, or two for pairs. Choose the columns."
+        )
     if not len(cells):
-        raise DataError(f"Found array with 0 sample(s) (shape={cells.shape}) while a minimum of 1 is required. Give rows.")
+        raise DataError(
+            f"Found array with 0 sample(s) (shape={cells.shape}) while a minimum of 1 is required. Give rows."
+        )
     for row, members in enumerate(cells.tolist()):
         for cell in members:
             if not isinstance(cell, str):
@@ -161,10 +193,14 @@ def read_texts(X: Any) -> tuple[list[str], list[str] | None]:
 def read_answers(y: Any, estimator: BaseEstimator) -> NDArray[Any]:
     """(N,) answers."""
     if y is None:
-        raise DataError(f"{type(estimator).__name__} requires y to be passed, but the target y is None. Give the answers.")
+        raise DataError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None. Give the answers."
+        )
     answers = np.asarray(column_or_1d(y, warn=True))
     if len(answers) < 2:
-        raise DataError(f"y holds {len(answers)} samples (n_samples={len(answers)}); expected at least 2. Give more rows.")
+        raise DataError(
+            f"y holds {len(answers)} samples (n_samples={len(answers)}); expected at least 2. Give more rows."
+        )
     if answers.dtype.kind == "f" and not np.isfinite(answers).all():
         raise DataError("y contains NaN or infinity; expected an answer for every row. Drop these rows.")
     return answers

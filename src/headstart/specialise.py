@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 
 from headstart.base.base import Base
-from headstart.data.task import Kind, Task
+from headstart.data.task import Task
 from headstart.evaluate.asking import verify_saved
 from headstart.evaluate.findings import as_row
 from headstart.evaluate.html import render_html
@@ -24,74 +24,75 @@ from headstart.evaluate.progress import Event
 from headstart.evaluate.report import Report, to_json, with_saved
 from headstart.evaluate.study import Study, study
 from headstart.evaluate.terminal import Live, show
+from headstart.flags import AdaptFlags
 from headstart.ground.errors import ConfigError, GateError
 from headstart.ground.files import write_atomic
 from headstart.train.methods import FitSettings
 
 INTERRUPTED = 130
 REJECTS_SHOWN = 5
+SAVE_SECONDS = 1.5  # writing, loading again and the report, kept out of the study's budget
+LEAST_SECONDS = 1.0  # given to the study even where loading used the budget up
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """The flags of `headstart adapt`. budget: seconds."""
-
-    train: str
-    test: str | None = None
-    validation: str | None = None
-    text: str | None = None
-    label: str | None = None
-    kind: Kind | None = None
-    base: str | None = None
-    method: str = "auto"
-    budget: float | None = None
-    seeds: int = 1
-    seed: int = 0
-    epochs: int | None = None
-    batch: int | None = None
-    max_length: int | None = None
-    out: Path | None = None
-    label_curve: bool = False
-    no_scratch: bool = False
-    class_weights: bool = False
-    drop_missing: bool = False
-    max_reject: float = 0.01
-    allow_pickle: bool = False
-    json: bool = False
-
-
-def specialise(ask: Ask, *, name: str | None = None) -> int:
+def specialise(train: str, flags: AdaptFlags, *, started: float, name: str | None = None) -> int:
     """Run the whole job. 0, 130 where it was interrupted with something to keep; the rest are HeadstartErrors.
 
-    name: what the task is called, from the file's name by default.
+    started: time.monotonic() when the budget's clock began. name: of the task, from the file's name by default.
     """
-    if ask.out is not None:
-        refuse_taken(ask.out)
-    task = Task.read(ask.train, test=ask.test, validation=ask.validation, text=ask.text, label=ask.label, kind=ask.kind,
-                     seed=ask.seed, drop_missing=ask.drop_missing, max_reject=ask.max_reject, name=name)
-    base = Base.load(ask.base, allow_pickle=ask.allow_pickle)
-    settings = settings_of(ask)
+    seconds = flags.seconds
+    if flags.out is not None:
+        refuse_taken(flags.out)
+    task = Task.read(
+        train,
+        test=flags.test,
+        validation=flags.validation,
+        text=flags.text,
+        label=flags.label,
+        kind=flags.kind,
+        seed=flags.seed,
+        drop_missing=flags.drop_missing,
+        max_reject=flags.max_reject,
+        name=name,
+    )
+    base = Base.load(flags.base, allow_pickle=flags.allow_pickle)
+    settings = settings_of(flags)
     with Live(Console(stderr=True)) as live:
         for line in before_training(task, base, settings):
             live(Event("data", line))
-        found = study(base, task, method=ask.method, budget=ask.budget, seeds=ask.seeds, seed=ask.seed, settings=settings,
-                      label_curve=ask.label_curve, twin=not ask.no_scratch, command=command(), on_event=live)
-    report = save(found, task, ask.out or free_folder(task))
-    if ask.json:
+        found = study(
+            base,
+            task,
+            method=flags.method,
+            budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - SAVE_SECONDS - time.monotonic()),
+            seeds=flags.seeds,
+            seed=flags.seed,
+            settings=settings,
+            label_curve=flags.label_curve,
+            twin=not flags.no_scratch,
+            command=command(),
+            on_event=live,
+        )
+    report = save(found, task, flags.out or free_folder(task))
+    if flags.json:
         sys.stdout.write(to_json(report).decode() + "\n")
     else:
         show(report, Console())
     return after_saving(report)
 
 
-def settings_of(ask: Ask) -> FitSettings:
+def settings_of(flags: AdaptFlags) -> FitSettings:
     """How to train: the flags that were given, the defaults for the rest. ConfigError below 1."""
-    for flag, value in (("--epochs", ask.epochs), ("--batch", ask.batch), ("--max-length", ask.max_length)):
+    for flag, value in (("--epochs", flags.epochs), ("--batch", flags.batch), ("--max-length", flags.max_length)):
         if value is not None and value < 1:
             raise ConfigError(f"{flag} is {value}; expected at least 1. Leave it out for the default.")
     usual = FitSettings()
-    return FitSettings(epochs=ask.epochs, batch_rows=ask.batch or usual.batch_rows,
-                       max_length=ask.max_length or usual.max_length, class_weights=ask.class_weights)
+    return FitSettings(
+        epochs=flags.epochs,
+        batch_rows=flags.batch or usual.batch_rows,
+        max_length=flags.max_length or usual.max_length,
+        class_weights=flags.class_weights,
+    )
 
 
 def before_training(task: Task, base: Base, settings: FitSettings) -> list[str]:
@@ -105,8 +106,10 @@ def before_training(task: Task, base: Base, settings: FitSettings) -> list[str]:
     encoded = base.codec.encode(task.train.texts, task.train.pairs, max_length=settings.max_length)
     if encoded.truncated:
         units = sum(map(len, encoded.ids)) + encoded.lost
-        lines.append(f"{encoded.truncated:,} of {len(task.train):,} train rows are longer than the limit and lose their end "
-                     f"({encoded.lost / units:.1%} of all units)")
+        lines.append(
+            f"{encoded.truncated:,} of {len(task.train):,} train rows are longer than the limit and lose their end "
+            f"({encoded.lost / units:.1%} of all units)"
+        )
     return lines
 
 
@@ -117,10 +120,15 @@ def save(found: Study, task: Task, out: Path) -> Report:
     report = with_saved(found.report, str(out), as_row(verify_saved(found.base, out, task.test)))
     write_atomic(out / "report.json", to_json(report) + b"\n")
     write_atomic(out / "report.html", render_html(report).encode())
-    rejects = [{"source": source, "line": r.line, "reason": r.reason, "excerpt": r.excerpt}
-               for source, rows in task.rejects.items() for r in rows]
+    rejects = [
+        {"source": source, "line": r.line, "reason": r.reason, "excerpt": r.excerpt}
+        for source, rows in task.rejects.items()
+        for r in rows
+    ]
     if rejects:
-        write_atomic(out / "rejected.jsonl", b"".join(chain.from_iterable((msgspec.json.encode(r), b"\n") for r in rejects)))
+        write_atomic(
+            out / "rejected.jsonl", b"".join(chain.from_iterable((msgspec.json.encode(r), b"\n") for r in rejects))
+        )
     return report
 
 
@@ -128,10 +136,14 @@ def after_saving(report: Report) -> int:
     """The exit code of a finished run; GateError where the saved folder answers differently."""
     parity = next(check for check in report.checks if check.id == "reload.parity")
     if parity.status == "fail":
-        raise GateError(f"{report.saved} answers differently after loading: {parity.detail}; expected the same answers. "
-                        "Do not use this folder, and report it with its report.json.")
+        raise GateError(
+            f"{report.saved} answers differently after loading: {parity.detail}; expected the same answers. "
+            "Do not use this folder, and report it with its report.json."
+        )
     if report.interrupted:
-        sys.stderr.write(f"headstart: interrupted; the best so far is in {report.saved}. To go on, run again: {report.command}\n")
+        sys.stderr.write(
+            f"headstart: interrupted; the best so far is in {report.saved}. To go on, run again: {report.command}\n"
+        )
         return INTERRUPTED
     return 0
 

@@ -87,12 +87,13 @@ def test_every_folder_is_a_known_room() -> None:
 
 
 def test_no_cycle_between_files() -> None:
-    edges = {name: sorted({t for _, t in imports_of(path) if t in MODULES and t != name})
-             for name, path in MODULES.items()}
+    edges = {
+        name: sorted({t for _, t in imports_of(path) if t in MODULES and t != name}) for name, path in MODULES.items()
+    }
     done: set[str] = set()
 
     def walk(name: str, trail: list[str]) -> None:
-        assert name not in trail, "cycle: " + " -> ".join([*trail[trail.index(name):], name])
+        assert name not in trail, "cycle: " + " -> ".join([*trail[trail.index(name) :], name])
         if name in done:
             return
         for target in edges[name]:

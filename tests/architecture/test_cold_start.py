@@ -37,8 +37,14 @@ def measure(statement: str) -> tuple[dict[str, object], float]:
     code = PROBE.format(statement=statement, heavy=HEAVY)
     seconds, record = [], {}
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
-                              env={**os.environ, "PYTHONWARNINGS": "error"}, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "PYTHONWARNINGS": "error"},
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         record = json.loads(done.stderr.splitlines()[-1])
         seconds.append(float(record["cpu"]))

@@ -1,8 +1,8 @@
 """scikit-learn's own estimator checks, and what people do with estimators of texts.
 
-The checks feed arrays of numbers, and scikit-learn skips every one of them for an estimator that reads texts. To run them
-all the same, the classes under test write each row of numbers as a text; everything else is the shipped code. What
-cannot hold is listed below, each with its reason, and a listed check that passes fails the test: the list stays true.
+The checks feed arrays of numbers, and scikit-learn skips them all for an estimator that reads texts. To run them all
+the same, the classes under test write each row of numbers as a text; everything else is the shipped code. What cannot hold
+is listed below, each with its reason, and a listed check that passes fails the test: the list stays true.
 """
 
 from __future__ import annotations
@@ -52,17 +52,23 @@ class NumbersRegressor(_ReadsNumbers, HeadstartRegressor):
         return tags
 
 
-BATCHES = ("texts are padded to the longest of their batch, so fp32 sums run in another order: answers differ by about 1e-6 "
-           "between a subset and the whole, above the check's 1e-7")
+BATCHES = (
+    "texts are padded to the longest of their batch, so fp32 sums run in another order: answers differ by about 1e-6 "
+    "between a subset and the whole, above the check's 1e-7"
+)
 EXPECTED: dict[str, str] = {}
 EXPECTED_REGRESSOR = {"check_methods_subset_invariance": BATCHES}
 
 
 @pytest.mark.parametrize(
-    ("estimator_class", "expected"), [(NumbersClassifier, EXPECTED), (NumbersRegressor, EXPECTED_REGRESSOR)])
+    ("estimator_class", "expected"), [(NumbersClassifier, EXPECTED), (NumbersRegressor, EXPECTED_REGRESSOR)]
+)
 @pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.SkipTestWarning", "ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
-def test_scikit_learns_own_checks(estimator_class: type[BaseEstimator], expected: dict[str, str], tiny_base_folder: Path) -> None:
+    "ignore::sklearn.exceptions.SkipTestWarning", "ignore::sklearn.exceptions.EstimatorCheckFailedWarning"
+)
+def test_scikit_learns_own_checks(
+    estimator_class: type[BaseEstimator], expected: dict[str, str], tiny_base_folder: Path
+) -> None:
     estimator = estimator_class(base=str(tiny_base_folder))
     results = check_estimator(estimator, expected_failed_checks=expected, on_fail="warn", on_skip=None)
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
@@ -72,8 +78,11 @@ def test_scikit_learns_own_checks(estimator_class: type[BaseEstimator], expected
     assert sum(r["status"] == "passed" for r in results) >= 40
 
 
-TEXTS = [f"{opening} {thing}" for opening in ("please cancel my", "stop the", "where is my", "any news on the")
-         for thing in ("lamp", "order", "parcel", "chair", "rug", "box", "kettle", "sofa")]
+TEXTS = [
+    f"{opening} {thing}"
+    for opening in ("please cancel my", "stop the", "where is my", "any news on the")
+    for thing in ("lamp", "order", "parcel", "chair", "rug", "box", "kettle", "sofa")
+]
 INTENTS = np.repeat(["cancel", "status"], 16)
 
 
@@ -130,11 +139,14 @@ def test_a_fitted_base_is_a_base(tiny_base: Base, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("X", "y", "message"),
-    [("ab", ["x", "y"], "one str"),
-     ([["a", "b", "c"]] * 2, ["x", "y"], "one column of texts, or two"),
-     (["a", None], ["x", "y"], "row 1 of X is None"),
-     (["a", "b"], ["x", "x"], "one class"),
-     (["a", "b"], None, "requires y")])
+    [
+        ("ab", ["x", "y"], "one str"),
+        ([["a", "b", "c"]] * 2, ["x", "y"], "one column of texts, or two"),
+        (["a", None], ["x", "y"], "row 1 of X is None"),
+        (["a", "b"], ["x", "x"], "one class"),
+        (["a", "b"], None, "requires y"),
+    ],
+)
 def test_wrong_input_is_said_clearly(tiny_base: Base, X: Any, y: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         HeadstartClassifier(tiny_base).fit(X, y)

@@ -17,20 +17,42 @@ from headstart.cli import run
 
 REPO = Path(__file__).resolve().parents[2]
 DATA = REPO / "src/headstart/demo_data"
-QUICK = ("--method", "probe")
+QUICK = ("--method", "probe", "--no-scratch")
 
 
 def headstart(*words: object, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "headstart", *map(str, words)], cwd=cwd, input=stdin, capture_output=True,
-                          text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "headstart", *map(str, words)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
 def specialist(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
     """A specialist for the demo's intents and the JSON object that `adapt` printed."""
     desk = tmp_path_factory.mktemp("adapt")
-    done = headstart("adapt", DATA / "train.csv", "--test", DATA / "test.csv", "--label", "intent", "--base", tiny_base_folder,
-                     "--out", "out", "--budget", "10s", "--json", *QUICK, cwd=desk)
+    done = headstart(
+        "adapt",
+        DATA / "train.csv",
+        "--test",
+        DATA / "test.csv",
+        "--label",
+        "intent",
+        "--base",
+        tiny_base_folder,
+        "--out",
+        "out",
+        "--budget",
+        "2m",
+        "--json",
+        *QUICK,
+        cwd=desk,
+    )
     assert done.returncode == 0, done.stderr
     return desk / "out", json.loads(done.stdout)
 
@@ -41,7 +63,17 @@ def test_json_is_one_object_with_the_promised_keys(specialist: tuple[Path, dict[
     candidates = report["candidates"]
     assert isinstance(candidates, list)
     for candidate in candidates:
-        assert {"base", "method", "metric", "value", "ci95", "seconds", "ms_per_row", "params_trained", "n_test"} <= set(candidate)
+        assert {
+            "base",
+            "method",
+            "metric",
+            "value",
+            "ci95",
+            "seconds",
+            "ms_per_row",
+            "params_trained",
+            "n_test",
+        } <= set(candidate)
         assert candidate["n_test"] == 128
     assert {c["method"] for c in candidates} >= {"probe", "tfidf", "majority"}
     assert {c["id"]: c["status"] for c in report["checks"]}["reload.parity"] == "ok"  # type: ignore[attr-defined]
@@ -63,7 +95,9 @@ def test_predict_writes_csv_and_jsonl(specialist: tuple[Path, dict[str, object]]
         assert [row["text"] for row in csv.DictReader(handle)] == [row["text"] for row in printed]
 
 
-def test_predict_reads_standard_input_and_names_empty_rows(specialist: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
+def test_predict_reads_standard_input_and_names_empty_rows(
+    specialist: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
     folder, _ = specialist
     table = "text,id\nwhere is it,1\n,2\nI want my money back,3\n"
     refused = headstart("predict", folder, "-", cwd=tmp_path, stdin=table)
@@ -71,30 +105,43 @@ def test_predict_reads_standard_input_and_names_empty_rows(specialist: tuple[Pat
     assert ":3: text is empty; expected text. 1 row like this. Add --drop-missing" in refused.stderr
     kept = headstart("predict", folder, "-", "--drop-missing", cwd=tmp_path, stdin=table)
     assert kept.returncode == 0
-    assert [line.split(",")[:2] for line in kept.stdout.splitlines()[1:]] == [["where is it", "1"], ["I want my money back", "3"]]
+    assert [line.split(",")[:2] for line in kept.stdout.splitlines()[1:]] == [
+        ["where is it", "1"],
+        ["I want my money back", "3"],
+    ]
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
-    [(["adapt"], 2, "requires an argument"),
-     (["adapt", "x.csv", "--methd", "full"], 2, "Did you mean --method?"),
-     (["adapt", "x.csv", "--method", "fulll"], 2, "--method"),
-     (["adapt", "nothing.csv"], 2, "nothing.csv"),
-     (["adapt", "one.csv"], 2, "one.csv"),
-     (["adapt", "good.csv", "--budget", "2x"], 2, "Write it like 90s, 5m or 1h30m"),
-     (["adapt", "good.csv", "--budget", "0s"], 2, "more than nothing"),
-     (["adapt", "good.csv", "--seeds", "0"], 2, "--seeds"),
-     (["adapt", "good.csv", "--base", "bert-base-uncased"], 2, "not on this machine"),
-     (["adapt", "good.csv", "--out", "taken"], 2, "already holds something"),
-     (["adapt", "good.csv", "--label", "inten"], 2, "Did you mean"),
-     (["predict", "taken", "good.csv"], 2, "taken"),
-     (["predict", "BASE", "good.csv"], 2, "has no task"),
-     (["pretrain", "text-tinny", "--data", ".", "--out", "new"], 2, "Did you mean 'text-tiny'"),
-     (["pretrain", "text-tiny", "--data", ".", "--out", "new"], 2, "train-00.jsonl.zst is missing"),
-     (["serve", "x"], 2, "Unknown command"),
-     (["adpt", "x"], 2, 'Did you mean "adapt"?')])
-def test_a_mistake_is_one_message_and_the_right_code(words: list[str], code: int, message: str, tiny_base_folder: Path, tmp_path: Path,
-                                                     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    [
+        (["adapt"], 2, "requires an argument"),
+        (["adapt", "x.csv", "--methd", "full"], 2, "Did you mean --method?"),
+        (["adapt", "x.csv", "--method", "fulll"], 2, "--method"),
+        (["adapt", "nothing.csv"], 2, "nothing.csv"),
+        (["adapt", "one.csv"], 2, "one.csv"),
+        (["adapt", "good.csv", "--budget", "2x"], 2, "Write it like 90s, 5m or 1h30m"),
+        (["adapt", "good.csv", "--budget", "0s"], 2, "more than nothing"),
+        (["adapt", "good.csv", "--seeds", "0"], 2, "--seeds"),
+        (["adapt", "good.csv", "--base", "bert-base-uncased"], 2, "not on this machine"),
+        (["adapt", "good.csv", "--out", "taken"], 2, "already holds something"),
+        (["adapt", "good.csv", "--label", "inten"], 2, "Did you mean"),
+        (["predict", "taken", "good.csv"], 2, "taken"),
+        (["predict", "BASE", "good.csv"], 2, "has no task"),
+        (["pretrain", "text-tinny", "--data", ".", "--out", "new"], 2, "Did you mean 'text-tiny'"),
+        (["pretrain", "text-tiny", "--data", ".", "--out", "new"], 2, "train-00.jsonl.zst is missing"),
+        (["serve", "x"], 2, "Unknown command"),
+        (["adpt", "x"], 2, 'Did you mean "adapt"?'),
+    ],
+)
+def test_a_mistake_is_one_message_and_the_right_code(
+    words: list[str],
+    code: int,
+    message: str,
+    tiny_base_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("keep me")
     (tmp_path / "good.csv").write_text((DATA / "train.csv").read_text())
@@ -112,8 +159,25 @@ def test_a_mistake_is_one_message_and_the_right_code(words: list[str], code: int
 
 def test_interrupted_with_something_to_keep(tiny_base_folder: Path, tmp_path: Path) -> None:
     """Ctrl-C after the probe: the best so far is saved, the code is 130, and the message says how to go on."""
-    process = subprocess.Popen([sys.executable, "-m", "headstart", "adapt", str(DATA / "train.csv"), "--base", str(tiny_base_folder),
-                            "--seeds", "20", "--out", "out"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "headstart",
+            "adapt",
+            str(DATA / "train.csv"),
+            "--base",
+            str(tiny_base_folder),
+            "--seeds",
+            "20",
+            "--out",
+            "out",
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stderr is not None
     told = ""
     while "TF-IDF" not in told.split("plan=")[-1].partition("\n")[2]:
@@ -132,9 +196,15 @@ def test_interrupted_with_something_to_keep(tiny_base_folder: Path, tmp_path: Pa
 
 def test_interrupted_with_nothing_to_keep(tiny_base_folder: Path, tmp_path: Path) -> None:
     """SIGTERM while the table is still being typed: nothing is written."""
-    process = subprocess.Popen([sys.executable, "-m", "headstart", "adapt", "-", "--base", str(tiny_base_folder), "--out", "out"],
-                           cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                           env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headstart", "adapt", "-", "--base", str(tiny_base_folder), "--out", "out"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
     time.sleep(3)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
@@ -147,7 +217,9 @@ def test_a_closed_pipe_is_quiet(specialist: tuple[Path, dict[str, object]], tmp_
     many = tmp_path / "many.csv"
     many.write_text("text\n" + "where is my parcel\n" * 5000)
     line = f"{sys.executable} -m headstart predict {specialist[0]} {many} | head -1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("text,prediction,probability\n", "", 0)
 
 

@@ -20,15 +20,28 @@ REPO = Path(__file__).resolve().parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, flags=re.DOTALL)
 GOOD = ("works well", "very happy with", "exactly what I wanted", "sturdy and good looking", "arrived early, great")
-BAD = ("broke after a week", "not worth the money", "very disappointed by", "arrived late and scratched", "poor quality")
+BAD = (
+    "broke after a week",
+    "not worth the money",
+    "very disappointed by",
+    "arrived late and scratched",
+    "poor quality",
+)
 THINGS = ("lamp", "kettle", "rug", "chair", "mixer", "shelf", "sofa", "clock", "pan", "mirror", "vase", "fan")
 
 pytestmark = pytest.mark.skipif(not embedded_names(), reason="the embedded base is not in this checkout")
 
 
 def run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done.stdout
 
@@ -37,8 +50,11 @@ def run(command: list[str], folder: Path) -> str:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the README takes for granted."""
     folder = tmp_path_factory.mktemp("desk")
-    rows = [(f"{words}, the {thing} for the {n} room" if n else f"the {thing} {words}", stars)
-            for n, thing in enumerate(THINGS) for words, stars in [*((w, 5) for w in GOOD), *((w, 1) for w in BAD)]]
+    rows = [
+        (f"{words}, the {thing} for the {n} room" if n else f"the {thing} {words}", stars)
+        for n, thing in enumerate(THINGS)
+        for words, stars in [*((w, 5) for w in GOOD), *((w, 1) for w in BAD)]
+    ]
     with (folder / "reviews.csv").open("w", newline="", encoding="utf-8") as handle:
         csv.writer(handle).writerows([("review", "stars"), *rows])
     with (folder / "new.csv").open("w", newline="", encoding="utf-8") as handle:
