@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headstart.base.base import Base
 from headstart.data.task import Task
+from headstart.evaluate.controls import fit_control
 from headstart.ground.seeds import stream
 from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings, Method, resolve
@@ -19,6 +20,7 @@ from headstart.train.methods import FitSettings, Method, resolve
 SAMPLE_ROWS = 64
 BACKWARD = {"full": 3.0, "scratch": 3.0, "lora": 2.6}  # forward passes that one training pass over a row costs
 HEAD_ROWS = 4000  # rows read to start the head of a trained method
+CONTROL_SAMPLE = 500  # rows; without validation rows only one of the two penalties is fitted
 FINISH_SECONDS = 1.5  # kept for intervals, temperature and the report
 CONTROL_RATE = (
     6e-6  # seconds per character and (1 + labels / 8) that TF-IDF needs; 3.3e-6 to 7e-6 measured on nine sets
@@ -108,8 +110,16 @@ def measure_pace(base: Base, task: Task, settings: FitSettings) -> Pace:
     return Pace((time.perf_counter() - begin) / max(1, len(cut)), base, task, settings)
 
 
-def tfidf_seconds(task: Task) -> float:
-    """A rough forecast for the TF-IDF control, from characters and labels."""
+def tfidf_seconds(task: Task, *, measure: bool = False) -> float:
+    """A forecast for the TF-IDF control from characters and labels; `measure` times it on a sample of a large table.
+
+    The control cannot be stopped once it runs, so under a budget the speed of this very machine decides.
+    """
     characters = sum(len(t) if isinstance(t, str) else sum(map(len, t)) for t in task.train.texts)
     characters += sum(map(len, task.train.pairs or ()))
-    return CONTROL_RATE * characters * (1 + len(task.labels) / 8)
+    rough = CONTROL_RATE * characters * (1 + len(task.labels) / 8)
+    if not measure or len(task.train) <= 2 * CONTROL_SAMPLE:
+        return rough
+    picks = stream(0, "control pace").permutation(len(task.train))[:CONTROL_SAMPLE]
+    sample = replace(task, train=task.train.subset(picks.tolist()), validation=task.train.subset([]))
+    return max(0.5 * rough, 2 * fit_control(sample, method="tfidf").seconds * len(task.train) / CONTROL_SAMPLE)

@@ -236,7 +236,7 @@ class _Run:
             )
 
     def _tfidf(self) -> None:
-        needed = tfidf_seconds(self.task)
+        needed = tfidf_seconds(self.task, measure=self.plan.seconds is not None)
         if needed > 0.6 * self.budget.left():
             self._skip(METHOD_TITLES["tfidf"], needed)
         else:
