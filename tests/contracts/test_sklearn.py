@@ -1,8 +1,8 @@
 """scikit-learn's own estimator checks, and what people do with estimators of texts.
 
 The checks feed arrays of numbers, and scikit-learn skips them all for an estimator that reads texts. To run them all
-the same, the classes under test write each row of numbers as a text; everything else is the shipped code. What cannot hold
-is listed below, each with its reason, and a listed check that passes fails the test: the list stays true.
+the same, the classes under test write each row of numbers as a text; everything else is the shipped code. What cannot
+hold is listed below, each with its reason, and a listed check that passes fails the test: the list stays true.
 """
 
 from __future__ import annotations
