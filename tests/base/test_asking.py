@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_bases import tiny_base
+from tests.base.tiny_bases import tiny_base
 
 from headstart.base.base import Base
 from headstart.base.contract import TaskContract

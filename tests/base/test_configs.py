@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny_bases import CONFIGS, LLAMA
-from tiny_folders import CONFIG
+from tests.base.tiny_bases import CONFIGS, LLAMA
+from tests.base.tiny_folders import CONFIG
 
 from headstart.base.families import FAMILIES, find_family
 from headstart.base.families.family import Fields

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save
-from tiny_folders import good_folder
+from tests.base.tiny_folders import good_folder
 
 from headstart.base.base import Base
 from headstart.ground.errors import BaseError

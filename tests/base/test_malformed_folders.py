@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_folders import good_folder
+from tests.base.tiny_folders import good_folder
 
 from headstart.base.base import Base
 from headstart.ground.errors import HeadstartError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bases import tiny_base
-from tiny_folders import good_folder
+from tests.base.tiny_bases import tiny_base
+from tests.base.tiny_folders import good_folder
 
 from headstart.base.base import Base
 from headstart.ground.errors import HeadstartError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tiny_folders import CONFIG, word_codec
+from tests.base.tiny_folders import CONFIG, word_codec
 
 from headstart.base.base import Base
 from headstart.base.families import FAMILIES

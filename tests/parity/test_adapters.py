@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import TINY, build, random_batch, real_difference, reference, save
+from tests.parity.tiny_models import TINY, build, random_batch, real_difference, reference, save
 
 from headstart.base.base import Base
 from headstart.model.adapters import attach_lora, lora_modules

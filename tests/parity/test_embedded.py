@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 import transformers
-from tiny_models import random_batch, real_difference, reference
+from tests.parity.tiny_models import random_batch, real_difference, reference
 
 from headstart.base.base import Base
 from headstart.base.folder import EMBEDDED, embedded_names

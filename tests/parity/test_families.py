@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import TINY, Tiny, build, random_batch, real_difference, reference, save
+from tests.parity.tiny_models import TINY, Tiny, build, random_batch, real_difference, reference, save
 from torch.nn import functional
 
 from headstart.base.base import Base

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import TINY, Tiny, build, random_batch, real_difference, reference
+from tests.parity.tiny_models import TINY, Tiny, build, random_batch, real_difference, reference
 
 from headstart.base.base import Base
 from headstart.base.gguf import TENSORS

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from sapiens_checkpoint import convert_sapiens
-from tiny_models import random_batch, real_difference, reference, write_tokenizer
+from tests.parity.sapiens_checkpoint import convert_sapiens
+from tests.parity.tiny_models import random_batch, real_difference, reference, write_tokenizer
 
 from headstart.base.base import Base
 
