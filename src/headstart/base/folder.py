@@ -35,6 +35,7 @@ from headstart.model.heads import TaskHead
 
 SCHEMA_VERSION: Literal[1] = 1
 DEFAULT = "text-tiny"
+TRAINER_STATE = ("training_args", "optimizer", "scheduler", "rng_state")  # what trainers leave beside the weights
 EMBEDDED = Path(__file__).parent / "embedded"
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -167,7 +168,7 @@ def open_source(folder: Path, *, root: Path, allow_pickle: bool) -> TensorSource
     if index.exists() or index.is_symlink():
         return ShardedFiles(contained(index, inside=root), inside=root)
     pickled = sorted(
-        p for p in folder.iterdir() if p.suffix in (".bin", ".pt") and not p.name.startswith("training_args")
+        p for p in folder.iterdir() if p.suffix in (".bin", ".pt") and not p.name.startswith(TRAINER_STATE)
     )
     if not pickled:
         raise BaseError(
