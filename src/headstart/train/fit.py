@@ -261,7 +261,7 @@ def _train(
     def loss(batch: Batch) -> LossRecord:
         return task_loss(head(parts.trunk(batch).float(), batch.lengths), batch, parts.train.kind)
 
-    reserve = keeper.measure() if deadline is not None else 0.0
+    reserve = keeper.measure()  # the head alone is the first candidate: training must beat it to be kept
     result = run(
         Job(
             model=model,
