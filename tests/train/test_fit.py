@@ -95,7 +95,11 @@ def test_lora_moves_adapters_and_head_only() -> None:
 def test_a_deadline_is_kept_with_an_answer() -> None:
     begun = time.monotonic()
     fitted = fit(
-        tiny_base(), toy_task(rows=500), method="full", settings=FitSettings(epochs=100_000, patience=10**9), deadline=begun + 8.0
+        tiny_base(),
+        toy_task(rows=500),
+        method="full",
+        settings=FitSettings(epochs=100_000, patience=10**9),
+        deadline=begun + 8.0,
     )
     assert time.monotonic() - begun < 10.0
     assert fitted.stopped == "deadline"

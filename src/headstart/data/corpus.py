@@ -76,7 +76,7 @@ def read_documents(shards: Sequence[Path]) -> Iterator[str]:
     for shard in shards:
         if not shard.is_file():
             raise DataError(
-                f"the corpus shard {shard} does not exist; expected a .jsonl, .jsonl.gz or .jsonl.zst file. Check --data."
+                f"the corpus shard {shard} does not exist; expected a .jsonl, .jsonl.gz or .jsonl.zst. Check --data."
             )
         with pa.input_stream(str(shard), compression="detect", buffer_size=1 << 20) as raw:
             for number, line in enumerate(_lines(raw), start=1):

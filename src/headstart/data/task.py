@@ -18,12 +18,11 @@ from headstart.data.answers import (
 )
 from headstart.data.columns import find_columns, find_kind, require_column
 from headstart.data.examples import Check, Columns, Examples, Kind, Status, Target, Text
-from headstart.data.inputs import inputs_from_rows
 from headstart.data.parts import Parts, divide
 from headstart.data.table import Reject, Table, read_table
 from headstart.ground.errors import DataError, safe_repr
 
-__all__ = ["Check", "Columns", "Examples", "Kind", "Status", "Target", "Task", "Text", "inputs_from_rows"]
+__all__ = ["Check", "Columns", "Examples", "Kind", "Status", "Target", "Task", "Text"]
 
 MIN_ROWS = 10  # a tenth of them is one row to tune on and one to test on
 

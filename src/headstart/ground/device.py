@@ -1,4 +1,4 @@
-"""Where and in which number format to compute: CUDA where there is one, bf16 where the hardware multiplies it natively."""
+"""Where and in which number format to compute: CUDA where there is one, bf16 where the hardware is fast at it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def pick_device() -> torch.device:
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where matrix products in it are faster than fp32 (2.2-2.7x on AVX512-BF16, docs/notebook), else float32."""
+    """bfloat16 where its matrix products are faster than fp32's (about twice on AVX512-BF16), else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32

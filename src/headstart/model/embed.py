@@ -35,6 +35,6 @@ class TokenEmbedder(nn.Module):
 def table(rows: int, dim: int) -> nn.Embedding:
     """An embedding of zeros, to be initialised or loaded.
 
-    torch's own random start, on the meta device that loading uses, imports torch._dynamo: 1.3 s of CPU before the first answer.
+    torch's own random start, on the meta device that loading uses, imports torch._dynamo: 1.3 s of CPU.
     """
     return nn.Embedding(rows, dim, _weight=torch.zeros(rows, dim))

@@ -1,4 +1,4 @@
-"""FLOPs from the shape: 2 per multiply-add, forward; training costs three times the forward pass (Kaplan et al. 2020)."""
+"""FLOPs from the shape: 2 per multiply-add; training costs three forward passes (Kaplan et al. 2020)."""
 
 from __future__ import annotations
 

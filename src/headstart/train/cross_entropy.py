@@ -59,5 +59,5 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(
     hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, *, z_loss: float = 0.0
 ) -> Tensor:
-    """Mean over N of -log softmax(hidden @ matrix^T + bias)[target] + z_loss * logsumexp^2, a float32 scalar; 0 for N = 0."""
+    """Mean over N of -log softmax(hidden @ matrix^T + bias)[target] + z_loss * logsumexp^2, in fp32; 0 for N = 0."""
     return _LinearCrossEntropy.apply(hidden_ND, matrix_VD, bias_V, targets_N, z_loss)  # type: ignore[no-any-return,no-untyped-call]

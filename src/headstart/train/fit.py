@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An adapted base and what it cost. epochs counts what was really run; truncated counts training rows that were cut."""
+    """An adapted base and what it cost. epochs: those really run. truncated: training rows that were cut."""
 
     base: Base
     method: Method
@@ -285,7 +285,7 @@ def _train(
 
 
 class _Plan:
-    """The micro-batches of every step: length buckets of `batch_rows` rows in a seeded order, drawn anew every epoch."""
+    """The micro-batches of every step: length buckets of `batch_rows` rows, drawn anew every epoch."""
 
     def __init__(self, train: Supervised, batch_rows: int, seed: int) -> None:
         self._train, self._batch_rows, self._seed = train, batch_rows, seed
@@ -308,7 +308,7 @@ class _Plan:
 
 
 class _Keeper:
-    """Looks at validation and keeps the best weights so far. Quality is the share of hits (0 for scores) less a little loss."""
+    """Looks at validation and keeps the best weights. Quality: the share of hits (0 for scores) less a little loss."""
 
     def __init__(self, parts: _Parts, head: TaskHead, model: nn.Module, patience: int) -> None:
         self._parts, self._head, self._model, self._patience = parts, head, model, patience

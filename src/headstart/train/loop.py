@@ -26,7 +26,7 @@ MAX_BAD_STEPS = 3
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One optimiser step: loss in nats per weight, gradient norm, learning-rate factor, units and wall seconds so far."""
+    """One optimiser step: loss per weight, gradient norm, learning-rate factor, units and wall seconds so far."""
 
     step: int
     loss: float
@@ -88,7 +88,7 @@ def run(job: Job) -> LoopResult:
             bad_steps = 0 if math.isfinite(norm) else bad_steps + 1
             if bad_steps >= MAX_BAD_STEPS:
                 raise RunError(
-                    f"the gradient at step {step} is {norm} for the {MAX_BAD_STEPS}rd time running; expected a finite number. "
+                    f"the gradient at step {step} is {norm}, {MAX_BAD_STEPS} times running; expected a finite number. "
                     "Lower the learning rate, or check the data for broken rows."
                 )
             units += seen
@@ -113,7 +113,7 @@ def _progress(step: int, job: Job, started: float, now: float) -> float:
 
 
 def _accumulate(job: Job, batches: Sequence[Batch]) -> tuple[float, float, int]:
-    """Backward over the micro-batches of a step -> (summed loss, summed weight, units); the step divides by the weight."""
+    """Backward over the micro-batches of a step -> (summed loss, summed weight, units)."""
     loss, weight, seen = 0.0, 0.0, 0
     device = next(job.model.parameters()).device
     for batch in batches:

@@ -73,7 +73,7 @@ def resolve(settings: FitSettings, *, method: Method, config: TrunkConfig, num_r
 
 
 def default_lr(config: TrunkConfig, method: Method) -> float:
-    """Peak AdamW rate for 32 rows a step: 5e-5 at width 768 (Devlin et al. 2019), higher for narrower trunks; measured in docs/notebook."""
+    """Peak AdamW rate for 32 rows a step: 5e-5 at width 768 (Devlin et al. 2019), higher for narrower trunks."""
     width = float((768 / max(config.dim, NARROWEST)) ** 1.5)
     return {"probe": 0.0, "full": 5e-5, "lora": 5e-4, "scratch": 2e-4}[method] * width
 

@@ -35,7 +35,7 @@ class LossRecord:
 
 @dataclass(frozen=True, slots=True)
 class MaskSettings:
-    """Span masking as in GPT-BERT: share hidden falls linearly over the run, 10 % random and 10 % kept of the hidden."""
+    """Span masking as in GPT-BERT: the share falls linearly; of the hidden, 10 % are random and 10 % kept."""
 
     mask_id: int
     bos_id: int
@@ -56,7 +56,7 @@ def causal_batch(rows: Ids) -> Batch:
 
 
 def masked_batch(rows: Ids, settings: MaskSettings, *, progress: float, rng: np.random.Generator) -> Batch:
-    """(B, T + 1) packed units -> spans hidden, each hidden unit predicted one position earlier; attention stays in its document."""
+    """(B, T + 1) packed units -> spans hidden, each predicted one position earlier; attention stays in its document."""
     units = rows[:, :-1]
     documents = np.cumsum(units == settings.bos_id, axis=1)
     share = settings.share_start + (settings.share_end - settings.share_start) * progress
@@ -92,7 +92,7 @@ def span_mask(
 
 
 def lm_loss(trunk: Trunk, head: LMHead, batch: Batch, *, z_loss: float) -> LossRecord:
-    """Mean nats over the targets times the units of the batch: a batch weighs what it holds, whatever share is predicted."""
+    """Mean nats over the targets, weighted by the units of the batch, whatever share of them is predicted."""
     hidden = trunk(batch)
     assert batch.targets is not None
     chosen = batch.targets != IGNORE

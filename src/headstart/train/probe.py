@@ -51,7 +51,7 @@ class LinearHead:
 def encode_features(
     trunk: Trunk, data: Supervised, *, pooling: Pooling, seed: int = 0, deadline: float | None = None
 ) -> Features:
-    """Run the trunk over the rows once. With a deadline the rows come in random chunks and it stops in time, after one at least."""
+    """Run the trunk over the rows once, in random chunks; a deadline ends it after the first chunk at the earliest."""
     trunk.eval()
     device = trunk.embed.tokens.weight.device
     order = stream(seed, "features").permutation(len(data))

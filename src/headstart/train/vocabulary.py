@@ -1,8 +1,8 @@
 """Training on the vocabulary a task uses.
 
 A table of labels touches a few thousand of a tokenizer's 30,000 units; the other embedding rows get no gradient, yet
-cost their share of every optimiser step (half the parameters of MiniLM). Rows that no example uses are set aside for the
-run and put back untouched, which changes nothing but their weight decay.
+cost their share of every optimiser step (half the parameters of MiniLM). Rows that no example uses are set aside for
+the run and put back untouched, which changes nothing but their weight decay.
 """
 
 from __future__ import annotations
