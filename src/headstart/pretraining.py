@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from headstart.ground.errors import ConfigError
+from headstart.ground.files import refuse_taken
 from headstart.train.loop import StepRecord
 from headstart.train.pretrain import CurvePoint
 from headstart.train.text_base import pretrain
@@ -21,8 +21,7 @@ INTERRUPTED = 130
 
 def pretrain_base(recipe: str, *, data: Path, out: Path, json: bool) -> int:
     """Pre-train, save, and print what came out."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out} already holds something; expected a new or empty folder. Give another --out.")
+    refuse_taken(out)
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
     with (work / "metrics.jsonl").open("a", encoding="utf-8") as log:

@@ -26,7 +26,7 @@ from headstart.evaluate.study import Study, study
 from headstart.evaluate.terminal import Live, show
 from headstart.flags import AdaptFlags
 from headstart.ground.errors import ConfigError, GateError
-from headstart.ground.files import write_atomic
+from headstart.ground.files import refuse_taken, write_atomic
 from headstart.train.methods import FitSettings
 
 INTERRUPTED = 130
@@ -146,12 +146,6 @@ def after_saving(report: Report) -> int:
         )
         return INTERRUPTED
     return 0
-
-
-def refuse_taken(out: Path) -> None:
-    """ConfigError before any work where `out` already holds something."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out} already holds something; expected a new or empty folder. Give another --out.")
 
 
 def free_folder(task: Task) -> Path:

@@ -14,12 +14,11 @@ from headstart.base.base import Base
 from headstart.data.task import Task
 from headstart.evaluate.controls import fit_control
 from headstart.ground.seeds import stream
-from headstart.train.fit import Fitted
+from headstart.train.fit import HEAD_ROWS, Fitted
 from headstart.train.methods import FitSettings, Method, resolve
 
 SAMPLE_ROWS = 64
 BACKWARD = {"full": 3.0, "scratch": 3.0, "lora": 2.6}  # forward passes that one training pass over a row costs
-HEAD_ROWS = 4000  # rows read to start the head of a trained method
 CONTROL_SAMPLE = 500  # rows; without validation rows only one of the two penalties is fitted
 FINISH_SECONDS = 1.5  # kept for intervals, temperature and the report
 CONTROL_RATE = (

@@ -44,14 +44,19 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise disk_error(path, problem) from problem
 
 
+def refuse_taken(target: Path) -> None:
+    """ConfigError where `target` already holds something: for before any work, and again before publishing."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} already holds something; expected a new or empty folder. Give another --out.")
+
+
 @contextlib.contextmanager
 def publish_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder that becomes `target` on success and vanishes on failure.
 
     A `target` that already holds anything is refused: nothing of the user's is overwritten.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target} already holds something; expected a new or empty folder. Give another --out.")
+    refuse_taken(target)
     temporary = target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)

@@ -245,7 +245,6 @@ def _train(
     per_epoch = plan.per_epoch
     steps = settings.epochs * per_epoch
     keeper = _Keeper(parts, head, model, settings.patience)
-    shown: list[Progress] = []
 
     def on_step(record: StepRecord) -> None:
         if on_progress is not None:
@@ -254,8 +253,7 @@ def _train(
     def probe(step: int) -> bool:
         stop = keeper.look()
         if on_progress is not None:
-            shown.append(Progress(method, step, steps, keeper.last_loss, keeper.last))
-            on_progress(shown[-1])
+            on_progress(Progress(method, step, steps, keeper.last_loss, keeper.last))
         return stop
 
     def loss(batch: Batch) -> LossRecord:
