@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from tests.model.shapes import QWEN3
-from tests.train.tiny_base import LABELS, tiny_base, toy_task
+from tests.train.tiny_base import LABELS, WORDS, tiny_base, toy_task
 
-from headstart.data.task import Kind
+from headstart.base.base import Base
+from headstart.data.task import Columns, Examples, Kind, Task
 from headstart.ground.errors import ConfigError
 from headstart.model.adapters import lora_modules
 from headstart.train import fit as fit_module
 from headstart.train.fit import fit
 from headstart.train.methods import METHODS, FitSettings, default_lr, resolve
+from headstart.train.probe import Features
 from headstart.train.supervised import balanced_weights, hits, supervise, task_loss
 
 QUICK = FitSettings(epochs=8, batch_rows=16, lr=5e-3)
@@ -147,7 +150,51 @@ def test_tag_loss_counts_first_sub_tokens_only() -> None:
     batch = data.batch(np.array([0, 1]))
     words = sum(len(t) for t in task.train.texts[:2])
     outputs = torch.zeros(*batch.units.shape, 2)
-    record = task_loss(outputs, batch, "tags")
+    assert batch.targets is not None
+    record = task_loss(outputs, batch.targets, "tags")
     assert record.weight == words
     assert float(record.total) == pytest.approx(words * np.log(2), rel=1e-5)
-    assert hits(outputs, batch, "tags")[1] == words
+    assert hits(outputs, batch.targets, "tags")[1] == words
+
+
+def paired_task() -> Task:
+    """Do both members hold the same word? No member alone says anything about it."""
+    words = np.random.default_rng(0).integers(4, 12, size=(600, 2))
+    words[::2, 1] = words[::2, 0]
+    examples = Examples(
+        tuple(WORDS[a] for a in words[:, 0]),
+        tuple(WORDS[b] for b in words[:, 1]),
+        tuple(int(a == b) for a, b in words),
+        tuple(range(600)),
+    )
+    cut = [examples.subset(range(*part)) for part in ((0, 400), (400, 500), (500, 600))]
+    return Task("same", "choice", ("other", "same"), cut[0], cut[1], cut[2], Columns("a", "b", "label"), "0" * 64)
+
+
+def test_the_probe_reads_the_members_of_a_pair_apart(tmp_path: Path) -> None:
+    task = paired_task()
+    base = fit(tiny_base(), task, method="probe").base
+    assert base.head is not None
+    assert base.head.out.in_features == 4 * base.trunk.config.dim
+    assert task.test.pairs is not None
+    rows = list(zip(task.test.texts, task.test.pairs, strict=True))
+    said = base.predict(rows)
+    assert np.mean([a == task.labels[int(t)] for a, t in zip(said, task.test.targets, strict=True)]) == 1.0  # type: ignore[call-overload]
+    assert Base.load(base.save(tmp_path / "pairs")).predict(rows) == said
+
+
+def test_the_head_alone_is_judged_by_the_features_it_was_solved_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in get_args(Kind):
+        judged: list[float] = []
+        take, look = fit_module._Keeper.take, fit_module._Keeper.look
+
+        def both(self: fit_module._Keeper, read: Features) -> None:
+            take(self, read)  # noqa: B023
+            judged.append(self.last)  # noqa: B023
+            look(self)  # noqa: B023
+            judged.append(self.last)  # noqa: B023
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fit_module._Keeper, "take", both)
+            fit(tiny_base(), toy_task(kind), method="full", settings=FitSettings(epochs=1))
+        assert judged[0] == pytest.approx(judged[1], abs=5e-3), kind  # bf16 features of other batches

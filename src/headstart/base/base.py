@@ -16,13 +16,13 @@ from headstart.base.answers import Probabilities, labels_of, probabilities, word
 from headstart.base.contract import TaskContract
 from headstart.base.families import FAMILIES
 from headstart.base.folder import Contents, find_folder, read_folder, write_folder
-from headstart.base.forward import head_outputs, mean_features
+from headstart.base.forward import Reader
 from headstart.base.generating import Sampling, continue_texts
 from headstart.base.lineage import Record, weights_digest
 from headstart.base.rows import read_rows, read_word_rows
 from headstart.base.scoring import score_continuations
 from headstart.base.weights import Weights
-from headstart.data.text_codec import Encoded, TextCodec
+from headstart.data.text_codec import TextCodec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, CapabilityError, did_you_mean
 from headstart.model.heads import LMHead, Pooler, TaskHead
@@ -109,9 +109,7 @@ class Base:
         if not len(rows):
             return np.empty((0, self.trunk.config.dim), dtype=np.float32)
         encoded = self.codec.encode(rows.texts, rows.pairs)
-        return mean_features(
-            self.trunk, encoded, pattern=self.pattern, pad=self.codec.special.pad, batch_tokens=batch_tokens
-        )
+        return self._reader(batch_tokens).features(encoded, pooling="mean").numpy()
 
     def score(
         self, contexts: Sequence[str], continuations: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
@@ -204,23 +202,23 @@ class Base:
         return self.contract, self.head
 
     def _outputs(self, rows: Any, batch_tokens: int) -> NDArray[np.float64]:
-        contract, _ = self._adapted()
+        contract, head = self._adapted()
         read = read_rows(rows, columns=contract.columns)
         if not len(read):
             return np.empty((0, contract.num_outputs))
-        return np.stack(
-            self._run_head(self.codec.encode(read.texts, read.pairs, max_length=contract.max_length), batch_tokens)
-        )
+        reader, limit = self._reader(batch_tokens), contract.max_length
+        if contract.apart and read.pairs is not None:
+            members = (self.codec.encode(side, max_length=limit) for side in (read.texts, read.pairs))
+            return reader.pair_outputs(head, *members)
+        return np.stack(reader.outputs(head, self.codec.encode(read.texts, read.pairs, max_length=limit)))
 
     def _word_chances(self, rows: Any, batch_tokens: int) -> list[Probabilities]:
-        contract, _ = self._adapted()
+        contract, head = self._adapted()
+        reader = self._reader(batch_tokens)
         words = [tuple(row) for row in read_word_rows(rows, column=contract.columns[0]).texts]
         return word_probabilities(
-            words, codec=self.codec, contract=contract, outputs=lambda e: self._run_head(e, batch_tokens)
+            words, codec=self.codec, contract=contract, outputs=lambda encoded: reader.outputs(head, encoded)
         )
 
-    def _run_head(self, encoded: Encoded, batch_tokens: int) -> list[NDArray[np.float64]]:
-        _, head = self._adapted()
-        return head_outputs(
-            self.trunk, head, encoded, pattern=self.pattern, pad=self.codec.special.pad, batch_tokens=batch_tokens
-        )
+    def _reader(self, batch_tokens: int) -> Reader:
+        return Reader(self.trunk, self.pattern, self.codec.special.pad, batch_tokens)

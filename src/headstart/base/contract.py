@@ -20,7 +20,8 @@ class TaskContract:
     columns: names of the text columns of a row, one or two (a pair). max_length: units a row is cut to.
     temperature: divides logits before softmax or sigmoid, fitted on validation data. target_mean, target_scale: a
     score is head output * target_scale + target_mean. threshold: probability from which a label of kind "labels"
-    is given. method: how the head came to be (probe, lora, full, scratch).
+    is given. method: how the head came to be (probe, lora, full, scratch). apart: the members of a pair are read one
+    by one and compared by the head, instead of together.
     """
 
     kind: Kind
@@ -33,6 +34,7 @@ class TaskContract:
     target_mean: float = 0.0
     target_scale: float = 1.0
     threshold: float = 0.5
+    apart: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -46,6 +48,8 @@ class TaskContract:
             )
         if (self.pooling == "token") != (self.kind == "tags"):
             raise ConfigError(f"the pooling is {self.pooling!r} for kind {self.kind}; expected 'token' for tags only.")
+        if self.apart and (len(self.columns) != 2 or self.kind == "tags"):
+            raise ConfigError(f"the task reads {self.columns} of kind {self.kind} apart; expected a pair of texts.")
         if not self.temperature > 0:
             raise ConfigError(f"the temperature is {self.temperature}; expected a positive number.")
 

@@ -209,7 +209,7 @@ def _read_head(folder: Path, contract: TaskContract, dim: int) -> TaskHead:
     path = contained(folder / "head.safetensors", inside=folder)
     source = SafetensorsFile(path)
     with torch.device("meta"):
-        head = TaskHead(dim, contract.num_outputs, contract.pooling)
+        head = TaskHead(dim, contract.num_outputs, contract.pooling, apart=contract.apart)
     state = {name: source.tensor(name) for name in source.entries}
     check_linear(head, state, where=str(path))
     if not all(t.is_floating_point() and bool(torch.isfinite(t).all()) for t in state.values()):

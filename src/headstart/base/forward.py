@@ -6,6 +6,7 @@ B rows, T positions, D model width, N all rows, O head outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,39 +16,50 @@ from torch import Tensor
 from headstart.data.batching import bucket_batches, collate
 from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch, Pattern
-from headstart.model.heads import TaskHead, pool
+from headstart.model.heads import Pooling, TaskHead, paired, pool
 from headstart.model.trunk import Trunk
 
-Floats = NDArray[np.float32]
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Reader:
+    """A trunk and how it reads: which positions see each other, the padding id, slots (rows x longest) per batch."""
 
-def hidden_batches(
-    trunk: Trunk, encoded: Encoded, *, pattern: Pattern, pad: int, batch_tokens: int
-) -> Iterator[tuple[NDArray[np.int64], Batch, Tensor]]:
-    """(row indices, batch, hidden states (B, T, D)) until every row has been read."""
-    device = trunk.embed.tokens.weight.device
-    for rows in bucket_batches(encoded.lengths, batch_tokens=batch_tokens):
-        batch = collate(encoded, rows, pattern=pattern, pad=pad).to(device)
-        yield rows, batch, trunk(batch)
+    trunk: Trunk
+    pattern: Pattern
+    pad: int
+    batch_tokens: int
 
+    def batches(self, encoded: Encoded) -> Iterator[tuple[NDArray[np.int64], Batch, Tensor]]:
+        """(row indices, batch, hidden states (B, T, D)) until every row has been read."""
+        device = self.trunk.embed.tokens.weight.device
+        for rows in bucket_batches(encoded.lengths, batch_tokens=self.batch_tokens):
+            batch = collate(encoded, rows, pattern=self.pattern, pad=self.pad).to(device)
+            yield rows, batch, self.trunk(batch)
 
-@torch.inference_mode()
-def mean_features(trunk: Trunk, encoded: Encoded, *, pattern: Pattern, pad: int, batch_tokens: int) -> Floats:
-    """(N, D) float32: the mean of every row's hidden states over its real units, special tokens included."""
-    features = np.empty((len(encoded), trunk.config.dim), dtype=np.float32)
-    for rows, batch, hidden in hidden_batches(trunk, encoded, pattern=pattern, pad=pad, batch_tokens=batch_tokens):
-        features[rows] = pool(hidden, batch.lengths, "mean").float().cpu().numpy()
-    return features
+    @torch.no_grad()  # not inference_mode: the probe's solver differentiates through products with these features
+    def features(self, encoded: Encoded, *, pooling: Pooling) -> Tensor:
+        """(N, D) float32 on the CPU: every row's hidden states pooled over its real units, special tokens included."""
+        found = torch.empty(len(encoded), self.trunk.config.dim)
+        for rows, batch, hidden in self.batches(encoded):
+            found[torch.from_numpy(rows)] = pool(hidden, batch.lengths, pooling).float().cpu()
+        return found
 
+    def pair_features(self, first: Encoded, second: Encoded, *, pooling: Pooling) -> Tensor:
+        """(N, 4 D) float32 on the CPU: the members of every pair, read apart, as a head compares them."""
+        return paired(self.features(first, pooling=pooling), self.features(second, pooling=pooling))
 
-@torch.inference_mode()
-def head_outputs(
-    trunk: Trunk, head: TaskHead, encoded: Encoded, *, pattern: Pattern, pad: int, batch_tokens: int
-) -> list[NDArray[np.float64]]:
-    """Per row the head's outputs, (O,), or (T, O) over its real units where the head answers per unit."""
-    outputs: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
-    for rows, batch, hidden in hidden_batches(trunk, encoded, pattern=pattern, pad=pad, batch_tokens=batch_tokens):
-        answered = head(hidden, batch.lengths).double().cpu().numpy()
-        for place, row in enumerate(rows):
-            outputs[row] = answered[place][: len(encoded.ids[row])] if head.pooling == "token" else answered[place]
-    return outputs
+    @torch.inference_mode()
+    def outputs(self, head: TaskHead, encoded: Encoded) -> list[NDArray[np.float64]]:
+        """Per row the head's outputs, (O,), or (T, O) over its real units where the head answers per unit."""
+        found: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
+        for rows, batch, hidden in self.batches(encoded):
+            answered = head(hidden, batch.lengths).double().cpu().numpy()
+            for place, row in enumerate(rows):
+                found[row] = answered[place][: len(encoded.ids[row])] if head.pooling == "token" else answered[place]
+        return found
+
+    @torch.inference_mode()
+    def pair_outputs(self, head: TaskHead, first: Encoded, second: Encoded) -> NDArray[np.float64]:
+        """(N, O): a head's outputs over pairs whose members are read apart."""
+        compared = self.pair_features(first, second, pooling=head.pooling)
+        return np.asarray(head.out(compared.to(head.out.weight)).double().cpu().numpy())

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from headstart.base.forward import hidden_batches
+from headstart.base.forward import Reader
 from headstart.data.text_codec import Encoded, Ids, TextCodec
 from headstart.ground.errors import CapabilityError, DataError, safe_repr
 from headstart.model.heads import LMHead
@@ -37,8 +37,7 @@ def score_continuations(
     encoded = Encoded([ids for ids, _ in split])
     scores = [0.0] * len(split)
     embedding = trunk.embed.tokens.weight
-    batches = hidden_batches(trunk, encoded, pattern="causal", pad=codec.special.pad, batch_tokens=batch_tokens)
-    for rows, batch, hidden in batches:
+    for rows, batch, hidden in Reader(trunk, "causal", codec.special.pad, batch_tokens).batches(encoded):
         for place, row in enumerate(rows):
             ids, start = split[row]
             logits = lm(hidden[place, start - 1 : len(ids) - 1], embedding).float()

@@ -61,6 +61,15 @@ class Encoded:
         """(N,) int32, units per row."""
         return np.fromiter((len(row) for row in self.ids), dtype=np.int32, count=len(self.ids))
 
+    def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> Encoded:
+        """The given rows, in that order. What was cut is not counted again."""
+        chosen = [int(row) for row in rows]
+        return Encoded(
+            ids=[self.ids[row] for row in chosen],
+            segments=None if self.segments is None else [self.segments[row] for row in chosen],
+            words=None if self.words is None else [self.words[row] for row in chosen],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TextCodec:

@@ -54,16 +54,24 @@ class Pooler(nn.Module):
 
 
 class TaskHead(nn.Module):
-    """(B, T, D) -> (B, O) over a pooled row, or (B, T, O) where pooling is "token"."""
+    """(B, T, D) -> (B, O) over a pooled row, or (B, T, O) where pooling is "token".
 
-    def __init__(self, dim: int, num_outputs: int, pooling: Pooling) -> None:
+    apart: the head of pairs whose members are read one by one; it takes their `paired` vectors, `out` (B, 4 D).
+    """
+
+    def __init__(self, dim: int, num_outputs: int, pooling: Pooling, *, apart: bool = False) -> None:
         super().__init__()
         self.pooling = pooling
-        self.out = nn.Linear(dim, num_outputs)
+        self.out = nn.Linear(4 * dim if apart else dim, num_outputs)
 
     def forward(self, hidden_BTD: Tensor, lengths: Tensor) -> Tensor:
         pooled = hidden_BTD if self.pooling == "token" else pool(hidden_BTD, lengths, self.pooling)
         return self.out(pooled)  # type: ignore[no-any-return]
+
+
+def paired(first: Tensor, second: Tensor) -> Tensor:
+    """Two members' vectors (B, D) as [u, v, |u - v|, u v], (B, 4 D): Conneau et al. 2017, InferSent, section 3.1."""
+    return torch.cat((first, second, (first - second).abs(), first * second), dim=-1)
 
 
 def pool(hidden_BTD: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:

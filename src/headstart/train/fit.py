@@ -7,7 +7,7 @@ the weights of the best validation pass, and stop in time when a deadline is giv
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,7 +28,7 @@ from headstart.train.loop import Job, StepRecord, run
 from headstart.train.methods import LORA_TARGETS, FitSettings, Method, check_method, parameter_groups, resolve
 from headstart.train.objective import LossRecord
 from headstart.train.optim import Optimiser
-from headstart.train.probe import LinearHead, encode_features, solve, subsample
+from headstart.train.probe import Features, encode_features, solve, subsample
 from headstart.train.schedule import trapezoid
 from headstart.train.supervised import Rows, Supervised, balanced_weights, hits, standardised, supervise, task_loss
 from headstart.train.vocabulary import Used, narrowed, renumbered, used_units, widened
@@ -39,6 +39,7 @@ UNLIMITED = 1 << 40  # buckets are cut by rows here; micro-batches bound the mem
 HEAD_ROWS = 4000  # rows that initialise the head of a trained method
 HEAD_SHARE = 0.25  # of the time that is left, at most, for the head before training
 Stopped = Literal["done", "deadline", "probe", "interrupted"]
+Answered = tuple[Tensor, Tensor, Tensor | None]  # outputs, targets, class weights of the rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An adapted base and what it cost. epochs: those really run. truncated: training rows that were cut."""
+    """An adapted base and what it cost. epochs: those really run. truncated: training texts that were cut."""
 
     base: Base
     method: Method
@@ -82,6 +83,16 @@ class _Parts:
     validation: Supervised
     pooling: Pooling
     device: torch.device
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Start:
+    """The solved head, its validation loss, the validation features it was judged by and the seconds to read them."""
+
+    head: TaskHead
+    loss: float
+    validation: Features
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +125,12 @@ def fit(
     chosen = check_method(method)
     resolved = resolve(settings or FitSettings(), method=chosen, config=base.trunk.config, num_rows=len(task.train))
     parts = _prepare(base, task, chosen, resolved, seed)
-    head, solved = _solve_head(parts, chosen, resolved, seed, deadline)
+    start = _solve_head(parts, chosen, seed, deadline)
+    head = start.head
     if chosen == "probe":
-        trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -solved.loss)
+        trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -start.loss)
     else:
-        trained = _train(parts, head, chosen, resolved, seed, deadline, on_progress)
+        trained = _train(parts, start, chosen, resolved, seed, deadline, on_progress)
     contract = TaskContract(
         kind=task.kind,
         labels=task.labels,
@@ -128,6 +140,7 @@ def fit(
         method=chosen,
         target_mean=parts.train.mean,
         target_scale=parts.train.scale,
+        apart=parts.train.second is not None,
     )
     trunk = base.trunk if chosen == "probe" else widened(parts.trunk.float().cpu(), parts.whole, parts.used)
     adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
@@ -138,7 +151,7 @@ def fit(
         time.monotonic() - started,
         trained.params,
         trained.epochs,
-        parts.train.encoded.truncated,
+        parts.train.truncated,
         trained.stopped,
         trained.quality,
         trained.history,
@@ -163,6 +176,7 @@ def _prepare(base: Base, task: Task, method: Method, settings: FitSettings, seed
             num_outputs=num_outputs,
             pattern=base.pattern,
             max_length=settings.max_length,
+            apart=method == "probe" and part.pairs is not None,
         )
         for part in (task.train, task.validation)
     )
@@ -170,9 +184,15 @@ def _prepare(base: Base, task: Task, method: Method, settings: FitSettings, seed
     weights = balanced_weights(train) if settings.class_weights and task.kind == "choice" else None
     train, validation = (replace(part, mean=mean, scale=scale, class_weights=weights) for part in (train, validation))
     whole = _working_copy(base, method, settings, seed)
-    used = used_units((train.encoded, validation.encoded), base.codec.special.pad)
+    sides = [side for part in (train, validation) for side in (part.encoded, part.second) if side is not None]
+    used = used_units(sides, base.codec.special.pad)
     train, validation = (
-        replace(part, encoded=renumbered(part.encoded, used), pad=int(np.searchsorted(used, part.pad)))
+        replace(
+            part,
+            encoded=renumbered(part.encoded, used),
+            second=None if part.second is None else renumbered(part.second, used),
+            pad=int(np.searchsorted(used, part.pad)),
+        )
         for part in (train, validation)
     )
     trunk = narrowed(whole, used).to(device=device, dtype=training_dtype(device))
@@ -193,52 +213,40 @@ def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) 
     return trunk
 
 
-def _solve_head(
-    parts: _Parts, method: Method, settings: FitSettings, seed: int, deadline: float | None
-) -> tuple[TaskHead, LinearHead]:
+def _solve_head(parts: _Parts, method: Method, seed: int, deadline: float | None) -> _Start:
     """The probe: the whole answer for method probe, the starting point of the head for the others."""
     limit = None
     if deadline is not None:
         left = deadline - time.monotonic()
         limit = time.monotonic() + left * (0.7 if method == "probe" else HEAD_SHARE)
-    data = parts.train if method == "probe" else _rows_of(parts.train, subsample(parts.train, HEAD_ROWS, seed=seed))
+    data = parts.train if method == "probe" else parts.train.subset(subsample(parts.train, HEAD_ROWS, seed=seed))
     train = encode_features(parts.trunk, data, pooling=parts.pooling, seed=seed, deadline=limit)
+    begun = time.monotonic()
     validation = encode_features(parts.trunk, parts.validation, pooling=parts.pooling, seed=seed, deadline=limit)
+    seconds = time.monotonic() - begun
     weights = None if data.class_weights is None else torch.from_numpy(data.class_weights)
     solved = solve(
         train, validation, kind=data.kind, num_outputs=data.num_outputs, class_weights=weights, deadline=deadline
     )
-    head = TaskHead(parts.trunk.config.dim, data.num_outputs, parts.pooling)
+    head = TaskHead(parts.trunk.config.dim, data.num_outputs, parts.pooling, apart=data.second is not None)
     with torch.no_grad():
         head.out.weight.copy_(solved.weight)
         head.out.bias.copy_(solved.bias)
-    return head, solved
-
-
-def _rows_of(data: Supervised, rows: Rows) -> Supervised:
-    chosen = [int(r) for r in rows]
-    encoded = data.encoded
-    part = replace(
-        encoded,
-        ids=[encoded.ids[i] for i in chosen],
-        segments=None if encoded.segments is None else [encoded.segments[i] for i in chosen],
-        words=None if encoded.words is None else [encoded.words[i] for i in chosen],
-    )
-    return replace(data, encoded=part, targets=tuple(data.targets[i] for i in chosen))
+    return _Start(head, solved.loss, validation, seconds)
 
 
 def _train(
     parts: _Parts,
-    head: TaskHead,
+    start: _Start,
     method: Method,
     settings: FitSettings,
     seed: int,
     deadline: float | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> _Trained:
-    """Run the loop over the epochs; leaves the best weights in `parts.trunk` and `head`, both in fp32."""
+    """Run the loop over the epochs; leaves the best weights in `parts.trunk` and the head, both in fp32."""
     assert settings.epochs is not None
-    head.to(device=parts.device)
+    head = start.head.to(device=parts.device)
     model = nn.ModuleList([parts.trunk, head])
     optimiser = Optimiser(parameter_groups(parts.trunk, head, method, settings))
     plan = _Plan(parts.train, settings.batch_rows, seed)
@@ -257,9 +265,15 @@ def _train(
         return stop
 
     def loss(batch: Batch) -> LossRecord:
-        return task_loss(head(parts.trunk(batch).float(), batch.lengths), batch, parts.train.kind)
+        assert batch.targets is not None
+        outputs = head(parts.trunk(batch).float(), batch.lengths)
+        return task_loss(outputs, batch.targets, parts.train.kind, batch.weights)
 
-    reserve = keeper.measure()  # the head alone is the first candidate: training must beat it to be kept
+    # The head alone is the first candidate: training must beat it to be kept.
+    if start.validation.whole:
+        keeper.take(start.validation)
+    else:
+        keeper.look()
     result = run(
         Job(
             model=model,
@@ -268,7 +282,7 @@ def _train(
             micro_batches=plan.micro_batches,
             schedule=trapezoid(warmup=settings.warmup, cooldown=1.0 - settings.warmup),
             steps=steps,
-            deadline=None if deadline is None else deadline - 2.0 * reserve,
+            deadline=None if deadline is None else deadline - 2.0 * start.seconds,
             probe=probe,
             probe_every=per_epoch,
             on_step=on_step,
@@ -314,15 +328,22 @@ class _Keeper:
         self._since = 0
         self.best, self.last, self.last_loss = -float("inf"), -float("inf"), 0.0
 
-    def measure(self) -> float:
-        """Seconds of one validation pass, kept as the first one (the head alone)."""
-        started = time.monotonic()
-        self.look()
-        return time.monotonic() - started
+    def take(self, read: Features) -> None:
+        """The head alone, on validation features that were read before training."""
+        head, device = self._head.out, self._parts.device
+        with torch.no_grad():
+            self._judge([(head(read.x.to(device)), read.y.to(device), None)])
 
     def look(self) -> bool:
         """Score validation; True when patience has run out."""
-        self.last = self._score()
+        self._model.eval()
+        with torch.inference_mode():
+            stop = self._judge(self._answers())
+        self._model.train()
+        return stop
+
+    def _judge(self, answers: Iterable[Answered]) -> bool:
+        self.last = self._score(answers)
         if self.last > self.best or not self._kept:
             self.best, self._since = self.last, 0
             self._kept = {n: p.detach().clone() for n, p in self._model.named_parameters() if p.requires_grad}
@@ -337,25 +358,21 @@ class _Keeper:
             for name, value in self._kept.items():
                 model.get_parameter(name).copy_(value)
 
-    @torch.inference_mode()
-    def _score(self) -> float:
-        self._model.eval()
-        total = weight = good = answers = 0.0
+    def _answers(self) -> Iterator[Answered]:
         data = self._parts.validation
         for rows in bucket_batches(data.encoded.lengths, batch_tokens=EVALUATION_TOKENS):
             batch = data.batch(rows).to(self._parts.device)
-            outputs = self._head(self._parts.trunk(batch).float(), batch.lengths)
-            record = task_loss(outputs, batch, data.kind)
-            right, asked = hits(outputs, batch, data.kind)
-            total, weight, good, answers = (
-                total + float(record.total),
-                weight + record.weight,
-                good + right,
-                answers + asked,
-            )
-        self._model.train()
+            assert batch.targets is not None
+            yield self._head(self._parts.trunk(batch).float(), batch.lengths), batch.targets, batch.weights
+
+    def _score(self, answers: Iterable[Answered]) -> float:
+        kind = self._parts.validation.kind
+        total = weight = good = asked = 0.0
+        for outputs, targets, weights in answers:
+            record, (right, said) = task_loss(outputs, targets, kind, weights), hits(outputs, targets, kind)
+            total, weight, good, asked = total + float(record.total), weight + record.weight, good + right, asked + said
         self.last_loss = total / max(weight, 1e-9)
-        return (good / answers if answers else 0.0) - (0.01 if answers else 1.0) * self.last_loss
+        return (good / asked if asked else 0.0) - (0.01 if asked else 1.0) * self.last_loss
 
 
 def _columns(task: Task) -> tuple[str, ...]:

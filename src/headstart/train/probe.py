@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from headstart.base.forward import Reader
 from headstart.data.batching import bucket_batches
 from headstart.data.examples import Kind
 from headstart.ground.seeds import stream
-from headstart.model.heads import Pooling, pool
+from headstart.model.heads import Pooling
 from headstart.model.trunk import Trunk
 from headstart.train.objective import IGNORE
 from headstart.train.supervised import Rows, Supervised
@@ -31,10 +32,14 @@ MAX_WORDS = 60_000  # enough for a linear head; more only costs memory
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """X (N, D) float32 and the targets y of its rows, in the kind's shape."""
+    """X (N, D) float32, or (N, 4 D) for pairs that are read apart, and the targets y of its rows in the kind's shape.
+
+    whole: every row was read.
+    """
 
     x: Tensor
     y: Tensor
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +52,46 @@ class LinearHead:
     loss: float
 
 
-@torch.no_grad()  # not inference_mode: the solver differentiates through products with these features
 def encode_features(
     trunk: Trunk, data: Supervised, *, pooling: Pooling, seed: int = 0, deadline: float | None = None
 ) -> Features:
     """Run the trunk over the rows once, in random chunks; a deadline ends it after the first chunk at the earliest."""
     trunk.eval()
-    device = trunk.embed.tokens.weight.device
     order = stream(seed, "features").permutation(len(data))
+    chunks: list[Features] = []
+    words = 0
+    for start in range(0, len(order), CHUNK_ROWS):
+        late = deadline is not None and time.monotonic() > deadline
+        if start and (late or words >= MAX_WORDS):
+            break
+        chunk = data.subset(order[start : start + CHUNK_ROWS])
+        chunks.append(_word_features(trunk, chunk) if pooling == "token" else _row_features(trunk, chunk, pooling))
+        words += len(chunks[-1].y) if pooling == "token" else 0
+    whole = len(chunks) * CHUNK_ROWS >= len(order)
+    return Features(torch.cat([c.x for c in chunks]), torch.cat([c.y for c in chunks]), whole)
+
+
+def _row_features(trunk: Trunk, data: Supervised, pooling: Pooling) -> Features:
+    reader = Reader(trunk, data.pattern, data.pad, BATCH_TOKENS)
+    if data.second is None:
+        x = reader.features(data.encoded, pooling=pooling)
+    else:
+        x = reader.pair_features(data.encoded, data.second, pooling=pooling)
+    return Features(x, data.target_tensor(np.arange(len(data)), 0))
+
+
+@torch.no_grad()
+def _word_features(trunk: Trunk, data: Supervised) -> Features:
     xs: list[Tensor] = []
     ys: list[Tensor] = []
-    for start in range(0, len(order), CHUNK_ROWS):
-        if start and deadline is not None and time.monotonic() > deadline:
-            break
-        chunk = order[start : start + CHUNK_ROWS]
-        for rows in bucket_batches(data.encoded.lengths[chunk], batch_tokens=BATCH_TOKENS):
-            x, y = _batch_features(trunk, data, chunk[rows], pooling, device)
-            xs.append(x)
-            ys.append(y)
-        if pooling == "token" and sum(len(y) for y in ys) >= MAX_WORDS:
-            break
+    device = trunk.embed.tokens.weight.device
+    for rows in bucket_batches(data.encoded.lengths, batch_tokens=BATCH_TOKENS):
+        batch = data.batch(rows).to(device)
+        assert batch.targets is not None
+        counted = batch.targets != IGNORE
+        xs.append(trunk(batch)[counted].float().cpu())
+        ys.append(batch.targets[counted].cpu())
     return Features(torch.cat(xs), torch.cat(ys))
-
-
-def _batch_features(
-    trunk: Trunk, data: Supervised, rows: Rows, pooling: Pooling, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    batch = data.batch(rows).to(device)
-    hidden = trunk(batch)
-    assert batch.targets is not None
-    if pooling != "token":
-        return pool(hidden, batch.lengths, pooling).float().cpu(), batch.targets.cpu()
-    counted = batch.targets != IGNORE
-    return hidden[counted].float().cpu(), batch.targets[counted].cpu()
 
 
 def solve(

@@ -25,7 +25,10 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Supervised:
-    """Encoded rows of one part of a task with their targets, ready to be cut into batches."""
+    """Encoded rows of one part of a task with their targets, ready to be cut into batches.
+
+    second: the other members of pairs that are read apart; such rows are only read for features, never batched.
+    """
 
     kind: Kind
     encoded: Encoded
@@ -36,9 +39,24 @@ class Supervised:
     mean: float = 0.0
     scale: float = 1.0
     class_weights: npt.NDArray[np.float32] | None = None
+    second: Encoded | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def truncated(self) -> int:
+        """Texts that were cut at the length limit."""
+        return self.encoded.truncated + (0 if self.second is None else self.second.truncated)
+
+    def subset(self, rows: Rows) -> Supervised:
+        """The given rows, in that order."""
+        return replace(
+            self,
+            encoded=self.encoded.subset(rows),
+            second=None if self.second is None else self.second.subset(rows),
+            targets=tuple(self.targets[int(row)] for row in rows),
+        )
 
     def batch(self, rows: Rows) -> Batch:
         """The given rows, padded to the longest, with targets (and weights, where classes are weighted)."""
@@ -74,11 +92,22 @@ class Supervised:
 
 
 def supervise(
-    examples: Examples, codec: TextCodec, *, kind: Kind, num_outputs: int, pattern: Pattern, max_length: int
+    examples: Examples,
+    codec: TextCodec,
+    *,
+    kind: Kind,
+    num_outputs: int,
+    pattern: Pattern,
+    max_length: int,
+    apart: bool = False,
 ) -> Supervised:
-    """Tokenise one part of a task. Score targets keep their own scale until `standardised`."""
-    encoded = codec.encode(examples.texts, examples.pairs, max_length=max_length)
-    return Supervised(kind, encoded, examples.targets, num_outputs, pattern, codec.special.pad)
+    """Tokenise one part of a task, pairs together or `apart`. Scores keep their own scale until `standardised`."""
+    second = None
+    if apart:
+        assert examples.pairs is not None, "only pairs can be read apart"
+        second = codec.encode(examples.pairs, max_length=max_length)
+    encoded = codec.encode(examples.texts, None if apart else examples.pairs, max_length=max_length)
+    return Supervised(kind, encoded, examples.targets, num_outputs, pattern, codec.special.pad, second=second)
 
 
 def standardised(train: Supervised) -> tuple[float, float]:
@@ -95,10 +124,12 @@ def balanced_weights(train: Supervised) -> npt.NDArray[np.float32]:
     return (len(train) / (max(int((counts > 0).sum()), 1) * np.maximum(counts, 1))).astype(np.float32)
 
 
-def task_loss(outputs: Tensor, batch: Batch, kind: Kind) -> LossRecord:
-    """Summed loss of head outputs ((B, K), (B, 1) or (B, T, K)) with its weight, computed in fp32."""
-    outputs, targets = outputs.float(), batch.targets
-    assert targets is not None
+def task_loss(outputs: Tensor, targets: Tensor, kind: Kind, weights: Tensor | None = None) -> LossRecord:
+    """Summed loss of head outputs ((B, K), (B, 1), (B, T, K) or (words, K)) with its weight, computed in fp32.
+
+    weights (B,): of the rows' classes, for kind choice.
+    """
+    outputs = outputs.float()
     if kind == "score":
         return LossRecord(F.mse_loss(outputs[:, 0], targets, reduction="sum"), float(len(targets)))
     if kind == "labels":
@@ -107,18 +138,16 @@ def task_loss(outputs: Tensor, batch: Batch, kind: Kind) -> LossRecord:
             float(len(targets)),
         )
     if kind == "tags":
-        total = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum")
+        total = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="sum")
         return LossRecord(total, float((targets != IGNORE).sum()))
     losses = F.cross_entropy(outputs, targets, reduction="none")
-    if batch.weights is None:
+    if weights is None:
         return LossRecord(losses.sum(), float(len(losses)))
-    return LossRecord((losses * batch.weights).sum(), float(batch.weights.sum()))
+    return LossRecord((losses * weights).sum(), float(weights.sum()))
 
 
-def hits(outputs: Tensor, batch: Batch, kind: Kind) -> tuple[float, float]:
+def hits(outputs: Tensor, targets: Tensor, kind: Kind) -> tuple[float, float]:
     """(right answers, answers): the part of a validation score that a loss does not show; (0, 0) for scores."""
-    targets = batch.targets
-    assert targets is not None
     if kind == "choice":
         return float((outputs.argmax(-1) == targets).sum()), float(len(targets))
     if kind == "tags":
