@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
+from headstart.base.shipped import EMBEDDED
 from headstart.ground.errors import HeadstartError
 
-EMBEDDED = Path(__file__).parent / "base" / "embedded"
 GIB = 1 << 30
 PARTS = ("torch", "numpy", "tokenizers", "safetensors", "scikit-learn", "pyarrow")
 

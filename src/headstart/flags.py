@@ -40,6 +40,8 @@ class AdaptFlags:
         auto tries the probe first, then what the budget allows.
     budget
         Time for everything, such as 90s, 5m or 1h.
+    metric
+        What decides, such as macro_f1 or mcc. Without it accuracy, micro_f1, pearson or span_f1, by the kind.
     seeds
         Train this many times with different seeds and average.
     seed
@@ -76,6 +78,7 @@ class AdaptFlags:
     base: str | None = None
     method: Method = "auto"
     budget: str | None = None
+    metric: str | None = None
     seeds: int = 1
     seed: int = 0
     epochs: int | None = None

@@ -65,6 +65,7 @@ def specialise(train: str, flags: AdaptFlags, *, started: float, name: str | Non
             task,
             method=flags.method,
             budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - SAVE_SECONDS - time.monotonic()),
+            metric=flags.metric,
             seeds=flags.seeds,
             seed=flags.seed,
             settings=settings,
@@ -141,8 +142,10 @@ def after_saving(report: Report) -> int:
             "Do not use this folder, and report it with its report.json."
         )
     if report.interrupted:
+        elsewhere = " with another --out" if "--out" in report.command else ""
         sys.stderr.write(
-            f"headstart: interrupted; the best so far is in {report.saved}. To go on, run again: {report.command}\n"
+            f"headstart: interrupted; the best so far is in {report.saved}. To go on, run it again{elsewhere}: "
+            f"{report.command}\n"
         )
         return INTERRUPTED
     return 0

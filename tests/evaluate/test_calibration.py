@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from headstart.evaluate.calibration import (
     Judged,
+    best_threshold,
     bin_index,
     calibrate,
     debiased_ece,
@@ -34,6 +36,25 @@ def spoken(temperature: float, rows: int, *, labels: int = 4, seed: int = 0) -> 
 def test_the_temperature_that_was_applied_is_found(temperature: float) -> None:
     probabilities, targets = spoken(temperature, 6000)
     assert fit_temperature("choice", probabilities, targets) == pytest.approx(temperature, rel=0.06)
+
+
+def test_the_threshold_is_the_best_of_all() -> None:
+    random = np.random.default_rng(7)
+    for _ in range(20):
+        probabilities = np.round(random.random((30, 4)), 1)  # with ties
+        truth = random.random((30, 4)) < probabilities**2
+        targets = [tuple(np.flatnonzero(row)) for row in truth]
+
+        def reached(threshold: float) -> float:
+            given = probabilities >= threshold  # noqa: B023
+            return float(f1_score(truth, given, average="micro", zero_division=0))  # noqa: B023
+
+        best = max(reached(t) for t in np.linspace(0.005, 0.995, 199))
+        assert reached(best_threshold(probabilities, targets)) == pytest.approx(best)
+
+
+def test_without_labels_the_threshold_stays() -> None:
+    assert best_threshold(np.full((3, 2), 0.1), [(), (), ()]) == 0.5
 
 
 def test_the_temperature_of_labels_is_found() -> None:

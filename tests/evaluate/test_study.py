@@ -15,6 +15,7 @@ from headstart.data.task import Task
 from headstart.evaluate import study as study_module
 from headstart.evaluate.asking import ask, verify_saved
 from headstart.evaluate.budget import Pace
+from headstart.evaluate.metrics import score_task
 from headstart.evaluate.progress import Event
 from headstart.evaluate.report import from_json, to_json
 from headstart.evaluate.study import Study, adapt, study
@@ -83,6 +84,29 @@ def test_the_label_curve_has_both_sides_and_a_factor(done: Study, task: Task) ->
         assert [p.labels for p in curve.points if p.method == method] == sizes
     assert 1 / 8 <= curve.worth.times <= 8.1
     assert curve.worth.ci95[0] <= curve.worth.times <= curve.worth.ci95[1] + 1e-9
+
+
+def test_labels_are_given_by_a_threshold_that_survives_the_temperature(tiny_base: Base, task: Task) -> None:
+    """The labels of the report are those the saved base gives, and on validation no fewer are right than at 0.5."""
+    parts = {
+        name: replace(part, targets=tuple((int(t),) for t in part.targets))  # type: ignore[call-overload]
+        for name, part in (("train", task.train), ("validation", task.validation), ("test", task.test))
+    }
+    many = replace(task, kind="labels", **parts)
+    found = study(tiny_base, many, method="probe", settings=QUICK, twin=False)
+    contract = found.base.contract
+    assert contract is not None
+    assert contract.threshold != 0.5
+    answers, _ = ask(found.base, many.test)
+    said = score_task("labels", None, many.test.targets, answers.predictions, labels=many.labels)
+    assert said == pytest.approx(found.report.best.value, abs=1e-9)
+    validation, _ = ask(found.base, many.validation)
+    plain, _ = ask(replace(found.base, contract=replace(contract, threshold=0.5, temperature=1.0)), many.validation)
+    at = [
+        score_task("labels", None, many.validation.targets, a.predictions, labels=many.labels)
+        for a in (plain, validation)
+    ]
+    assert at[1] >= at[0]
 
 
 def test_the_report_survives_json(done: Study) -> None:

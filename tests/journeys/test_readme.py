@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.base.folder import embedded_names
+from headstart.base.shipped import embedded_names
 
 REPO = Path(__file__).resolve().parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import transformers
 from tests.parity.tiny_models import random_batch, real_difference, reference
 
 from headstart.base.base import Base
-from headstart.base.folder import EMBEDDED, embedded_names
+from headstart.base.shipped import EMBEDDED, embedded_names
 
 
 @pytest.mark.parametrize("name", embedded_names())

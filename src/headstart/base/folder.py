@@ -24,6 +24,7 @@ from headstart.base.adapter import AdapterSpec, adapter_spec, load_adapter, save
 from headstart.base.card import card
 from headstart.base.contract import TaskContract
 from headstart.base.lineage import Record, imported
+from headstart.base.shipped import DEFAULT, EMBEDDED, embedded_names
 from headstart.base.tensors import SafetensorsFile, ShardedFiles, TensorSource, TorchFile, contained, listed, read_json
 from headstart.base.weights import Weights, check_linear, disk_tensors, hf_config, read_config, read_weights
 from headstart.data.codec import load_tokenizer
@@ -34,9 +35,8 @@ from headstart.ground.files import publish_folder
 from headstart.model.heads import TaskHead
 
 SCHEMA_VERSION: Literal[1] = 1
-DEFAULT = "text-tiny"
 TRAINER_STATE = ("training_args", "optimizer", "scheduler", "rng_state")  # what trainers leave beside the weights
-EMBEDDED = Path(__file__).parent / "embedded"
+NO_NAMES = ("base", "checkpoint", "files", "model", "weights")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -99,11 +99,6 @@ def find_folder(name_or_dir: str | Path | None) -> tuple[Path, Path]:
     )
 
 
-def embedded_names() -> list[str]:
-    """Names of the bases inside the package."""
-    return sorted(p.name for p in EMBEDDED.iterdir() if (p / "config.json").is_file()) if EMBEDDED.is_dir() else []
-
-
 def _in_hub_cache(name: str) -> tuple[Path, Path] | None:
     """A snapshot of `org/name` in an existing Hugging Face cache; its files are links into the model's own blobs."""
     parts = name.split("/")
@@ -144,11 +139,17 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
             p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".bin", ".pt")
         }
         lineage = (imported(folder.name, family=blueprint.family.name, files=files),)
-        return Contents(weights, codec, blueprint.family.pattern, folder.resolve().name, lineage)
+        return Contents(weights, codec, blueprint.family.pattern, name_of(folder), lineage)
     if manifest.adapter is not None:
         load_adapter(folder, weights, manifest.adapter, config)
     head = None if manifest.contract is None else _read_head(folder, manifest.contract, blueprint.config.dim)
     return Contents(weights, codec, manifest.pattern, manifest.name, manifest.lineage, manifest.contract, head)
+
+
+def name_of(folder: Path) -> str:
+    """What to call a folder that says no name of its own: its last part, and the one before where that is no name."""
+    path = folder.resolve()
+    return f"{path.parent.name}/{path.name}" if path.name.lower() in NO_NAMES and path.parent.name else path.name
 
 
 def check_vocabulary(codec: TextCodec, vocab_size: int, *, where: str) -> None:
@@ -266,4 +267,4 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-__all__ = ["ADAPTER_FOLDER", "Contents", "Manifest", "embedded_names", "find_folder", "read_folder", "write_folder"]
+__all__ = ["ADAPTER_FOLDER", "Contents", "Manifest", "find_folder", "read_folder", "write_folder"]

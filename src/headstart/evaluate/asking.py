@@ -6,6 +6,7 @@ Enter: a Base with a contract, Examples. Leave: predictions as label indices or 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from headstart.base.base import Base
 from headstart.data.task import Check, Examples
+from headstart.evaluate.calibration import best_threshold, given_labels
 from headstart.evaluate.controls import Answers
 from headstart.evaluate.metrics import Floats
 
@@ -46,9 +48,17 @@ def ask(base: Base, examples: Examples) -> tuple[Answers, float]:
     return Answers(given_labels(probabilities, base.contract.threshold), probabilities), seconds
 
 
-def given_labels(probabilities: Floats, threshold: float) -> tuple[tuple[int, ...], ...]:
-    """For kind labels: every label with at least `threshold` probability."""
-    return tuple(tuple(np.flatnonzero(row >= threshold).tolist()) for row in probabilities)
+def with_threshold(base: Base, examples: Examples) -> Base:
+    """For kind labels: the threshold with the most micro-F1 on these (validation) rows; other kinds are left alone.
+
+    Rare labels seldom reach one half, least of all after a short training.
+    """
+    contract = base.contract
+    if contract is None or contract.kind != "labels" or len(examples) == 0:
+        return base
+    probabilities = ask(base, examples)[0].probabilities
+    assert probabilities is not None, "labels are answered with probabilities"
+    return replace(base, contract=replace(contract, threshold=best_threshold(probabilities, examples.targets)))
 
 
 def verify_saved(base: Base, folder: str | Path, examples: Examples) -> Check:

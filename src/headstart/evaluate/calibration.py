@@ -1,8 +1,9 @@
 """Calibration: does "80 % sure" mean right eight times in ten, and one temperature that brings it there.
 
 Enter: (N, K) probabilities and targets; a choice is judged by its top answer, a `labels` task label by label.
-Leave: a temperature fitted on validation rows, ECE, NLL, Brier, the reliability table and what acting only on sure
-answers would give. Sources: Guo et al. 2017 (temperature); Kumar, Liang & Ma 2019 (debiased ECE over equal-mass bins).
+Leave: a temperature fitted on validation rows, ECE, NLL, Brier, the reliability table, what acting only on sure answers
+would give, and the probability from which a label is given. Sources: Guo et al. 2017 (temperature); Kumar, Liang & Ma
+2019 (debiased ECE over equal-mass bins).
 """
 
 from __future__ import annotations
@@ -107,6 +108,29 @@ def fit_temperature(kind: str, probabilities: Floats, targets: Sequence[Any]) ->
         options={"xatol": 1e-4},
     )
     return float(np.exp(found.x))
+
+
+def best_threshold(probabilities: Floats, targets: Sequence[Any]) -> float:
+    """The probability from which labels are given that has the highest micro-F1; the nearest to 0.5 among equals.
+
+    probabilities (N, K); targets: a tuple of label indices a row. Every cut between two probabilities that occur is
+    tried. 0.5 where no row has a label.
+    """
+    truth = indicators(targets, probabilities.shape[1]).ravel()
+    if not truth.any():
+        return 0.5
+    order = np.argsort(-probabilities.ravel(), kind="stable")
+    sure, right = probabilities.ravel()[order], np.cumsum(truth[order])
+    f1 = 2 * right / (np.arange(1, len(order) + 1) + truth.sum())
+    below = np.append(sure[1:], 0.0)
+    cuts, f1 = ((sure + below) / 2)[sure > below], f1[sure > below]
+    best = cuts[f1 >= f1.max() - 1e-12]
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def given_labels(probabilities: Floats, threshold: float) -> tuple[tuple[int, ...], ...]:
+    """For kind labels: every label with at least `threshold` probability."""
+    return tuple(tuple(np.flatnonzero(row >= threshold).tolist()) for row in probabilities)
 
 
 def judged(kind: str, probabilities: Floats, targets: Sequence[Any]) -> Judged:

@@ -112,7 +112,9 @@ def calibrated(outcome: Outcome) -> tuple[Base, CalibrationFacts | None]:
         bins=[ReliabilityBin(b.confidence, b.accuracy, (b.low, b.high), b.count) for b in new.bins],
         sure_only=[SureOnly(s.threshold, s.coverage, s.accuracy) for s in sure],
     )
-    return replace(base, contract=replace(base.contract, temperature=temperature)), facts
+    # A label that was given before must be given after: the threshold goes through the same temperature.
+    threshold = 1.0 / (1.0 + (1.0 / base.contract.threshold - 1.0) ** (1.0 / temperature))
+    return replace(base, contract=replace(base.contract, temperature=temperature, threshold=threshold)), facts
 
 
 def build_report(outcome: Outcome, calibration: CalibrationFacts | None, *, parent: str, seconds: float) -> Report:

@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier
 
 from headstart.data.task import Examples, Task
+from headstart.evaluate.calibration import best_threshold, given_labels
 from headstart.evaluate.metrics import Floats, indicators, score_task
 
 ControlMethod = Literal["majority", "tfidf"]
@@ -168,24 +169,26 @@ def length_ratio(rows: Examples) -> Floats:
 def fit_linear(task: Task, seed: int) -> Fitted:
     """TF-IDF into the linear model of the kind, with the better of two penalties on the validation rows."""
     features = TextFeatures(task.train)
-    train = features(task.train)
-
-    def answer(model: Any, rows: Examples) -> Answers:
-        return linear_answers(task, model, features(rows)) if len(rows) else Answers(())
-
+    train, held_out = features(task.train), features(task.validation) if len(task.validation) else None
     costly = len(task.labels) * len(task.train) > MOST_FITTED_CELLS
-    best: tuple[float, Any] | None = None
+    best: tuple[float, Any, float] | None = None
     for penalty in PENALTIES[-1:] if costly or len(task.validation) < 20 else PENALTIES:
         model = linear_model(task, penalty, seed).fit(train, linear_targets(task))
-        value = 0.0
-        if len(task.validation):
-            found = answer(model, task.validation).predictions
+        value, threshold = 0.0, 0.5
+        if held_out is not None:
+            if task.kind == "labels":
+                threshold = best_threshold(linear_probabilities(task, model, held_out), task.validation.targets)
+            found = linear_answers(task, model, held_out, threshold).predictions
             value = score_task(task.kind, None, task.validation.targets, found, labels=task.labels)
         if best is None or value > best[0]:
-            best = (value, model)
+            best = (value, model, threshold)
     assert best is not None, "PENALTIES is not empty"
-    chosen = best[1]
-    return lambda rows: answer(chosen, rows), weights_of(chosen)
+    _, chosen, cut = best
+
+    def answer(rows: Examples) -> Answers:
+        return linear_answers(task, chosen, features(rows), cut) if len(rows) else Answers(())
+
+    return answer, weights_of(chosen)
 
 
 def linear_model(task: Task, penalty: float, seed: int) -> Any:
@@ -203,15 +206,20 @@ def linear_targets(task: Task) -> Any:
     return np.asarray(targets, dtype=np.float64 if task.kind == "score" else np.int64)
 
 
-def linear_answers(task: Task, model: Any, features: sp.csr_matrix) -> Answers:
+def linear_answers(task: Task, model: Any, features: sp.csr_matrix, threshold: float) -> Answers:
     if task.kind == "score":
         return Answers(tuple(float(v) for v in model.predict(features)))
-    found = np.asarray(model.predict_proba(features), dtype=np.float64)
-    probabilities = np.zeros((features.shape[0], len(task.labels)))
-    probabilities[:, np.asarray(model.classes_, dtype=np.int64)] = found
+    probabilities = linear_probabilities(task, model, features)
     if task.kind == "choice":
         return Answers(tuple(probabilities.argmax(axis=1).tolist()), probabilities)
-    return Answers(tuple(tuple(np.flatnonzero(row >= 0.5).tolist()) for row in probabilities), probabilities)
+    return Answers(given_labels(probabilities, threshold), probabilities)
+
+
+def linear_probabilities(task: Task, model: Any, features: sp.csr_matrix) -> Floats:
+    """(N, K); zero for a label the model never saw."""
+    probabilities = np.zeros((features.shape[0], len(task.labels)))
+    probabilities[:, np.asarray(model.classes_, dtype=np.int64)] = model.predict_proba(features)
+    return probabilities
 
 
 def weights_of(model: Any) -> int:

@@ -7,14 +7,14 @@ or stops anything looks at them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from headstart.base.base import Base
 from headstart.data.task import Examples, Task
-from headstart.evaluate.asking import ask
+from headstart.evaluate.asking import ask, with_threshold
 from headstart.evaluate.controls import Answers, Control
 from headstart.evaluate.findings import other_metrics
 from headstart.evaluate.intervals import Evidence, compare, interval
@@ -62,6 +62,7 @@ def try_method(
 ) -> Trial:
     """Fit one method with one seed and take its answers."""
     fitted = fit(base, task, method=method, seed=seed, settings=settings, deadline=deadline, on_progress=on_progress)
+    fitted = replace(fitted, base=with_threshold(fitted.base, task.validation))
     validation, _ = ask(fitted.base, task.validation)
     test, seconds = ask(fitted.base, task.test)
     return Trial(
