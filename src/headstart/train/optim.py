@@ -6,6 +6,7 @@ to AdamW's size (Liu et al. 2025, "Muon is scalable"), AdamW everything else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -35,6 +36,7 @@ class Optimiser:
         self._params = [p for g in groups for p in g.params]
         self._masters = [p if p.dtype == torch.float32 else nn.Parameter(p.detach().float()) for p in self._params]
         self._low = [i for i, p in enumerate(self._params) if p.dtype != torch.float32]
+        self._sums: dict[int, Tensor] = {}  # fp32 gradients of the low parameters, kept from step to step
         master_of = dict(zip(map(id, self._params), self._masters, strict=True))
         self._inner: list[tuple[torch.optim.Optimizer, list[float]]] = []
         for kind in ("adamw", "muon"):
@@ -47,13 +49,15 @@ class Optimiser:
         """Move bf16 gradients into the fp32 masters; fp32 parameters accumulate by themselves."""
         moved = [i for i in self._low if self._params[i].grad is not None]
         fresh = [i for i in moved if self._masters[i].grad is None]
+        older = [i for i in moved if self._masters[i].grad is not None]
         for i in fresh:
-            self._masters[i].grad = self._params[i].grad.float()  # type: ignore[union-attr]
-        older = [i for i in moved if i not in set(fresh)]
+            if i not in self._sums:
+                self._sums[i] = torch.empty_like(self._masters[i])
+            self._masters[i].grad = self._sums[i]
+        if fresh:
+            torch._foreach_copy_([self._sums[i] for i in fresh], [_grad(self._params[i]) for i in fresh])
         if older:
-            torch._foreach_add_(
-                [_grad(self._masters[i]) for i in older], [_grad(self._params[i]).float() for i in older]
-            )
+            torch._foreach_add_([self._sums[i] for i in older], [_grad(self._params[i]) for i in older])
         for i in moved:
             self._params[i].grad = None
 
@@ -63,10 +67,11 @@ class Optimiser:
 
         Returns the gradient norm before clipping. A norm that is not finite changes nothing.
         """
-        torch._foreach_mul_([m.grad for m in self._masters if m.grad is not None], 1.0 / weight)
-        norm = nn.utils.clip_grad_norm_(self._masters, clip if clip is not None else float("inf"))
-        value = float(norm)
-        if value == value and value != float("inf"):
+        grads = [m.grad for m in self._masters if m.grad is not None]
+        value = float(nn.utils.get_total_norm(grads)) / weight
+        if math.isfinite(value):
+            shrink = 1.0 if clip is None else min(1.0, clip / (value + 1e-6))
+            torch._foreach_mul_(grads, shrink / weight)  # the mean and the clipping in one pass over memory
             for optimiser, rates in self._inner:
                 for group, rate in zip(optimiser.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
