@@ -38,6 +38,7 @@ class Plan:
     batch: int
     max_length: int
     rows_cap: int | None
+    threads: int
 
     def folder(self, task: str) -> str:
         """Name of the exported table."""
@@ -48,6 +49,7 @@ def cells_of(plan: Plan) -> list[Cell]:
     """Every cell, the most telling first. The peer stands beside our full fine-tune of the first base only."""
     found = []
     shape: dict[str, Any] = {"epochs": plan.epochs, "batch": plan.batch, "max_length": plan.max_length}
+    shape["threads"] = plan.threads
     for seed in range(plan.seeds):
         for method in plan.methods:
             for base in plan.bases:
@@ -167,6 +169,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--rows-cap", type=int, help="training rows of every task at most")
+    parser.add_argument("--threads", type=int, default=2, help="of every cell; two runs on a core each get more done")
     parser.add_argument("--minutes", type=float, help="start no further cell after this long")
     parser.add_argument(
         "--force", action="store_true", help="measure on a busy machine too (seconds mean nothing then)"
@@ -189,6 +192,7 @@ def main() -> None:
         batch=chosen.batch,
         max_length=chosen.max_length,
         rows_cap=chosen.rows_cap,
+        threads=chosen.threads,
     )
     unknown = [name for name in plan.tasks if name not in BY_NAME]
     if unknown:

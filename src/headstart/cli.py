@@ -134,8 +134,17 @@ def predict(folder: Path, table: Table, *, out: Path | None = None, drop_missing
 
 
 @app.command
-def pretrain(recipe: str, *, data: Path, out: Path, json: Flag = False) -> int:
-    """Pre-train a base from raw text.
+def pretrain(
+    recipe: str,
+    *,
+    data: Path,
+    out: Path,
+    save_every: str = "5m",
+    fork: Flag = False,
+    verify_resume: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Pre-train a base from raw text. A run that was stopped goes on when the same command is given again.
 
     Parameters
     ----------
@@ -144,13 +153,19 @@ def pretrain(recipe: str, *, data: Path, out: Path, json: Flag = False) -> int:
     data
         Folder with the recipe's shards (.jsonl.zst, one {"text": ...} a line).
     out
-        New folder for the base.
+        New folder for the base. Tokenizer, packed text, metrics.jsonl and checkpoints lie beside it in OUT.work.
+    save_every
+        Time between checkpoints, such as 90s or 5m.
+    fork
+        Go on from the last checkpoint although recipe, corpus or tokenizer changed since.
+    verify_resume
+        Train a few steps in one piece and in two, compare them bit for bit, and end.
     json
         Print the result as one JSON object.
     """
     from headstart.pretraining import pretrain_base
 
-    return pretrain_base(recipe, data=data, out=out, json=json)
+    return pretrain_base(recipe, data=data, out=out, save_every=save_every, fork=fork, verify=verify_resume, json=json)
 
 
 @app.command

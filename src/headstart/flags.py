@@ -99,13 +99,13 @@ class AdaptFlags:
         return None if self.budget is None else seconds_of(self.budget)
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, *, flag: str = "--budget") -> float:
     """Seconds of a duration such as 90s, 2m, 1h30m or 45."""
     units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
     pieces = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", text.strip().lower())
     if not pieces or "".join(amount + unit for amount, unit in pieces) != text.strip().lower():
-        raise ConfigError(f"--budget is {text!r}; expected a time. Write it like 90s, 5m or 1h30m.")
+        raise ConfigError(f"{flag} is {text!r}; expected a time. Write it like 90s, 5m or 1h30m.")
     total = sum(float(amount) * units[unit] for amount, unit in pieces)
     if total <= 0:
-        raise ConfigError(f"--budget is {text!r}; expected more than nothing. Write it like 90s, 5m or 1h30m.")
+        raise ConfigError(f"{flag} is {text!r}; expected more than nothing. Write it like 90s, 5m or 1h30m.")
     return total

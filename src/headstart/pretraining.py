@@ -1,57 +1,135 @@
 """`headstart pretrain`: a recipe and a folder of shards -> a saved base, its curve, and an exit code.
 
-The tokenizer, the packed corpus and metrics.jsonl lie in OUT.work; a second run with the same --out reuses them.
+The tokenizer, the packed corpus, metrics.jsonl and the checkpoints lie in OUT.work. A run that was stopped or killed
+goes on from its last checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
 
 import json as jsonlib
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any, cast
 
+from headstart.base.base import Base
+from headstart.doctor import arithmetic_speed
+from headstart.flags import seconds_of
+from headstart.ground.errors import GateError
 from headstart.ground.files import refuse_taken
+from headstart.ground.stopping import stop_on_signals
+from headstart.model.flops import train_flops
+from headstart.train.held_out import CurvePoint
 from headstart.train.loop import StepRecord
-from headstart.train.pretrain import CurvePoint
-from headstart.train.text_base import pretrain
+from headstart.train.pretrain import Watch
+from headstart.train.recipe import Recipe, read_recipe
+from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain
+from headstart.train.verify import verify_resume
 
 EVERY = 50  # steps between lines for people
 INTERRUPTED = 130
+VERIFIED_STEPS = 8
 
 
-def pretrain_base(recipe: str, *, data: Path, out: Path, json: bool) -> int:
+def pretrain_base(recipe: str, *, data: Path, out: Path, save_every: str, fork: bool, verify: bool, json: bool) -> int:
     """Pre-train, save, and print what came out."""
     refuse_taken(out)
+    chosen, every = read_recipe(recipe), seconds_of(save_every, flag="--save-every")
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "metrics.jsonl").open("a", encoding="utf-8") as log:
-
-        def on_step(step: StepRecord) -> None:
-            log.write(jsonlib.dumps(asdict(step)) + "\n")
-            if step.step % EVERY == 0:
-                sys.stderr.write(
-                    f"step {step.step}: loss {step.loss:.3f}, {step.units:,} units, {step.seconds:.0f} s\n"
-                )
-
-        def on_point(point: CurvePoint) -> None:
-            log.write(jsonlib.dumps(asdict(point)) + "\n")
-            log.flush()
-            sys.stderr.write(f"held out after {point.units:,} units: {point.bits_per_byte:.3f} bits per byte\n")
-
-        base = pretrain(recipe, data=data, work=work, on_step=on_step, on_point=on_point)
-    base.save(out)
+    if verify:
+        return prove(chosen, data, work, json=json)
+    with (work / "metrics.jsonl").open("a", encoding="utf-8") as log, stop_on_signals(say) as stop:
+        watch = Watch(step_writer(chosen, log), point_writer(log), say, stop)
+        base = pretrain(chosen, data=data, work=work, save_every=every, fork=fork, watch=watch)
     results = base.report or {}
-    last = results["curve"][-1]
-    if json:
-        sys.stdout.write(
-            jsonlib.dumps(
-                {"name": base.name, "saved": str(out), "parameters": base.trunk.config.num_parameters, **results}
+    if results["stopped"] == "asked":
+        say(f"stopped after step {results['steps']:,}; the same command goes on from there")
+        return INTERRUPTED
+    base.save(out)
+    show(base, out, json=json)
+    return 0
+
+
+def prove(recipe: Recipe, data: Path, work: Path, *, json: bool) -> int:
+    """Stop and go on in the middle of a few steps, and compare with going straight on. GateError where they differ."""
+    train, validation = find_corpus(recipe, data, work)
+    found = verify_resume(
+        recipe,
+        train,
+        validation,
+        steps=VERIFIED_STEPS,
+        identity=identity_of(recipe, train),
+        compile_blocks=recipe.optimisation.tokens >= COMPILE_FROM,
+    )
+    if found.steps != VERIFIED_STEPS:
+        raise GateError(f"the recipe has {found.steps} steps; expected at least {VERIFIED_STEPS} to stop in between.")
+    facts = asdict(found)
+    words = f"{found.steps} steps in one piece and in two are the same: {found.values:,} values, bit for bit"
+    sys.stdout.write((jsonlib.dumps({"resume": "exact", **facts}) if json else words) + "\n")
+    return 0
+
+
+def step_writer(recipe: Recipe, log: TextIOWrapper) -> Callable[[StepRecord], None]:
+    """A line of metrics.jsonl a step, and every EVERY steps one for people, with speed, share of the roof and ETA."""
+    settings, config = recipe.optimisation, recipe.trunk_config()
+    roof = arithmetic_speed(settings.dtype) * 1e9
+    mix = recipe.mixture
+    predicted = mix.causal_share + (1.0 - mix.causal_share) * (mix.mask_start + mix.mask_end) / 2
+    last: StepRecord | None = None
+
+    def write(record: StepRecord) -> None:
+        nonlocal last
+        log.write(jsonlib.dumps(asdict(record)) + "\n")
+        if last is not None and record.step % EVERY == 0:
+            seconds = (record.seconds - last.seconds) / (record.step - last.step)
+            speed = settings.tokens_per_step / seconds
+            width = next(w for until, w in settings.lengths if record.step / recipe.num_steps < until or until >= 1.0)
+            work = train_flops(
+                config,
+                units=settings.tokens_per_step,
+                context=width,
+                head_units=int(settings.tokens_per_step * predicted),
             )
-            + "\n"
-        )
-    else:
-        sys.stdout.write(
-            f"{base.name}: {last['bits_per_byte']:.3f} bits per byte after {results['units']:,} units, saved in {out}\n"
-            f"headstart adapt reviews.csv --base {out}\n"
-        )
-    return INTERRUPTED if results["stopped"] == "interrupted" else 0
+            left = seconds * (recipe.num_steps - record.step - 1)
+            say(
+                f"step {record.step:,} of {recipe.num_steps:,}: loss {record.loss:.3f}, norm {record.grad_norm:.2f}, "
+                f"{speed:,.0f} tokens/s, {work / seconds / roof:.0%} of the machine's arithmetic, "
+                f"{left / 60:.0f} min left"
+            )
+        if last is None or record.step % EVERY == 0:
+            last = record
+
+    return write
+
+
+def point_writer(log: TextIOWrapper) -> Callable[[CurvePoint], None]:
+    """A line of metrics.jsonl and one for people a point of the held-out curve."""
+
+    def write(point: CurvePoint) -> None:
+        log.write(jsonlib.dumps(asdict(point)) + "\n")
+        log.flush()
+        say(f"held out after {point.units:,} units: {point.bits_per_byte:.3f} bits per byte")
+
+    return write
+
+
+def show(base: Base, out: Path, *, json: bool) -> None:
+    """What came out: one JSON object, or a sentence and the next command."""
+    results = cast(dict[str, Any], base.report)
+    if json:
+        facts = {"name": base.name, "saved": str(out), "parameters": base.trunk.config.num_parameters, **results}
+        sys.stdout.write(jsonlib.dumps(facts) + "\n")
+        return
+    last = results["curve"][-1]
+    sys.stdout.write(
+        f"{base.name}: {last['bits_per_byte']:.3f} bits per byte after {results['units']:,} units, saved in {out}\n"
+        f"headstart adapt reviews.csv --base {out}\n"
+    )
+
+
+def say(words: str) -> None:
+    """Words for people, on stderr."""
+    sys.stderr.write(words + "\n")

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,18 @@ from headstart.base.folder import Contents, find_folder, read_folder, write_fold
 from headstart.base.forward import Reader
 from headstart.base.generating import Sampling, continue_texts
 from headstart.base.lineage import Record, weights_digest
+from headstart.base.pseudo import score_hidden
 from headstart.base.rows import read_rows, read_word_rows
 from headstart.base.scoring import score_continuations
 from headstart.base.weights import Weights
 from headstart.data.text_codec import TextCodec
 from headstart.ground.batch import Pattern
-from headstart.ground.errors import BaseError, CapabilityError, did_you_mean
+from headstart.ground.errors import BaseError, CapabilityError, ConfigError, did_you_mean
 from headstart.model.heads import LMHead, Pooler, TaskHead
 from headstart.model.trunk import Trunk
 
-BATCH_TOKENS = 4096  # slots (rows x longest) per forward pass when reading; fits the caches of two CPU cores
+PATTERNS = get_args(Pattern)
+BATCH_TOKENS = 2048  # slots (rows x longest) per forward pass when reading; fits the caches of two CPU cores
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,16 +114,46 @@ class Base:
         return self._reader(batch_tokens).features(encoded, pooling="mean").numpy()
 
     def score(
-        self, contexts: Sequence[str], continuations: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+        self,
+        contexts: Sequence[str],
+        continuations: Sequence[str],
+        *,
+        pattern: Pattern = "causal",
+        batch_tokens: int = BATCH_TOKENS,
     ) -> list[float]:
-        """log p(continuation | context) in nats, 0 or less, per pair.
+        """The log-likelihood of every continuation in nats, 0 or less.
+
+        pattern "causal": log p(continuation | context), read from left to right. "full": the pseudo-log-likelihood,
+        the sum over the continuation's units of log p(unit | every other unit, context included).
 
         Raises:
-            CapabilityError: the base cannot read from left to right.
+            CapabilityError: the pattern is not one of `score_patterns`.
         """
-        return score_continuations(
-            self.trunk, self._causal_head("score"), self.codec, contexts, continuations, batch_tokens=batch_tokens
+        if pattern == "causal":
+            return score_continuations(
+                self.trunk, self._causal_head("score"), self.codec, contexts, continuations, batch_tokens=batch_tokens
+            )
+        lm, mask = self._filling_head(pattern)
+        shifted = FAMILIES[self.family].pattern == "causal"  # ours: masked next-token prediction, one head for both
+        return score_hidden(
+            self.trunk,
+            lm,
+            self.codec,
+            contexts,
+            continuations,
+            mask=mask,
+            shifted=shifted,
+            batch_tokens=batch_tokens,
         )
+
+    @property
+    def score_patterns(self) -> tuple[Pattern, ...]:
+        """How `score` can read: "causal" for decoders, "full" where hidden units were learned; both for our own."""
+        if self.lm is None:
+            return ()
+        causal = FAMILIES[self.family].pattern == "causal"
+        fills = self.codec.special.mask is not None and (self.pattern == "full" or not causal)
+        return (*(("causal",) if causal else ()), *(("full",) if fills else ()))
 
     def generate(
         self, prompts: Sequence[str], *, max_tokens: int = 64, seed: int = 0, temperature: float = 0.0
@@ -187,12 +219,31 @@ class Base:
         return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
 
     def _causal_head(self, verb: str) -> LMHead:
-        if self.lm is None or FAMILIES[self.family].pattern != "causal":
+        if self.lm is None or "causal" not in self.score_patterns:
+            instead = 'pattern="full"' if verb == "score" and "full" in self.score_patterns else "encode"
             raise CapabilityError(
                 f"{self.name} ({self.family}) cannot {verb}: it does not read from left to right; expected a causal "
-                "base such as gpt2 or llama. Use encode, or another base."
+                f"base such as gpt2 or llama. Use {instead}, or another base."
             )
         return self.lm
+
+    def _filling_head(self, pattern: str) -> tuple[LMHead, int]:
+        if pattern != "full":
+            raise ConfigError(f"the pattern is {pattern!r}; expected causal or full.{did_you_mean(pattern, PATTERNS)}")
+        mask = self.codec.special.mask
+        if self.lm is None or mask is None or "full" not in self.score_patterns:
+            lacks = (
+                "it has no language-model head"
+                if self.lm is None
+                else "its tokenizer has no mask token"
+                if mask is None
+                else f"it reads under the pattern {self.pattern} only"
+            )
+            raise CapabilityError(
+                f"{self.name} ({self.family}) cannot fill hidden units: {lacks}; expected a base with a masked "
+                "language model, or a hybrid one. Use encode, or another base."
+            )
+        return self.lm, mask
 
     def _adapted(self) -> tuple[TaskContract, TaskHead]:
         if self.contract is None or self.head is None:

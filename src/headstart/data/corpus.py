@@ -6,6 +6,7 @@ function of (seed, epoch): a run's data state is one integer. Shards may be .jso
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,9 +66,12 @@ class PackedCorpus:
         return rows
 
 
+@functools.lru_cache(maxsize=2)
 def row_order(num_rows: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """The order in which one epoch visits the rows; depends on the arguments alone."""
-    return stream(seed, "rows", num_rows, epoch).permutation(num_rows)
+    order = stream(seed, "rows", num_rows, epoch).permutation(num_rows)
+    order.flags.writeable = False  # shared by every step of the epoch
+    return order
 
 
 def read_documents(shards: Sequence[Path]) -> Iterator[str]:

@@ -15,12 +15,12 @@ from typing import Literal
 from torch import nn
 
 from headstart.ground.batch import Batch
-from headstart.ground.errors import RunError
+from headstart.train.guard import Diverged
 from headstart.train.objective import LossRecord
 from headstart.train.optim import Optimiser
 from headstart.train.schedule import Schedule
 
-Stopped = Literal["done", "deadline", "probe", "interrupted"]
+Stopped = Literal["done", "deadline", "probe", "asked", "interrupted"]
 MAX_BAD_STEPS = 3
 
 
@@ -38,7 +38,10 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What `run` trains. micro_batches(step) is a pure function of the step. A probe returns True to stop."""
+    """What `run` trains. micro_batches(step) is a pure function of the step. A probe returns True to stop.
+
+    first: the step to begin with, for a run that goes on. stop: asked before every step whether to end here.
+    """
 
     model: nn.Module
     optimiser: Optimiser
@@ -46,16 +49,18 @@ class Job:
     loss: Callable[[Batch], LossRecord]
     schedule: Schedule
     steps: int
+    first: int = 0
     clip: float | None = 1.0
     deadline: float | None = None  # time.monotonic() by which the last step must have ended
     probe: Callable[[int], bool] | None = None
     probe_every: int = 0
     on_step: Callable[[StepRecord], None] | None = None
+    stop: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """How far a run came and why it ended."""
+    """How far a run came and why it ended. steps: those of this call."""
 
     steps: int
     stopped: Stopped
@@ -67,7 +72,7 @@ class LoopResult:
 def run(job: Job) -> LoopResult:
     """Train until the job ends. With a deadline the schedule follows the clock where the clock is ahead of the steps.
 
-    Raises RunError after three steps in a row whose gradient is not finite.
+    Raises Diverged after three steps in a row whose gradient is not finite.
     """
     started = time.monotonic()
     history: list[StepRecord] = []
@@ -76,8 +81,11 @@ def run(job: Job) -> LoopResult:
     slowest = 0.0
     job.model.train()
     try:
-        for step in range(job.steps):
+        for step in range(job.first, job.steps):
             now = time.monotonic()
+            if job.stop is not None and job.stop():
+                stopped = "asked"
+                break
             if job.deadline is not None and now + slowest > job.deadline:
                 stopped = "deadline"
                 break
@@ -87,9 +95,10 @@ def run(job: Job) -> LoopResult:
             norm = job.optimiser.step(factor=factor, weight=weight, clip=job.clip)
             bad_steps = 0 if math.isfinite(norm) else bad_steps + 1
             if bad_steps >= MAX_BAD_STEPS:
-                raise RunError(
+                raise Diverged(
+                    step,
                     f"the gradient at step {step} is {norm}, {MAX_BAD_STEPS} times running; expected a finite number. "
-                    "Lower the learning rate, or check the data for broken rows."
+                    "Lower the learning rate, or check the data for broken rows.",
                 )
             units += seen
             slowest = max(slowest * 0.9, time.monotonic() - now)

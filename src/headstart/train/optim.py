@@ -7,12 +7,14 @@ to AdamW's size (Liu et al. 2025, "Muon is scalable"), AdamW everything else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from headstart.ground.errors import ConfigError
 
 Kind = Literal["adamw", "muon"]
 Model = TypeVar("Model", bound=nn.Module)
@@ -81,6 +83,45 @@ class Optimiser:
         for master in self._masters:
             master.grad = None
         return value
+
+    def state(self, model: nn.Module) -> dict[str, Tensor]:
+        """Every tensor the next step depends on, as "what/parameter name": the fp32 weights, then each rule's own."""
+        names = {id(p): name for name, p in model.named_parameters()}
+        found: dict[str, Tensor] = {}
+        for parameter, master in zip(self._params, self._masters, strict=True):
+            name = names[id(parameter)]
+            found[f"weight/{name}"] = master.detach()
+            for inner, _ in self._inner:
+                found |= {f"{what}/{name}": value for what, value in inner.state.get(master, {}).items()}
+        return found
+
+    @torch.no_grad()
+    def restore(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave, into the same model and groups.
+
+        Raises:
+            ConfigError: a tensor is missing, left over or of another shape.
+        """
+        names = {id(p): name for name, p in model.named_parameters()}
+        masters = {names[id(p)]: m for p, m in zip(self._params, self._masters, strict=True)}
+        inner_of = {id(p): inner for inner, _ in self._inner for group in inner.param_groups for p in group["params"]}
+        weights = {name: tensors.get(f"weight/{name}") for name in masters}
+        strange = [key for key in tensors if key.partition("/")[2] not in masters]
+        wrong = [n for n, w in weights.items() if w is None or w.shape != masters[n].shape]
+        if wrong or strange:
+            raise ConfigError(
+                f"the checkpoint does not fit this model: {(wrong + strange)[0]} and {len(wrong + strange) - 1} more "
+                "tensors differ; expected the same names and shapes. Give another --out."
+            )
+        for key, tensor in tensors.items():
+            what, _, name = key.partition("/")
+            master = masters[name]
+            if what == "weight":
+                master.copy_(tensor)
+            else:
+                inner_of[id(master)].state[master][what] = tensor.to(master.device).clone()
+        for i in self._low:
+            self._params[i].copy_(self._masters[i])
 
     @torch.no_grad()
     def in_full_precision(self, model: Model) -> Model:

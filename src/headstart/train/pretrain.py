@@ -1,67 +1,66 @@
-"""The verb `pretrain`: raw shards and a recipe in, a Base of our own out.
+"""Pre-training: a recipe and packed text in, a trained trunk and its curve out.
 
-Tokenizer, packing, the hybrid objective and the one loop. The curve (bits per byte on held-out text, read causally) is
-part of the result and goes into the lineage.
+Tokenizer, packing, the hybrid objective and the one loop. With checkpoints the run goes on where it stopped, bit for
+bit; when the loss leaves its course it goes back to the last checkpoint, passes the data of that stretch by and halves
+its rates.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
+import msgspec
 import torch
 from tokenizers import Tokenizer
 
-from headstart.data.corpus import (
-    BOS_ID,
-    MASK_ID,
-    SPECIALS,
-    PackedCorpus,
-    pack,
-    read_documents,
-    row_order,
-    train_tokenizer,
-)
-from headstart.ground.batch import Batch
-from headstart.ground.errors import DataError
-from headstart.ground.seeds import stream
-from headstart.model.flops import train_flops
+from headstart.data.corpus import PackedCorpus, pack, read_documents, train_tokenizer
+from headstart.ground.device import pick_device
+from headstart.ground.errors import DataError, RunError
 from headstart.model.heads import LMHead
 from headstart.model.trunk import Trunk, initialise
-from headstart.train.loop import Job, LoopResult, StepRecord, run
-from headstart.train.objective import Ids, LossRecord, MaskSettings, Mode, causal_batch, lm_loss, masked_batch
+from headstart.train.checkpoint import Checkpoints, Progress, Saved
+from headstart.train.guard import Diverged, Guard
+from headstart.train.held_out import CurvePoint, validate
+from headstart.train.loop import Job, StepRecord, Stopped, run
+from headstart.train.objective import lm_loss
 from headstart.train.optim import Group, Optimiser
 from headstart.train.recipe import Recipe
 from headstart.train.schedule import trapezoid
+from headstart.train.step_plan import StepPlan, mask_settings
 
-VALIDATION_WIDTH = 256
-VALIDATION_ROWS = 128
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """One point of the curve: units seen, wall seconds, held-out bits per byte (causal) and masked nats per unit."""
-
-    units: int
-    seconds: float
-    bits_per_byte: float
-    masked_nats: float
+MAX_ROLLBACKS = 3
+MAX_FAILED_SAVES = 3
+STATE_PER_WEIGHT = 12  # bytes at most: an fp32 weight and AdamW's two moments; Muon keeps one
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a pre-training run made: weights in fp32, the curve, the cost."""
+    """What a pre-training run made: weights in fp32, the curve, the cost. steps and seconds: of all its parts."""
 
     trunk: Trunk
     head: LMHead
     curve: tuple[CurvePoint, ...]
-    result: LoopResult
+    stopped: Stopped
+    steps: int
+    seconds: float
     flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told what while a run goes on, and who may stop it between two steps."""
+
+    on_step: Callable[[StepRecord], None] = lambda record: None
+    on_point: Callable[[CurvePoint], None] = lambda point: None
+    tell: Callable[[str], None] = lambda words: None
+    stop: Callable[[], bool] = lambda: False
+
+
+SILENT = Watch()
 
 
 def build_tokenizer(shards: Sequence[Path], *, vocab_size: int, num_bytes: int, target: Path) -> Path:
@@ -96,134 +95,151 @@ def train_text(
     *,
     probe_every: int,
     compile_blocks: bool = True,
-    on_step: Callable[[StepRecord], None] | None = None,
-    on_point: Callable[[CurvePoint, Trunk], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch = SILENT,
 ) -> Pretrained:
-    """Run the recipe. Same recipe, threads and torch give the same weights."""
-    settings = recipe.optimisation
-    dtype = getattr(torch, settings.dtype)
-    trunk, head = Trunk(recipe.trunk_config()), LMHead(recipe.trunk_config())
-    initialise(trunk, seed=settings.seed, zero_outputs=True)
-    trunk.to(dtype)
-    if compile_blocks:
-        for block in trunk.blocks:
-            block.compile(dynamic=False)
-    optimiser = Optimiser(
-        parameter_groups(
-            trunk, muon_lr=settings.muon_lr, adamw_lr=settings.adamw_lr, weight_decay=settings.weight_decay
-        )
-    )
-    plan = StepPlan(recipe, train)
-    curve: list[CurvePoint] = []
-    started = time.monotonic()
+    """Run the recipe, from its last checkpoint where there is one. Same recipe, threads and torch: the same weights.
 
-    def probe(step: int) -> bool:
-        point = CurvePoint(
-            plan.units_before(step), time.monotonic() - started, *validate(trunk, head, validation, recipe)
-        )
-        curve.append(point)
-        if on_point is not None:
-            on_point(point, trunk)
-        return False
+    Raises:
+        ConfigError: the checkpoint was made of something else. RunError: three roll-backs did not help, or no space.
+    """
+    setup = _Setup(recipe, train, validation, probe_every, compile_blocks, checkpoints, watch)
+    saved = None if checkpoints is None else checkpoints.newest()
+    progress = Progress() if saved is None else saved.progress
+    if progress.step:
+        watch.tell(f"going on from step {progress.step:,}")
+    while True:
+        try:
+            return _Stretch(setup, saved, progress).run()
+        except Diverged as problem:
+            if checkpoints is None:
+                raise
+            saved = checkpoints.newest()
+            progress = gone_back(problem, Progress() if saved is None else saved.progress, progress.rollbacks)
+            watch.tell(f"{problem} Going back to step {progress.step:,}, past that data, at half the learning rates")
 
-    job = Job(
-        model=trunk,
-        optimiser=optimiser,
-        micro_batches=plan.micro_batches,
-        steps=plan.steps,
-        loss=partial(lm_loss, trunk, head, z_loss=recipe.mixture.z_loss),
-        schedule=trapezoid(warmup=settings.warmup, cooldown=settings.cooldown, floor=settings.floor),
-        probe=probe,
-        probe_every=probe_every,
-        on_step=on_step,
-    )
-    result = run(job)
-    if not curve or curve[-1].units != result.units:
-        probe(result.steps)
-    return Pretrained(optimiser.in_full_precision(trunk), head, tuple(curve), result, plan.flops(result.steps))
+
+def gone_back(problem: Diverged, base: Progress, rollbacks: int) -> Progress:
+    """Where a run goes on after its loss left its course: at `base`, past the data that led there, more slowly."""
+    if rollbacks >= MAX_ROLLBACKS:
+        raise RunError(f"{problem} It went back {rollbacks} times already.") from problem
+    skipped = base.skipped + problem.step + 1 - base.step
+    return msgspec.structs.replace(base, rollbacks=rollbacks + 1, skipped=skipped)
 
 
 @dataclass(frozen=True)
-class StepPlan:
-    """Which rows, width, mode and corruption each step has: a pure function of the recipe and the step."""
+class _Setup:
+    """What stays the same over the stretches of a run."""
 
     recipe: Recipe
-    corpus: PackedCorpus
+    train: PackedCorpus
+    validation: PackedCorpus
+    probe_every: int
+    compile_blocks: bool
+    checkpoints: Checkpoints | None
+    watch: Watch
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        return math.ceil(self.recipe.optimisation.tokens / self.recipe.optimisation.tokens_per_step)
 
-    def width(self, step: int) -> int:
-        """Row width at a step, from the recipe's curriculum."""
-        progress = step / self.steps
-        return next(width for until, width in self.recipe.optimisation.lengths if progress < until or until >= 1.0)
+class _Stretch:
+    """From a checkpoint, or the start, to the end, an interruption or a divergence."""
 
-    def units_before(self, step: int) -> int:
-        """Units consumed before a step."""
-        return step * self.recipe.optimisation.tokens_per_step
-
-    def modes(self, step: int) -> list[Mode]:
-        """One mode per micro-batch; over the run the causal ones make up the recipe's share, evenly spread."""
-        count = max(1, self.recipe.optimisation.tokens_per_step // self.recipe.optimisation.micro_tokens)
-        share = self.recipe.mixture.causal_share
-        first = step * count
-        return [
-            "causal" if math.floor((i + 1) * share) > math.floor(i * share) else "masked"
-            for i in range(first, first + count)
-        ]
-
-    def micro_batches(self, step: int) -> list[Batch]:
-        """The corrupted micro-batches of a step."""
-        settings, width = self.recipe.optimisation, self.width(step)
-        modes = self.modes(step)
-        per_step = settings.tokens_per_step // width
-        available = self.corpus.num_rows(width)
-        numbers = np.arange(step * per_step, (step + 1) * per_step)
-        indices = (
-            np.array(
-                [
-                    row_order(available, seed=settings.seed, epoch=epoch)[i]
-                    for epoch, i in zip(*np.divmod(numbers, available), strict=True)
-                ]
-            )
-            if numbers[-1] >= available
-            else row_order(available, seed=settings.seed, epoch=0)[numbers]
-        )
-        rng = stream(settings.seed, "mask", step)
-        return [
-            self._corrupt(self.corpus.rows(part, width), mode, step, rng)
-            for part, mode in zip(np.array_split(indices, len(modes)), modes, strict=True)
-        ]
-
-    def flops(self, steps: int) -> float:
-        """Training FLOPs of the first `steps` steps; masked batches send only their targets through the head."""
-        config, settings, mix = self.recipe.trunk_config(), self.recipe.optimisation, self.recipe.mixture
-        predicted = mix.causal_share + (1.0 - mix.causal_share) * (mix.mask_start + mix.mask_end) / 2
-        return float(
-            sum(
-                train_flops(
-                    config,
-                    units=settings.tokens_per_step,
-                    context=self.width(s),
-                    head_units=int(settings.tokens_per_step * predicted),
-                )
-                for s in range(steps)
+    def __init__(self, setup: _Setup, saved: Saved | None, progress: Progress) -> None:
+        self.setup, self.progress = setup, progress
+        settings = setup.recipe.optimisation
+        self.plan = StepPlan(setup.recipe, setup.train, progress.skipped)
+        self.trunk, self.head = fresh(setup.recipe, compile_blocks=setup.compile_blocks)
+        self.optimiser = Optimiser(
+            parameter_groups(
+                self.trunk,
+                muon_lr=settings.muon_lr,
+                adamw_lr=settings.adamw_lr,
+                weight_decay=settings.weight_decay,
             )
         )
+        if saved is not None:
+            self.optimiser.restore(self.trunk, saved.tensors)
+        if setup.checkpoints is not None:
+            setup.checkpoints.require_space(STATE_PER_WEIGHT * sum(p.numel() for p in self.trunk.parameters()))
+        self.guard = Guard()
+        self.seconds_before = progress.seconds
+        self.begun = self.saved_at = time.monotonic()
+        self.failed_saves = 0
 
-    def _corrupt(self, rows: Ids, mode: Mode, step: int, rng: np.random.Generator) -> Batch:
-        if mode == "causal":
-            return causal_batch(rows)
-        return masked_batch(rows, mask_settings(self.recipe), progress=step / self.steps, rng=rng)
+    def run(self) -> Pretrained:
+        """Train, probe, save."""
+        settings = self.setup.recipe.optimisation
+        falling = trapezoid(warmup=settings.warmup, cooldown=settings.cooldown, floor=settings.floor)
+        slowed = 0.5**self.progress.rollbacks
+        job = Job(
+            model=self.trunk,
+            optimiser=self.optimiser,
+            micro_batches=self.plan.micro_batches,
+            steps=self.plan.steps,
+            first=self.progress.step,
+            loss=partial(lm_loss, self.trunk, self.head, z_loss=self.setup.recipe.mixture.z_loss),
+            schedule=lambda progress: slowed * falling(progress),
+            probe=self._probe,
+            probe_every=self.setup.probe_every,
+            on_step=self._after_step,
+            stop=self._between_steps,
+        )
+        result = run(job)
+        if result.stopped == "interrupted":  # in the middle of a step: what is in memory is no state to keep
+            raise KeyboardInterrupt
+        steps = self.progress.step
+        if not self.progress.curve or self.progress.curve[-1].units != self.plan.units_before(steps):
+            self._probe(steps)
+        if result.steps and self.setup.checkpoints is not None:
+            self._save(self.setup.checkpoints)
+        trunk, head = self.optimiser.in_full_precision(self.trunk).cpu(), self.head.cpu()
+        progress = self.progress
+        return Pretrained(trunk, head, progress.curve, result.stopped, steps, progress.seconds, self.plan.flops(steps))
+
+    def _after_step(self, record: StepRecord) -> None:
+        seconds = self.seconds_before + record.seconds
+        self.progress = msgspec.structs.replace(self.progress, step=record.step + 1, seconds=seconds)
+        self.setup.watch.on_step(replace(record, units=self.plan.units_before(record.step + 1), seconds=seconds))
+        self.guard.see(record.step, record.loss)
+
+    def _probe(self, step: int) -> bool:
+        setup = self.setup
+        seconds = self.seconds_before + time.monotonic() - self.begun
+        masks, seed = mask_settings(setup.recipe), setup.recipe.optimisation.seed
+        bits, nats = validate(self.trunk, self.head, setup.validation, masks, seed=seed)
+        point = CurvePoint(self.plan.units_before(step), seconds, bits, nats)
+        self.progress = msgspec.structs.replace(self.progress, curve=(*self.progress.curve, point))
+        setup.watch.on_point(point)
+        return False
+
+    def _between_steps(self) -> bool:
+        """Save where it is time; whether to stop here."""
+        checkpoints = self.setup.checkpoints
+        if checkpoints is not None and time.monotonic() - self.saved_at >= checkpoints.every:
+            try:
+                self._save(checkpoints)
+                self.failed_saves = 0
+            except RunError as problem:
+                self.failed_saves += 1
+                if self.failed_saves >= MAX_FAILED_SAVES:
+                    raise
+                self.setup.watch.tell(f"{problem} Training goes on; the next try comes with the next checkpoint")
+            self.saved_at = time.monotonic()
+        return self.setup.watch.stop()
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        checkpoints.save(self.optimiser.state(self.trunk), self.progress)
 
 
-def mask_settings(recipe: Recipe) -> MaskSettings:
-    """Span masking of a recipe, with the ids of our own tokenizers."""
-    return MaskSettings(
-        MASK_ID, BOS_ID, len(SPECIALS), recipe.shape.vocab_size, recipe.mixture.mask_start, recipe.mixture.mask_end
-    )
+def fresh(recipe: Recipe, *, compile_blocks: bool) -> tuple[Trunk, LMHead]:
+    """The recipe's trunk and head as a run starts, on the device and in the recipe's dtype."""
+    config, device = recipe.trunk_config(), pick_device()
+    trunk, head = Trunk(config), LMHead(config)
+    initialise(trunk, seed=recipe.optimisation.seed, zero_outputs=True)
+    trunk.to(device=device, dtype=getattr(torch, recipe.optimisation.dtype))
+    if compile_blocks:
+        for block in trunk.blocks:
+            block.compile(dynamic=False)
+    return trunk, head.to(device)
 
 
 def parameter_groups(trunk: Trunk, *, muon_lr: float, adamw_lr: float, weight_decay: float) -> list[Group]:
@@ -232,42 +248,6 @@ def parameter_groups(trunk: Trunk, *, muon_lr: float, adamw_lr: float, weight_de
     taken = set(map(id, matrices))
     rest = tuple(p for p in trunk.parameters() if id(p) not in taken)
     return [Group(matrices, "muon", muon_lr, weight_decay), Group(rest, "adamw", adamw_lr, 0.0, betas=(0.9, 0.95))]
-
-
-@torch.inference_mode()
-def validate(trunk: Trunk, head: LMHead, corpus: PackedCorpus, recipe: Recipe) -> tuple[float, float]:
-    """(bits per byte read causally, nats per hidden unit at the final mask share) over a fixed set of held-out rows."""
-    trunk.eval()
-    available = corpus.num_rows(VALIDATION_WIDTH)
-    indices = np.linspace(0, available - 1, min(VALIDATION_ROWS, available)).astype(np.int64)
-    sums = {"causal": LossSum(), "masked": LossSum()}
-    rng = stream(recipe.optimisation.seed, "validation")
-    for part in np.array_split(indices, math.ceil(len(indices) / 16)):
-        rows = corpus.rows(part, VALIDATION_WIDTH)
-        sums["causal"].add(lm_loss(trunk, head, causal_batch(rows), z_loss=0.0))
-        sums["masked"].add(
-            lm_loss(trunk, head, masked_batch(rows, mask_settings(recipe), progress=1.0, rng=rng), z_loss=0.0)
-        )
-    trunk.train()
-    bytes_per_unit = corpus.meta.num_bytes / corpus.meta.num_units
-    return sums["causal"].mean / math.log(2) / bytes_per_unit, sums["masked"].mean
-
-
-class LossSum:
-    """A running weighted mean of LossRecords."""
-
-    def __init__(self) -> None:
-        self._total, self._weight = 0.0, 0.0
-
-    def add(self, record: LossRecord) -> None:
-        """Count one batch."""
-        self._total += float(record.total)
-        self._weight += record.weight
-
-    @property
-    def mean(self) -> float:
-        """Nats per weight so far."""
-        return self._total / self._weight
 
 
 def _first_bytes(shards: Sequence[Path], num_bytes: int) -> Iterator[str]:

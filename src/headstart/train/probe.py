@@ -25,7 +25,7 @@ from headstart.train.objective import IGNORE
 from headstart.train.supervised import Rows, Supervised
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # L2 on standardised features, per example; scanned from strong to weak
-BATCH_TOKENS = 4096
+PASS_TOKENS = 2048  # as in train/fit.py
 CHUNK_ROWS = 1024
 MAX_WORDS = 60_000  # enough for a linear head; more only costs memory
 
@@ -72,7 +72,7 @@ def encode_features(
 
 
 def _row_features(trunk: Trunk, data: Supervised, pooling: Pooling) -> Features:
-    reader = Reader(trunk, data.pattern, data.pad, BATCH_TOKENS)
+    reader = Reader(trunk, data.pattern, data.pad, PASS_TOKENS)
     if data.second is None:
         x = reader.features(data.encoded, pooling=pooling)
     else:
@@ -85,7 +85,7 @@ def _word_features(trunk: Trunk, data: Supervised) -> Features:
     xs: list[Tensor] = []
     ys: list[Tensor] = []
     device = trunk.embed.tokens.weight.device
-    for rows in bucket_batches(data.encoded.lengths, batch_tokens=BATCH_TOKENS):
+    for rows in bucket_batches(data.encoded.lengths, batch_tokens=PASS_TOKENS):
         batch = data.batch(rows).to(device)
         assert batch.targets is not None
         counted = batch.targets != IGNORE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from headstart.data.corpus_part import CorpusPart
 from headstart.ground.errors import ConfigError, did_you_mean
 from headstart.model.config import TrunkConfig
 
@@ -25,14 +27,6 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mlp_dim: int
     max_positions: int
     rope_theta: float = 10_000.0
-
-
-class CorpusPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Shards by file name below --data, the held-out shard, and how much text trains the tokenizer (bytes)."""
-
-    train: tuple[str, ...]
-    validation: str
-    tokenizer_bytes: int
 
 
 class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +63,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     corpus: CorpusPart
     mixture: Mixture
     optimisation: Optimisation
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return math.ceil(self.optimisation.tokens / self.optimisation.tokens_per_step)
 
     def trunk_config(self) -> TrunkConfig:
         """The Qwen3-compatible trunk: pre-RMSNorm, RoPE, SwiGLU, query-key norms, no biases, tied output."""

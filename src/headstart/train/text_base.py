@@ -7,7 +7,7 @@ from (shards with digests and licences, recipe, curve, seconds, FLOPs).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from headstart.base.lineage import DataRef, Record, code_version, hardware
 from headstart.data.codec import load_tokenizer
 from headstart.data.corpus import PackedCorpus
 from headstart.ground.errors import DataError, did_you_mean
-from headstart.train.loop import StepRecord
-from headstart.train.pretrain import CurvePoint, Pretrained, pack_corpus, train_text
+from headstart.train.checkpoint import Checkpoints, Identity
+from headstart.train.pretrain import SILENT, Pretrained, Watch, pack_corpus, train_text
 from headstart.train.recipe import Recipe, read_recipe
 
 FAMILY = "qwen3"  # the shape of every recipe, so that other engines load the result
@@ -34,34 +34,54 @@ def pretrain(
     *,
     data: str | Path,
     work: str | Path,
-    on_step: Callable[[StepRecord], None] | None = None,
-    on_point: Callable[[CurvePoint], None] | None = None,
+    save_every: float = 300.0,
+    fork: bool = False,
+    watch: Watch = SILENT,
 ) -> Base:
-    """Pre-train a base. work: folder for the tokenizer and the packed corpus, reused by a second run.
+    """Pre-train a base. work: folder for tokenizer, packed corpus and checkpoints; a stopped run goes on from there.
+
+    save_every: seconds between checkpoints. fork: go on although recipe, corpus or tokenizer changed.
 
     Raises:
-        ConfigError: an unknown recipe or key. DataError: a shard is missing or cannot be read.
+        ConfigError: an unknown recipe or key, or a checkpoint made of something else.
+        DataError: a shard is missing or cannot be read.
+        RunError: no disk space, or a loss that left its course three times.
     """
     chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
-    shards = Path(data)
-    for name in (*chosen.corpus.train, chosen.corpus.validation):
-        if not (shards / name).is_file():
-            near = did_you_mean(name, [p.name for p in shards.glob("*")] if shards.is_dir() else [])
-            raise DataError(
-                f"{shards / name} is missing; expected the shards of the recipe {chosen.name}.{near} Give --data."
-            )
-    train, validation = pack_corpus(chosen, data=shards, work=Path(work))
-    steps = chosen.optimisation.tokens // chosen.optimisation.tokens_per_step
+    shards, folder = Path(data), Path(work)
+    train, validation = find_corpus(chosen, shards, folder)
     found = train_text(
         chosen,
         train,
         validation,
-        probe_every=max(1, steps // POINTS),
+        probe_every=max(1, chosen.num_steps // POINTS),
         compile_blocks=chosen.optimisation.tokens >= COMPILE_FROM,
-        on_step=on_step,
-        on_point=None if on_point is None else lambda point, _: on_point(point),
+        checkpoints=Checkpoints(
+            folder / "checkpoints", identity_of(chosen, train), every=save_every, fork=fork, tell=watch.tell
+        ),
+        watch=watch,
     )
-    return base_of(chosen, found, train, tokenizer=Path(work), licences=read_licences(shards))
+    return base_of(chosen, found, train, tokenizer=folder, licences=read_licences(shards))
+
+
+def find_corpus(recipe: Recipe, shards: Path, work: Path) -> tuple[PackedCorpus, PackedCorpus]:
+    """(train, validation) of the recipe, packed below `work`; DataError where a shard is missing."""
+    for name in (*recipe.corpus.train, recipe.corpus.validation):
+        if not (shards / name).is_file():
+            near = did_you_mean(name, [p.name for p in shards.glob("*")] if shards.is_dir() else [])
+            raise DataError(
+                f"{shards / name} is missing; expected the shards of the recipe {recipe.name}.{near} Give --data."
+            )
+    return pack_corpus(recipe, data=shards, work=work)
+
+
+def identity_of(recipe: Recipe, corpus: PackedCorpus) -> Identity:
+    """The digests of what a run is made of."""
+    return Identity(
+        recipe=sha256(msgspec.json.encode(recipe)).hexdigest(),
+        corpus=sha256(msgspec.json.encode(corpus.meta)).hexdigest(),
+        tokenizer=corpus.meta.tokenizer_sha256,
+    )
 
 
 def base_of(recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenizer: Path, licences: str) -> Base:
@@ -69,9 +89,9 @@ def base_of(recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenize
     data = tuple(DataRef(name, digest, licences) for name, digest in corpus.meta.shards.items())
     results: dict[str, Any] = {
         "curve": [dataclasses.asdict(point) for point in found.curve],
-        "units": found.result.units,
-        "steps": found.result.steps,
-        "stopped": found.result.stopped,
+        "units": found.steps * recipe.optimisation.tokens_per_step,
+        "steps": found.steps,
+        "stopped": found.stopped,
         "corpus": {
             "units": corpus.meta.num_units,
             "documents": corpus.meta.num_documents,
@@ -85,7 +105,7 @@ def base_of(recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenize
         code=code_version(),
         seed=recipe.optimisation.seed,
         hardware=hardware(),
-        seconds=found.result.seconds,
+        seconds=found.seconds,
         flops=found.flops,
         results=results,
     )

@@ -1,0 +1,94 @@
+"""Proof that a run can be stopped: N steps in one piece against N/2 + N/2 through a checkpoint, bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from headstart.data.corpus import PackedCorpus
+from headstart.ground.errors import GateError
+from headstart.train.checkpoint import Checkpoints, Identity, Saved
+from headstart.train.loop import StepRecord
+from headstart.train.pretrain import Watch, train_text
+from headstart.train.recipe import Recipe
+
+NEVER = 1e9  # seconds between checkpoints: only the one at the end is written
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was compared: steps, tensors of the final state, values in them."""
+
+    steps: int
+    tensors: int
+    values: int
+
+
+def verify_resume(
+    recipe: Recipe,
+    train: PackedCorpus,
+    validation: PackedCorpus,
+    *,
+    steps: int,
+    identity: Identity,
+    compile_blocks: bool,
+) -> Verified:
+    """Run the first `steps` steps of the recipe twice: in one piece, and stopped, saved and taken up in the middle.
+
+    Raises:
+        GateError: a loss or a tensor differs in a single bit.
+    """
+
+    def stretch(folder: Path, until: int) -> list[float]:
+        losses: list[float] = []
+        last = 0
+
+        def count(record: StepRecord) -> None:
+            nonlocal last
+            losses.append(record.loss)
+            last = record.step + 1
+
+        train_text(
+            recipe,
+            train,
+            validation,
+            probe_every=recipe.num_steps + 1,
+            compile_blocks=compile_blocks,
+            checkpoints=Checkpoints(folder, identity, every=NEVER),
+            watch=Watch(on_step=count, stop=lambda: last >= until),
+        )
+        return losses
+
+    with tempfile.TemporaryDirectory() as room:
+        whole, halves = Path(room) / "whole", Path(room) / "halves"
+        straight = stretch(whole, steps)
+        broken = stretch(halves, steps // 2) + stretch(halves, steps)
+        one, two = (newest(folder, identity) for folder in (whole, halves))
+        return compare(straight, broken, one, two)
+
+
+def newest(folder: Path, identity: Identity) -> Saved:
+    """The only checkpoint that a stretch left."""
+    saved = Checkpoints(folder, identity).newest()
+    assert saved is not None, "every stretch ends with a checkpoint"
+    return saved
+
+
+def compare(straight: list[float], broken: list[float], one: Saved, two: Saved) -> Verified:
+    """GateError at the first difference."""
+    for step, (a, b) in enumerate(zip(straight, broken, strict=True)):
+        if a != b:
+            raise GateError(
+                f"the loss of step {step} is {b!r} after going on and {a!r} in one piece; expected the same bits. "
+                "Do not trust resumed runs on this machine, and report its torch version."
+            )
+    for name, tensor in one.tensors.items():
+        if not torch.equal(tensor, two.tensors[name]):
+            raise GateError(
+                f"{name} differs after going on; expected the same bits. Do not trust resumed runs on this machine, "
+                "and report its torch version."
+            )
+    return Verified(len(straight), len(one.tensors), sum(t.numel() for t in one.tensors.values()))
