@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
 from headstart.flags import AdaptFlags, Flag, Table
@@ -36,6 +36,8 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+data_app = App(name="data", help="Raw text: look at it, and build a corpus to pre-train on.", help_format="plaintext")
+app.command(data_app)
 
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
@@ -166,6 +168,51 @@ def pretrain(
     from headstart.pretraining import pretrain_base
 
     return pretrain_base(recipe, data=data, out=out, save_every=save_every, fork=fork, verify=verify_resume, json=json)
+
+
+@data_app.command(name="build")
+def data_build(
+    recipe: str,
+    *,
+    data: Path,
+    out: Path,
+    against: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())] = (),
+    json: Flag = False,
+) -> int:
+    """Turn raw text into a corpus to pre-train on: filtered, without repeats and task text, tokenised.
+
+    Parameters
+    ----------
+    recipe
+        A recipe that ships with Headstart (text-tiny), or a TOML file.
+    data
+        Folder with the recipe's shards (.jsonl, .jsonl.gz or .jsonl.zst, one {"text": ...} a line).
+    out
+        New folder for the corpus, for `headstart pretrain --data`. What is up to date there is kept.
+    against
+        Tables of test items; documents that hold one are dropped.
+    json
+        Print the report as one JSON object.
+    """
+    from headstart.building import build_data
+
+    return build_data(recipe, data=data, out=out, against=against, json=json)
+
+
+@data_app.command(name="check")
+def data_check(file: Path, *, json: Flag = False) -> int:
+    """Look at a shard of raw text or a labelled table: what it holds, what is broken, what would be dropped.
+
+    Parameters
+    ----------
+    file
+        JSON lines with a text each, or a table (CSV, TSV, JSONL, JSON, Parquet); .gz and .zst too.
+    json
+        Print one JSON object.
+    """
+    from headstart.building import check_data
+
+    return check_data(file, json=json)
 
 
 @app.command

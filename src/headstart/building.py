@@ -1,0 +1,81 @@
+"""`headstart data build` and `headstart data check`: raw text looked at, and made into a corpus to train on.
+
+Words for people go to stderr while it runs; stdout gets where the corpus lies, or one JSON object.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headstart.data.build import build_corpus
+from headstart.data.check import check_shard, is_shard
+from headstart.data.task import Task
+from headstart.ground.errors import DataError
+from headstart.train.recipe import read_recipe
+
+
+def build_data(recipe: str, *, data: Path, out: Path, against: Sequence[Path], json: bool) -> int:
+    """Build the corpus of a recipe and print what was kept and what was dropped, and why."""
+    chosen = read_recipe(recipe)
+    begun = time.monotonic()
+    built = build_corpus(
+        chosen.corpus,
+        name=chosen.name,
+        vocab_size=chosen.shape.vocab_size,
+        data=data,
+        out=out,
+        against=against,
+        tell=lambda words: _say(f"{time.monotonic() - begun:6.1f} s  {words}"),
+    )
+    report = built.report
+    if not built.fresh:
+        _say(f"{out} was built from the same shards, tasks and recipe; nothing to do")
+    for line in report.describe():
+        _say(line)
+    if json:
+        sys.stdout.write(jsonlib.dumps({"saved": str(out), **msgspec.to_builtins(report)}) + "\n")
+    else:
+        sys.stdout.write(
+            f"{report.train_units:,} units of {report.documents_kept:,} documents in {out}\n"
+            f"headstart pretrain {recipe} --data {out} --out runs/{chosen.name}\n"
+        )
+    return 0
+
+
+def check_data(file: Path, *, json: bool) -> int:
+    """Look at a shard or a labelled table; 2 where lines of a shard are broken."""
+    if is_shard(file):
+        found = check_shard(file)
+        _show(msgspec.to_builtins(found), found.describe(), json=json)
+        return DataError.exit_code if found.broken else 0
+    task = Task.read(file)
+    facts = {
+        "file": file.name,
+        "kind": task.kind,
+        "text": task.columns.text,
+        "pair": task.columns.pair,
+        "label": task.columns.label,
+        "labels": list(task.labels),
+        "rows": {"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
+        "checks": [msgspec.to_builtins(check) for check in task.checks],
+        "notes": list(task.notes),
+        "first": task.preview(),
+    }
+    _show(facts, [*task.describe(), *(f"  e.g. {line}" for line in task.preview())], json=json)
+    return 0
+
+
+def _show(facts: dict[str, Any], lines: Sequence[str], *, json: bool) -> None:
+    sys.stdout.write(jsonlib.dumps(facts) + "\n" if json else "\n".join(lines) + "\n")
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(words + "\n")
+    sys.stderr.flush()
