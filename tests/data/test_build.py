@@ -15,12 +15,12 @@ import pytest
 from tests.data.prose import Prose, write_shard
 from tokenizers import Tokenizer
 
-from headstart.data import build
-from headstart.data.build import Built, build_corpus, is_built, open_build
-from headstart.data.build_report import DROPPED, REASONS, read_report
-from headstart.data.corpus import BOS_ID, EOS_ID, train_tokenizer
+from headstart.data import build, corpus
+from headstart.data.build import Built, build_corpus
+from headstart.data.build_report import DROPPED, REASONS
+from headstart.data.built import is_built, licences_of, open_build
+from headstart.data.corpus import BOS_ID, EOS_ID, cut, train_tokenizer, write_units
 from headstart.data.corpus_part import CorpusPart, Filters
-from headstart.data.packing import cut, write_units
 from headstart.ground.errors import ConfigError, DataError, RunError
 
 VOCABULARY = 400
@@ -67,7 +67,7 @@ def built(data: Path, out: Path, chosen: CorpusPart = PART, **more: Any) -> Buil
 
 def texts_of(out: Path, which: int = 0) -> list[str]:
     """The documents of a built part, decoded."""
-    units = np.asarray(open_build(out)[which].units)
+    units = np.asarray(open_build(out, vocab_size=VOCABULARY)[which].units)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     starts, ends = np.flatnonzero(units == BOS_ID), np.flatnonzero(units == EOS_ID)
     assert len(starts) == len(ends)
@@ -114,7 +114,11 @@ def test_what_stays_and_what_goes_and_why(data: Path, tmp_path: Path) -> None:
         ("books", "CC0-1.0", 59),
         ("chat", "CC-BY-4.0", 53),
     ]
-    assert sum(s.units for s in report.sources) == report.train_units == len(open_build(tmp_path / "out")[0].units)
+    assert (
+        sum(s.units for s in report.sources)
+        == report.train_units
+        == len(open_build(tmp_path / "out", vocab_size=VOCABULARY)[0].units)
+    )
     (task,) = report.tasks
     assert (task.items, task.short, task.found, task.documents) == (2, 1, 2, 2)
     assert report.bytes_kept == sum(len(text.encode()) for text in kept)
@@ -233,14 +237,17 @@ def test_a_damaged_build_is_no_build(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert not is_built(data)
     with pytest.raises(DataError, match=r"holds no report\.json"):
-        open_build(data)
+        open_build(data, vocab_size=VOCABULARY)
     built(data, out)
     assert is_built(out)
-    assert read_report(out) is not None
+    assert licences_of(out) == licences_of(data) == "CC-BY-4.0; CC0-1.0"
+    assert licences_of(out / "train") == "not stated"
+    with pytest.raises(DataError, match="was built with 400 units; expected 500"):
+        open_build(out, vocab_size=500)
     with (out / "train" / "units.bin").open("ab") as units:
         units.write(b"x")
     with pytest.raises(DataError, match="two a unit"):
-        open_build(out)
+        open_build(out, vocab_size=VOCABULARY)
 
 
 def test_long_texts_are_cut_without_a_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -249,11 +256,12 @@ def test_long_texts_are_cut_without_a_trace(monkeypatch: pytest.MonkeyPatch, tmp
     text = "".join(prose.text(int(random.integers(1, 12))) + gaps[int(random.integers(len(gaps)))] for _ in range(400))
     tokenizer = train_tokenizer(iter([text]), vocab_size=350)
     whole = tokenizer.encode(text, add_special_tokens=False).ids
-    monkeypatch.setattr("headstart.data.packing.CALL_BYTES", 100)
+    monkeypatch.setattr(corpus, "CALL_CHARACTERS", 100)
     assert len(cut(text)) > 50
     assert "".join(cut(text)) == text
     with (tmp_path / "units").open("wb") as out:
-        assert list(write_units([text, "", text], tokenizer, out)) == [len(whole) + 2, 2, len(whole) + 2]
+        written = list(write_units([text, "", text], tokenizer, out))
+    assert written == [(text, len(whole) + 2), ("", 2), (text, len(whole) + 2)]
     units = np.fromfile(tmp_path / "units", dtype=np.uint16).tolist()
     assert units == [BOS_ID, *whole, EOS_ID, BOS_ID, EOS_ID, BOS_ID, *whole, EOS_ID]
 
@@ -294,10 +302,10 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
 
 def test_the_shared_corpus_is_built(shared: Path, tmp_path: Path) -> None:
     """The held-out shard of the shared corpus as training text, against the task it was cleaned of."""
-    corpus = tmp_path / "data"
-    corpus.mkdir()
-    (corpus / "train.jsonl.zst").symlink_to(shared / "corpus" / "val.jsonl.zst")
-    write_shard(corpus / "val.jsonl", [Prose(44).text(100)])
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train.jsonl.zst").symlink_to(shared / "corpus" / "val.jsonl.zst")
+    write_shard(folder / "val.jsonl", [Prose(44).text(100)])
     chosen = CorpusPart(
         train=("train.jsonl.zst",),
         validation="val.jsonl",
@@ -308,7 +316,7 @@ def test_the_shared_corpus_is_built(shared: Path, tmp_path: Path) -> None:
         chosen,
         name="toy",
         vocab_size=1000,
-        data=corpus,
+        data=folder,
         out=tmp_path / "out",
         against=[shared / "tasks" / name / "test.parquet" for name in ("stsb", "gsm8k")],
     ).report

@@ -14,7 +14,7 @@ import pytest
 from tests.data.prose import Prose, write_shard
 
 from headstart.cli import run
-from headstart.data.build import open_build
+from headstart.data.built import open_build
 from headstart.train.recipe import read_recipe
 
 RECIPE = """
@@ -78,7 +78,7 @@ def test_build_says_what_it_dropped_and_where_the_corpus_is(desk: Path, capsys: 
     assert report["saved"] == "built"
     assert "contaminated" in said.err
     assert "test.csv: 1 of 2 items found in 1 documents" in said.err
-    assert open_build(desk / "built")[0].meta.num_documents == 40
+    assert open_build(desk / "built", vocab_size=300)[0].meta.num_documents == 40
     assert run([*BUILD, "--against", "test.csv"]) == 0
     said = capsys.readouterr()
     assert "nothing to do" in said.err

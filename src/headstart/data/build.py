@@ -21,12 +21,12 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from headstart.data.build_report import DROPPED, REASONS, REPORT, SCHEMA, BuildReport, TaskReport, read_report
+from headstart.data.built import open_build
 from headstart.data.contamination import TaskIndex, index_tasks
-from headstart.data.corpus import SPECIALS, PackedCorpus, PackedMeta, train_tokenizer
+from headstart.data.corpus import SPECIALS, PackedMeta, train_tokenizer, write_units
 from headstart.data.corpus_part import CorpusPart
 from headstart.data.duplicates import PIECE, exact_repeats, near_repeats
 from headstart.data.gather import Gathered, copies, gather_held_out, gather_train, start_gathering
-from headstart.data.packing import write_units
 from headstart.data.scratch import Records
 from headstart.data.shards import find_shards, read_licences
 from headstart.ground.errors import ConfigError, DataError, did_you_mean
@@ -84,29 +84,13 @@ def build_corpus(
     inputs: dict[str, object] = msgspec.json.decode(msgspec.json.encode(facts))
     found = read_report(out)
     if found is not None and found.inputs == inputs:
-        open_build(out)
+        open_build(out, vocab_size=vocab_size)
         return Built(out, found, fresh=False)
     refuse_taken(out)
     index = index_tasks(tasks)
     with publish_folder(out) as folder:
         report = _Building(part, name, vocab_size, data, shards, folder, index, tell).run(inputs)
     return Built(out, report, fresh=True)
-
-
-def open_build(folder: Path) -> tuple[PackedCorpus, PackedCorpus]:
-    """(train, validation) of a built corpus, memory-mapped.
-
-    Raises:
-        DataError: the folder holds no build, or one of its files is not whole.
-    """
-    if read_report(folder) is None:
-        raise DataError(f"{folder} holds no {REPORT}; expected a built corpus. Run `headstart data build` first.")
-    return _open_part(folder / "train"), _open_part(folder / "validation")
-
-
-def is_built(folder: Path) -> bool:
-    """Whether a folder holds a built corpus rather than raw shards."""
-    return (folder / REPORT).is_file() and (folder / "train" / "meta.json").is_file()
 
 
 @dataclass
@@ -250,7 +234,8 @@ class _Building:
                     for row in self._rows(gathered, gone, held=held)
                     if held or copies(int(row["check"]), sources[int(row["source"])].weight) > number
                 )
-                for row, units in zip(chosen, write_units(map(gathered.text, again), tokenizer, out), strict=True):
+                written = write_units(map(gathered.text, again), tokenizer, out)
+                for row, (_, units) in zip(chosen, written, strict=True):
                     num_units += units
                     num_documents += 1
                     num_bytes += int(row["text_bytes"])
@@ -313,24 +298,6 @@ class _Building:
             for reason, number in source.dropped.items():
                 counts[reason] = counts.get(reason, 0) + number
         return counts
-
-
-def _open_part(folder: Path) -> PackedCorpus:
-    meta_file, units_file = folder / "meta.json", folder / "units.bin"
-    try:
-        meta = msgspec.json.decode(meta_file.read_bytes(), type=PackedMeta)
-        size = units_file.stat().st_size
-    except (OSError, msgspec.DecodeError) as problem:
-        raise DataError(
-            f"{folder} is no packed corpus ({problem}); expected units.bin and meta.json. "
-            "Build again into a new folder."
-        ) from problem
-    if size != meta.num_units * 2:
-        raise DataError(
-            f"{units_file} has {size:,} bytes; expected {meta.num_units * 2:,}, two a unit. "
-            "Build again into a new folder."
-        )
-    return PackedCorpus(np.memmap(units_file, dtype=np.uint16, mode="r"), meta)
 
 
 def _task_digest(file: Path) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from headstart.ground.errors import DataError, safe_repr
+from headstart.data.shards import read_shard
 from headstart.ground.files import sha256_file, write_atomic
 from headstart.ground.seeds import stream
 
@@ -30,11 +31,9 @@ PAD_ID, BOS_ID, EOS_ID, MASK_ID = range(4)
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-DOCUMENTS_PER_CALL = 256
-
-
-class _Document(msgspec.Struct):
-    text: str
+LINE_END = re.compile(r"\n(?=\S)")
+CALL_CHARACTERS = 1 << 19  # of text in one call of the tokenizer, where a unit costs about 100 bytes of memory
+_BEGIN, _END = np.array([BOS_ID], dtype=np.uint16), np.array([EOS_ID], dtype=np.uint16)
 
 
 class PackedMeta(msgspec.Struct, frozen=True):
@@ -76,30 +75,7 @@ def row_order(num_rows: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 
 def read_documents(shards: Sequence[Path]) -> Iterator[str]:
     """The `text` of every JSON line of every shard, in order. A broken line is an error that names it."""
-    decoder = msgspec.json.Decoder(_Document)
-    for shard in shards:
-        if not shard.is_file():
-            raise DataError(
-                f"the corpus shard {shard} does not exist; expected a .jsonl, .jsonl.gz or .jsonl.zst. Check --data."
-            )
-        with pa.input_stream(str(shard), compression="detect", buffer_size=1 << 20) as raw:
-            for number, line in enumerate(_lines(raw), start=1):
-                try:
-                    yield decoder.decode(line).text
-                except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-                    raise DataError(
-                        f"{shard.name}:{number} is {safe_repr(repr(line[:80]))}; expected one JSON object with a "
-                        f"'text' string ({problem}). Mend or drop the line."
-                    ) from problem
-
-
-def _lines(raw: pa.NativeFile) -> Iterator[bytes]:
-    rest = b""
-    while piece := raw.read(1 << 20):
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from (line for line in whole if line.strip())
-    if rest.strip():
-        yield rest
+    return (document.text for shard in shards for document in read_shard(shard))
 
 
 def train_tokenizer(texts: Iterator[str], *, vocab_size: int) -> Tokenizer:
@@ -138,15 +114,8 @@ def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCo
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     num_documents = num_bytes = num_units = 0
     with units_file.open("wb") as out:
-        for texts in _groups(read_documents(shards), DOCUMENTS_PER_CALL):
-            for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-                ids = np.array([BOS_ID, *encoding.ids, EOS_ID], dtype=np.uint16)
-                out.write(ids.tobytes())
-                num_documents, num_bytes, num_units = (
-                    num_documents + 1,
-                    num_bytes + len(text.encode()),
-                    num_units + len(ids),
-                )
+        for text, units in write_units(read_documents(shards), tokenizer, out):
+            num_documents, num_bytes, num_units = num_documents + 1, num_bytes + len(text.encode()), num_units + units
     meta = PackedMeta(
         num_units=num_units,
         num_documents=num_documents,
@@ -159,12 +128,41 @@ def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCo
     return PackedCorpus(np.memmap(units_file, dtype=np.uint16, mode="r"), meta)
 
 
-def _groups(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+def write_units(texts: Iterable[str], tokenizer: Tokenizer, out: BinaryIO) -> Iterator[tuple[str, int]]:
+    """Append `<s> units </s>` for every text to `out` as uint16; yields each text with its number of units."""
+    for group in _groups(texts):
+        pieces = [cut(text) for text in group]
+        encodings = iter(tokenizer.encode_batch_fast([p for some in pieces for p in some], add_special_tokens=False))
+        for text, some in zip(group, pieces, strict=True):
+            ids = [np.array(next(encodings).ids, dtype=np.uint16) for _ in some]
+            units: npt.NDArray[np.uint16] = np.concatenate([_BEGIN, *ids, _END])
+            out.write(units.tobytes())
+            yield text, len(units)
+
+
+def cut(text: str) -> list[str]:
+    """A text in pieces of about CALL_CHARACTERS that are tokenised to the same units as the whole.
+
+    Our tokenizers split words first, and no word crosses from a line's end to what begins the next line (WORDS).
+    """
+    if len(text) <= CALL_CHARACTERS:
+        return [text]
+    pieces, begin = [], 0
+    for found in LINE_END.finditer(text):
+        if found.end() - begin >= CALL_CHARACTERS:
+            pieces.append(text[begin : found.end()])
+            begin = found.end()
+    return [*pieces, text[begin:]]
+
+
+def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
     group: list[str] = []
+    size = 0
     for text in texts:
         group.append(text)
-        if len(group) == size:
+        size += len(text)
+        if size >= CALL_CHARACTERS:
             yield group
-            group = []
+            group, size = [], 0
     if group:
         yield group

@@ -157,6 +157,10 @@ def _pieces(path: Path) -> Iterator[bytes]:
         with pa.input_stream(str(path), compression="detect") as raw:
             while piece := raw.read(PIECE):
                 yield piece
+    except FileNotFoundError as problem:
+        raise DataError(
+            f"the corpus shard {path} does not exist; expected a .jsonl, .jsonl.gz or .jsonl.zst. Check --data."
+        ) from problem
     except (OSError, EOFError, pa.ArrowException) as problem:
         raise DataError(
             f"the shard {path} cannot be read ({safe_repr(str(problem), 120)}); expected whole JSON lines, plain, "
