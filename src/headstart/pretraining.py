@@ -111,9 +111,16 @@ def point_writer(log: TextIOWrapper) -> Callable[[CurvePoint], None]:
     def write(point: CurvePoint) -> None:
         log.write(jsonlib.dumps(asdict(point)) + "\n")
         log.flush()
-        say(f"held out after {point.units:,} units: {point.bits_per_byte:.3f} bits per byte")
+        say(f"held out after {point.units:,} units: {reading(point.bits_per_byte, point.masked_nats)}")
 
     return write
+
+
+def reading(bits_per_byte: float | None, masked_nats: float | None) -> str:
+    """A point of the curve in words: what the run trains, and only that."""
+    causal = [] if bits_per_byte is None else [f"{bits_per_byte:.3f} bits per byte"]
+    masked = [] if masked_nats is None else [f"{masked_nats:.3f} nats per hidden unit"]
+    return ", ".join(causal + masked)
 
 
 def show(base: Base, out: Path, *, json: bool) -> None:
@@ -125,7 +132,8 @@ def show(base: Base, out: Path, *, json: bool) -> None:
         return
     last = results["curve"][-1]
     sys.stdout.write(
-        f"{base.name}: {last['bits_per_byte']:.3f} bits per byte after {results['units']:,} units, saved in {out}\n"
+        f"{base.name}: {reading(last['bits_per_byte'], last['masked_nats'])} after {results['units']:,} units, "
+        f"saved in {out}\n"
         f"headstart adapt reviews.csv --base {out}\n"
     )
 

@@ -7,6 +7,7 @@ blocks.{i}.norm1/norm2, norm.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -78,21 +79,27 @@ class Trunk(nn.Module):
         return x_BTD, Context(cached_bias(positions, used, self.dtype), rope, cache, positions, used)
 
 
-@torch.no_grad()
 def initialise(trunk: Trunk, *, seed: int, std: float = 0.02, zero_outputs: bool = False) -> None:
     """Random weights: normal(0, std) matrices, zero biases, unit norms.
 
     Pre-norm trunks scale the two residual outputs by 1/sqrt(2 L) (GPT-2), or start them at zero, which Muon prefers
     (modded-nanogpt record 5). Depends on the seed alone, not on the global generator.
     """
-    generator = torch.Generator().manual_seed(seed)
     residual = 1.0 if trunk.config.norm_place == "post" else 1.0 / math.sqrt(2 * trunk.config.num_layers)
-    for name, parameter in trunk.named_parameters():
+    outputs = 0.0 if zero_outputs else residual
+    fill(
+        trunk, seed=seed, std=std, factor=lambda n: outputs if n.endswith(("attn.o.weight", "mlp.down.weight")) else 1.0
+    )
+
+
+@torch.no_grad()
+def fill(module: nn.Module, *, seed: int, std: float = 0.02, factor: Callable[[str], float] = lambda name: 1.0) -> None:
+    """normal(0, std * factor(name)) for matrices, zero for biases, one for norms; depends on the seed alone."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
         if name.endswith("bias"):
             parameter.zero_()
         elif parameter.dim() == 1:
             parameter.fill_(1.0)
         else:
-            is_output = name.endswith(("attn.o.weight", "mlp.down.weight"))
-            scale = 0.0 if is_output and zero_outputs else std * (residual if is_output else 1.0)
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * (std * factor(name)))

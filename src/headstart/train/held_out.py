@@ -21,33 +21,44 @@ ROWS_PER_BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One point of the curve: units seen, wall seconds, held-out bits per byte (causal) and masked nats per unit."""
+    """One point of the curve: units seen, wall seconds, held-out bits per byte (causal) and masked nats per unit.
+
+    None for the reading that the run does not train.
+    """
 
     units: int
     seconds: float
-    bits_per_byte: float
-    masked_nats: float
+    bits_per_byte: float | None
+    masked_nats: float | None
 
 
 @torch.inference_mode()
 def validate(
-    trunk: Trunk, head: LMHead, corpus: PackedCorpus, masks: MaskSettings, *, seed: int
-) -> tuple[float, float]:
-    """(bits per byte read causally, nats per hidden unit at the final mask share) over a fixed set of held-out rows."""
+    trunk: Trunk, head: LMHead, corpus: PackedCorpus, masks: MaskSettings, *, causal_share: float, seed: int
+) -> tuple[float | None, float | None]:
+    """(bits per byte read causally, nats per hidden unit at the final mask share) over a fixed set of held-out rows.
+
+    causal_share: of the run; a reading that it never trains is None.
+    """
     trunk.eval()
     device = trunk.embed.tokens.weight.device
-    available = corpus.num_rows(WIDTH)
+    width = min(WIDTH, trunk.config.max_positions)
+    available = corpus.num_rows(width)
     indices = np.linspace(0, available - 1, min(ROWS, available)).astype(np.int64)
     causal, masked = LossSum(), LossSum()
     rng = stream(seed, "validation")
     for part in np.array_split(indices, math.ceil(len(indices) / ROWS_PER_BATCH)):
-        rows = corpus.rows(part, WIDTH)
-        causal.add(lm_loss(trunk, head, causal_batch(rows).to(device), z_loss=0.0))
-        hidden = masked_batch(rows, masks, progress=1.0, rng=rng).to(device)
-        masked.add(lm_loss(trunk, head, hidden, z_loss=0.0))
+        rows = corpus.rows(part, width)
+        if causal_share > 0.0:
+            causal.add(lm_loss(trunk, head, causal_batch(rows).to(device), z_loss=0.0))
+        if causal_share < 1.0:
+            hidden = masked_batch(rows, masks, progress=1.0, rng=rng).to(device)
+            masked.add(lm_loss(trunk, head, hidden, z_loss=0.0))
     trunk.train()
-    bytes_per_unit = corpus.meta.num_bytes / corpus.meta.num_units
-    return causal.mean / math.log(2) / bytes_per_unit, masked.mean
+    bits = None
+    if causal_share > 0.0:
+        bits = causal.mean / math.log(2) / (corpus.meta.num_bytes / corpus.meta.num_units)
+    return bits, masked.mean if causal_share < 1.0 else None
 
 
 class LossSum:

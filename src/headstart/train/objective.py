@@ -35,7 +35,10 @@ class LossRecord:
 
 @dataclass(frozen=True, slots=True)
 class MaskSettings:
-    """Span masking as in GPT-BERT: the share falls linearly; of the hidden, 10 % are random and 10 % kept."""
+    """Span masking as in GPT-BERT: the share falls linearly; of the hidden, 10 % are random and 10 % kept.
+
+    in_place: a hidden unit is predicted where it stands (BERT), not from the position before it.
+    """
 
     mask_id: int
     bos_id: int
@@ -46,6 +49,7 @@ class MaskSettings:
     longest_span: int = 3
     random_share: float = 0.1
     keep_share: float = 0.1
+    in_place: bool = False
 
 
 def causal_batch(rows: Ids) -> Batch:
@@ -56,14 +60,17 @@ def causal_batch(rows: Ids) -> Batch:
 
 
 def masked_batch(rows: Ids, settings: MaskSettings, *, progress: float, rng: np.random.Generator) -> Batch:
-    """(B, T + 1) packed units -> spans hidden, each predicted one position earlier; attention stays in its document."""
+    """(B, T + 1) packed units -> spans hidden and predicted; attention stays in its document."""
     units = rows[:, :-1]
     documents = np.cumsum(units == settings.bos_id, axis=1)
     share = settings.share_start + (settings.share_end - settings.share_start) * progress
     hidden = span_mask(units >= settings.num_specials, share=share, longest=settings.longest_span, rng=rng)
     targets = np.full_like(units, IGNORE)
-    predicted = hidden[:, 1:] & (documents[:, 1:] == documents[:, :-1])
-    targets[:, :-1][predicted] = units[:, 1:][predicted]
+    if settings.in_place:
+        targets[hidden] = units[hidden]
+    else:
+        predicted = hidden[:, 1:] & (documents[:, 1:] == documents[:, :-1])
+        targets[:, :-1][predicted] = units[:, 1:][predicted]
     draw = rng.random(units.shape)
     corrupted = np.where(hidden & (draw >= settings.random_share + settings.keep_share), settings.mask_id, units)
     random_units = rng.integers(settings.num_specials, settings.vocab_size, units.shape)

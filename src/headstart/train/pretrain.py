@@ -16,20 +16,21 @@ from pathlib import Path
 import msgspec
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from headstart.data.corpus import PackedCorpus, pack, read_documents, train_tokenizer
 from headstart.ground.device import pick_device
 from headstart.ground.errors import DataError, RunError
 from headstart.model.heads import LMHead
-from headstart.model.trunk import Trunk, initialise
+from headstart.model.trunk import Trunk, fill, initialise
 from headstart.train.checkpoint import Checkpoints, Progress, Saved
 from headstart.train.guard import Diverged, Guard
 from headstart.train.held_out import CurvePoint, validate
 from headstart.train.loop import Job, StepRecord, Stopped, run
 from headstart.train.objective import lm_loss
 from headstart.train.optim import Group, Optimiser
-from headstart.train.recipe import Recipe
-from headstart.train.schedule import trapezoid
+from headstart.train.recipe import Optimisation, Recipe
+from headstart.train.schedule import Schedule, cosine, trapezoid
 from headstart.train.step_plan import StepPlan, mask_settings
 
 MAX_ROLLBACKS = 3
@@ -145,21 +146,14 @@ class _Stretch:
 
     def __init__(self, setup: _Setup, saved: Saved | None, progress: Progress) -> None:
         self.setup, self.progress = setup, progress
-        settings = setup.recipe.optimisation
         self.plan = StepPlan(setup.recipe, setup.train, progress.skipped)
         self.trunk, self.head = fresh(setup.recipe, compile_blocks=setup.compile_blocks)
-        self.optimiser = Optimiser(
-            parameter_groups(
-                self.trunk,
-                muon_lr=settings.muon_lr,
-                adamw_lr=settings.adamw_lr,
-                weight_decay=settings.weight_decay,
-            )
-        )
+        self.model = nn.ModuleDict({"trunk": self.trunk, "lm": self.head})
+        self.optimiser = Optimiser(parameter_groups(self.trunk, self.head, setup.recipe.optimisation))
         if saved is not None:
-            self.optimiser.restore(self.trunk, saved.tensors)
+            self.optimiser.restore(self.model, saved.tensors)
         if setup.checkpoints is not None:
-            setup.checkpoints.require_space(STATE_PER_WEIGHT * sum(p.numel() for p in self.trunk.parameters()))
+            setup.checkpoints.require_space(STATE_PER_WEIGHT * sum(p.numel() for p in self.model.parameters()))
         self.guard = Guard()
         self.seconds_before = progress.seconds
         self.begun = self.saved_at = time.monotonic()
@@ -168,10 +162,10 @@ class _Stretch:
     def run(self) -> Pretrained:
         """Train, probe, save."""
         settings = self.setup.recipe.optimisation
-        falling = trapezoid(warmup=settings.warmup, cooldown=settings.cooldown, floor=settings.floor)
+        falling = schedule_of(settings)
         slowed = 0.5**self.progress.rollbacks
         job = Job(
-            model=self.trunk,
+            model=self.model,
             optimiser=self.optimiser,
             micro_batches=self.plan.micro_batches,
             steps=self.plan.steps,
@@ -191,9 +185,11 @@ class _Stretch:
             self._probe(steps)
         if result.steps and self.setup.checkpoints is not None:
             self._save(self.setup.checkpoints)
-        trunk, head = self.optimiser.in_full_precision(self.trunk).cpu(), self.head.cpu()
+        self.optimiser.in_full_precision(self.model).cpu()
         progress = self.progress
-        return Pretrained(trunk, head, progress.curve, result.stopped, steps, progress.seconds, self.plan.flops(steps))
+        return Pretrained(
+            self.trunk, self.head, progress.curve, result.stopped, steps, progress.seconds, self.plan.flops(steps)
+        )
 
     def _after_step(self, record: StepRecord) -> None:
         seconds = self.seconds_before + record.seconds
@@ -204,8 +200,14 @@ class _Stretch:
     def _probe(self, step: int) -> bool:
         setup = self.setup
         seconds = self.seconds_before + time.monotonic() - self.begun
-        masks, seed = mask_settings(setup.recipe), setup.recipe.optimisation.seed
-        bits, nats = validate(self.trunk, self.head, setup.validation, masks, seed=seed)
+        bits, nats = validate(
+            self.trunk,
+            self.head,
+            setup.validation,
+            mask_settings(setup.recipe),
+            causal_share=setup.recipe.mixture.causal_share,
+            seed=setup.recipe.optimisation.seed,
+        )
         point = CurvePoint(self.plan.units_before(step), seconds, bits, nats)
         self.progress = msgspec.structs.replace(self.progress, curve=(*self.progress.curve, point))
         setup.watch.on_point(point)
@@ -227,27 +229,42 @@ class _Stretch:
         return self.setup.watch.stop()
 
     def _save(self, checkpoints: Checkpoints) -> None:
-        checkpoints.save(self.optimiser.state(self.trunk), self.progress)
+        checkpoints.save(self.optimiser.state(self.model), self.progress)
 
 
 def fresh(recipe: Recipe, *, compile_blocks: bool) -> tuple[Trunk, LMHead]:
     """The recipe's trunk and head as a run starts, on the device and in the recipe's dtype."""
-    config, device = recipe.trunk_config(), pick_device()
-    trunk, head = Trunk(config), LMHead(config)
-    initialise(trunk, seed=recipe.optimisation.seed, zero_outputs=True)
-    trunk.to(device=device, dtype=getattr(torch, recipe.optimisation.dtype))
+    config, family, device = recipe.trunk_config(), recipe.known_family(), pick_device()
+    seed, dtype = recipe.optimisation.seed, getattr(torch, recipe.optimisation.dtype)
+    trunk, head = Trunk(config), LMHead(config, transform=family.lm_transform, bias=family.lm_bias)
+    initialise(trunk, seed=seed, zero_outputs=recipe.optimisation.rule == "muon")
+    fill(head, seed=seed + 1)
+    trunk.to(device=device, dtype=dtype)
+    head.to(device=device, dtype=dtype)
     if compile_blocks:
         for block in trunk.blocks:
             block.compile(dynamic=False)
-    return trunk, head.to(device)
+    return trunk, head
 
 
-def parameter_groups(trunk: Trunk, *, muon_lr: float, adamw_lr: float, weight_decay: float) -> list[Group]:
-    """Muon for the blocks' matrices; AdamW for the embedding (no decay) and the norms."""
+def schedule_of(settings: Optimisation) -> Schedule:
+    """The factor of the peak rates over the run."""
+    if settings.schedule == "cosine":
+        return cosine(warmup=settings.warmup, floor=settings.floor)
+    return trapezoid(warmup=settings.warmup, cooldown=settings.cooldown, floor=settings.floor)
+
+
+def parameter_groups(trunk: Trunk, head: LMHead, settings: Optimisation) -> list[Group]:
+    """Muon or AdamW for the blocks' matrices; AdamW for the rest, without decay for tables, norms and biases."""
     matrices = tuple(p for p in trunk.blocks.parameters() if p.dim() == 2)
     taken = set(map(id, matrices))
-    rest = tuple(p for p in trunk.parameters() if id(p) not in taken)
-    return [Group(matrices, "muon", muon_lr, weight_decay), Group(rest, "adamw", adamw_lr, 0.0, betas=(0.9, 0.95))]
+    rest = tuple(p for p in (*trunk.parameters(), *head.parameters()) if id(p) not in taken)
+    betas = (0.9, 0.95)
+    if settings.rule == "muon":
+        first = Group(matrices, "muon", settings.muon_lr, settings.weight_decay)
+    else:
+        first = Group(matrices, "adamw", settings.adamw_lr, settings.weight_decay, betas)
+    return [first, Group(rest, "adamw", settings.adamw_lr, 0.0, betas)]
 
 
 def _first_bytes(shards: Sequence[Path], num_bytes: int) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from headstart.base.families import FAMILIES, Family
 from headstart.data.corpus_part import CorpusPart
 from headstart.ground.errors import ConfigError, did_you_mean
 from headstart.model.config import TrunkConfig
@@ -30,16 +31,39 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Causal share of the batches and the masked ones' span settings."""
+    """Causal share of the batches and the masked ones' settings: share hidden at the start and the end, spans.
+
+    targets: a hidden unit is predicted from the position before it (next), so that both halves share one head, or
+    where it stands (same), as BERT does.
+    """
 
     causal_share: float
     mask_start: float
     mask_end: float
     z_loss: float
+    longest_span: int = 3
+    targets: Literal["next", "same"] = "next"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.causal_share <= 1.0:
+            raise ConfigError(f"causal_share is {self.causal_share}; expected a share from 0 to 1.")
+        if not (0.0 < self.mask_start < 1.0 and 0.0 < self.mask_end < 1.0 and self.longest_span >= 1):
+            raise ConfigError(
+                f"mask_start, mask_end and longest_span are {self.mask_start}, {self.mask_end} and "
+                f"{self.longest_span}; expected shares between 0 and 1 and spans of at least 1."
+            )
+        if self.targets == "same" and self.causal_share > 0.0:
+            raise ConfigError(
+                f"targets is 'same' with a causal_share of {self.causal_share}; expected 'next', because both halves "
+                "share one head."
+            )
 
 
 class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Peak rates and the trapezoid. Units are tokens; `lengths` holds (share of the run, row width)."""
+    """Peak rates and their schedule. Units are tokens; `lengths` holds (share of the run, row width).
+
+    rule: Muon for the blocks' matrices, or AdamW (adamw_lr) for everything. schedule: the cosine has no flat part.
+    """
 
     tokens: int
     tokens_per_step: int
@@ -53,6 +77,8 @@ class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     floor: float
     dtype: Literal["float32", "bfloat16"]
     seed: int
+    rule: Literal["muon", "adamw"] = "muon"
+    schedule: Literal["trapezoid", "cosine"] = "trapezoid"
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,15 +89,28 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     corpus: CorpusPart
     mixture: Mixture
     optimisation: Optimisation
+    family: str = "qwen3"
 
     @property
     def num_steps(self) -> int:
         """Optimiser steps of the whole run."""
         return math.ceil(self.optimisation.tokens / self.optimisation.tokens_per_step)
 
+    def known_family(self) -> Family:
+        """The family the trunk is made like; ConfigError where it is none that can be made here."""
+        family = FAMILIES.get(self.family)
+        if family is None or family.traits is None:
+            made = [name for name, one in FAMILIES.items() if one.traits is not None]
+            raise ConfigError(
+                f"the recipe's family is {self.family!r}; expected one of {', '.join(made)}."
+                f"{did_you_mean(self.family, made)}"
+            )
+        return family
+
     def trunk_config(self) -> TrunkConfig:
-        """The Qwen3-compatible trunk: pre-RMSNorm, RoPE, SwiGLU, query-key norms, no biases, tied output."""
-        s = self.shape
+        """The trunk: the recipe's shape with its family's traits, the output tied to the embedding."""
+        traits, s = self.known_family().traits, self.shape
+        assert traits is not None, "known_family refuses families without traits"
         return TrunkConfig(
             s.vocab_size,
             s.dim,
@@ -81,16 +120,16 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             s.head_dim,
             s.mlp_dim,
             s.max_positions,
-            norm="rms",
-            norm_place="pre",
-            norm_eps=1e-6,
-            position="rope",
+            norm=traits.norm,
+            norm_place=traits.norm_place,
+            norm_eps=traits.norm_eps,
+            position=traits.position,
             rope_theta=s.rope_theta,
-            mlp="swiglu",
-            bias="none",
-            qk_norm=True,
+            mlp=traits.mlp,
+            bias=traits.bias,
+            qk_norm=traits.qk_norm,
             tied_output=True,
-            num_segments=0,
+            num_segments=traits.num_segments,
         )
 
 

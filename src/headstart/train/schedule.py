@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 Schedule = Callable[[float], float]
+
+
+def cosine(*, warmup: float, floor: float = 0.0) -> Schedule:
+    """Linear rise over `warmup`, then half a cosine down to `floor` (Loshchilov & Hutter 2017; GPT-2, nanoGPT)."""
+
+    def factor(progress: float) -> float:
+        if warmup > 0.0 and progress < warmup:
+            return max(progress / warmup, 0.0)
+        along = min(max((progress - warmup) / (1.0 - warmup), 0.0), 1.0)
+        return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * along))
+
+    return factor
 
 
 def trapezoid(*, warmup: float, cooldown: float, floor: float = 0.0) -> Schedule:

@@ -94,7 +94,15 @@ class StepPlan:
 
 
 def mask_settings(recipe: Recipe) -> MaskSettings:
-    """Span masking of a recipe, with the ids of our own tokenizers."""
+    """Masking of a recipe, with the ids of our own tokenizers."""
+    mix = recipe.mixture
     return MaskSettings(
-        MASK_ID, BOS_ID, len(SPECIALS), recipe.shape.vocab_size, recipe.mixture.mask_start, recipe.mixture.mask_end
+        mask_id=MASK_ID,
+        bos_id=BOS_ID,
+        num_specials=len(SPECIALS),
+        vocab_size=recipe.shape.vocab_size,
+        share_start=mix.mask_start,
+        share_end=mix.mask_end,
+        longest_span=mix.longest_span,
+        in_place=mix.targets == "same",
     )

@@ -22,7 +22,6 @@ from headstart.train.checkpoint import Checkpoints, Identity
 from headstart.train.pretrain import SILENT, Pretrained, Watch, pack_corpus, train_text
 from headstart.train.recipe import Recipe, read_recipe
 
-FAMILY = "qwen3"  # the shape of every recipe, so that other engines load the result
 POINTS = 20  # of the curve, evenly over the run
 COMPILE_FROM = (
     2_000_000  # units: compiling takes about a minute of CPU and saves 5-10 % of a step, so short runs lose by it
@@ -113,8 +112,8 @@ def base_of(recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenize
     return Base(
         trunk=found.trunk.eval(),
         codec=codec,
-        family=FAMILY,
-        pattern="full",
+        family=recipe.family,
+        pattern="causal" if recipe.mixture.causal_share == 1.0 else "full",
         name=recipe.name,
         lm=found.head.eval(),
         lineage=(record,),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from headstart.base.families.family import ANY, Family, Fields, Slot
+from headstart.base.families.family import ANY, Family, Fields, Slot, Traits
 from headstart.model.config import Mlp, TrunkConfig
 
 ACTIVATIONS: dict[str, Mlp] = {
@@ -202,4 +202,5 @@ BERT = Family(
     lm_transform=True,
     lm_bias=True,
     implied_lm=False,
+    traits=Traits("layer", "post", 1e-12, "learned", "gelu", "all", num_segments=2),
 )

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, did_you_mean, safe_repr
-from headstart.model.config import TrunkConfig
+from headstart.model.config import Bias, Mlp, Norm, NormPlace, Position, TrunkConfig
 
 T = TypeVar("T")
 ANY = -1  # a size that no config determines (how many classes a kept classifier has)
@@ -41,11 +41,26 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What a new trunk of a family has whatever its size: the enum fields of its TrunkConfig."""
+
+    norm: Norm
+    norm_place: NormPlace
+    norm_eps: float
+    position: Position
+    mlp: Mlp
+    bias: Bias
+    qk_norm: bool = False
+    num_segments: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """One row of the registry; functions of the config, no state.
 
     architectures: Hugging Face class -> the parts its files must hold, most specific first. implied_lm: a tied output
-    matrix alone makes an LM head (decoders). lm: (transform, bias) of the LM head.
+    matrix alone makes an LM head (decoders). lm: (transform, bias) of the LM head. traits: of a base that is
+    pre-trained here; None where the family is only read.
     """
 
     name: str
@@ -60,6 +75,7 @@ class Family:
     lm_bias: bool
     implied_lm: bool
     fused_lora: bool = False
+    traits: Traits | None = None
 
     def architecture(self, parts: frozenset[str]) -> str:
         """The first Hugging Face class all of whose parts are there."""

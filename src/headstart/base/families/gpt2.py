@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from headstart.base.families import bert
-from headstart.base.families.family import ANY, Family, Fields, Slot
+from headstart.base.families.family import ANY, Family, Fields, Slot, Traits
 from headstart.model.config import TrunkConfig
 
 
@@ -110,4 +110,5 @@ GPT2 = Family(
     lm_transform=False,
     lm_bias=False,
     implied_lm=True,
+    traits=Traits("layer", "pre", 1e-5, "learned", "gelu_tanh", "all"),
 )

@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from headstart.base.families.family import ANY, Family, Fields, Slot
+from headstart.base.families.family import ANY, Family, Fields, Slot, Traits
 from headstart.model.config import Bias, TrunkConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What tells one of these families from the others. window: keys beyond which it would stop to look."""
+    """What tells one of these families from the others. window: keys beyond which it would stop to look.
+
+    new_bias: of a trunk that is made here.
+    """
 
     hf_name: str
     bias: Callable[[Fields], Bias]
     qk_norm: bool
     head_dim: int | None
+    new_bias: Bias
     window: Callable[[Fields], int | None]
 
 
@@ -60,10 +64,10 @@ def _qwen_window(fields: Fields) -> int | None:
 
 
 ROWS = {
-    "llama": Row("Llama", _llama_bias, False, None, _no_window),
-    "mistral": Row("Mistral", _no_bias, False, None, _mistral_window),
-    "qwen2": Row("Qwen2", _qwen2_bias, False, None, _qwen_window),
-    "qwen3": Row("Qwen3", _no_bias, True, 128, _qwen_window),
+    "llama": Row("Llama", _llama_bias, False, None, "none", _no_window),
+    "mistral": Row("Mistral", _no_bias, False, None, "none", _mistral_window),
+    "qwen2": Row("Qwen2", _qwen2_bias, False, None, "qkv", _qwen_window),
+    "qwen3": Row("Qwen3", _no_bias, True, 128, "none", _qwen_window),
 }
 
 
@@ -200,6 +204,7 @@ def _family(name: str, row: Row) -> Family:
         lm_transform=False,
         lm_bias=False,
         implied_lm=True,
+        traits=Traits("rms", "pre", 1e-6, "rope", "swiglu", row.new_bias, row.qk_norm),
     )
 
 

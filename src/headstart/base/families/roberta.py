@@ -69,4 +69,5 @@ ROBERTA = replace(
         "RobertaModel": frozenset(),
     },
     ignored=re.compile(r"(roberta\.)?embeddings\.position_ids"),
+    traits=None,
 )
