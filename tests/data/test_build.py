@@ -266,6 +266,18 @@ def test_long_texts_are_cut_without_a_trace(monkeypatch: pytest.MonkeyPatch, tmp
     assert units == [BOS_ID, *whole, EOS_ID, BOS_ID, EOS_ID, BOS_ID, *whole, EOS_ID]
 
 
+def test_texts_about_special_units_make_no_borders(tmp_path: Path) -> None:
+    texts = ["old <s>price</s> and <mask> and <pad>", "plain"]
+    tokenizer = train_tokenizer(iter(texts * 9), vocab_size=300)
+    with (tmp_path / "units").open("wb") as out:
+        list(write_units(texts, tokenizer, out))
+    units = np.fromfile(tmp_path / "units", dtype=np.uint16)
+    assert (units < 4).sum() == 4
+    ends = np.flatnonzero(units == EOS_ID)
+    assert tokenizer.decode(units[1 : ends[0]].tolist()) == texts[0]
+    assert tokenizer.encode("<mask>", add_special_tokens=False).ids == [3], "the caller's tokenizer is as it was"
+
+
 # VmHWM and not ru_maxrss: that one starts at the peak of the process that started this one.
 PEAK = """
 import sys

@@ -129,7 +129,13 @@ def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCo
 
 
 def write_units(texts: Iterable[str], tokenizer: Tokenizer, out: BinaryIO) -> Iterator[tuple[str, int]]:
-    """Append `<s> units </s>` for every text to `out` as uint16; yields each text with its number of units."""
+    """Append `<s> units </s>` for every text to `out` as uint16; yields each text with its number of units.
+
+    A text that writes about `<s>` (HTML does) gets the units of these three characters: borders stand between
+    documents only.
+    """
+    tokenizer = Tokenizer.from_str(tokenizer.to_str())
+    tokenizer.encode_special_tokens = True
     for group in _groups(texts):
         pieces = [cut(text) for text in group]
         encodings = iter(tokenizer.encode_batch_fast([p for some in pieces for p in some], add_special_tokens=False))
