@@ -137,13 +137,15 @@ def predict(folder: Path, table: Table, *, out: Path | None = None, drop_missing
 
 @app.command
 def pretrain(
-    recipe: str,
+    recipe: str | None = None,
     *,
-    data: Path,
-    out: Path,
+    size: str | None = None,
+    data: Path | None = None,
+    out: Path | None = None,
     save_every: str = "5m",
     fork: Flag = False,
     verify_resume: Flag = False,
+    dry_run: Flag = False,
     json: Flag = False,
 ) -> int:
     """Pre-train a base from raw text. A run that was stopped goes on when the same command is given again.
@@ -151,7 +153,9 @@ def pretrain(
     Parameters
     ----------
     recipe
-        A recipe that ships with Headstart (text-tiny), or a TOML file.
+        A recipe that ships with Headstart (text-tiny, bert-tiny, gpt2-tiny), or a TOML file.
+    size
+        Instead of a recipe: about how many parameters, such as 3m or 30m. The rest follows, with reasons.
     data
         Folder with the recipe's shards (.jsonl.zst, one {"text": ...} a line).
     out
@@ -162,12 +166,24 @@ def pretrain(
         Go on from the last checkpoint although recipe, corpus or tokenizer changed since.
     verify_resume
         Train a few steps in one piece and in two, compare them bit for bit, and end.
+    dry_run
+        Say what would be trained, why, and what it would cost here, and end.
     json
         Print the result as one JSON object.
     """
     from headstart.pretraining import pretrain_base
 
-    return pretrain_base(recipe, data=data, out=out, save_every=save_every, fork=fork, verify=verify_resume, json=json)
+    return pretrain_base(
+        recipe,
+        size=size,
+        data=data,
+        out=out,
+        save_every=save_every,
+        fork=fork,
+        verify=verify_resume,
+        dry_run=dry_run,
+        json=json,
+    )
 
 
 @data_app.command(name="build")

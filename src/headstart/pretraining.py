@@ -14,17 +14,21 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 from headstart.base.base import Base
 from headstart.doctor import arithmetic_speed
 from headstart.flags import seconds_of
-from headstart.ground.errors import GateError
+from headstart.ground.errors import ConfigError, GateError
 from headstart.ground.files import refuse_taken
 from headstart.ground.stopping import stop_on_signals
 from headstart.model.flops import train_flops
+from headstart.train.estimate import estimate
 from headstart.train.held_out import CurvePoint
 from headstart.train.loop import StepRecord
 from headstart.train.pretrain import Watch
 from headstart.train.recipe import Recipe, read_recipe
+from headstart.train.sizing import Reason, recipe_for
 from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain
 from headstart.train.verify import verify_resume
 
@@ -33,14 +37,35 @@ INTERRUPTED = 130
 VERIFIED_STEPS = 8
 
 
-def pretrain_base(recipe: str, *, data: Path, out: Path, save_every: str, fork: bool, verify: bool, json: bool) -> int:
+def pretrain_base(
+    recipe: str | None,
+    *,
+    size: str | None,
+    data: Path | None,
+    out: Path | None,
+    save_every: str,
+    fork: bool,
+    verify: bool,
+    dry_run: bool,
+    json: bool,
+) -> int:
     """Pre-train, save, and print what came out."""
+    chosen, reasons = chosen_recipe(recipe, size)
+    if dry_run:
+        return explain(chosen, reasons, json=json)
+    if data is None or out is None:
+        raise ConfigError(
+            f"{'--data' if data is None else '--out'} is missing; expected a folder. Write --data SHARDS --out DIR, or "
+            "--dry-run to see what would be trained."
+        )
     refuse_taken(out)
-    chosen, every = read_recipe(recipe), seconds_of(save_every, flag="--save-every")
+    every = seconds_of(save_every, flag="--save-every")
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
     if verify:
         return prove(chosen, data, work, json=json)
+    for reason in reasons:
+        say(f"{reason.name} {reason.value}: {reason.why}")
     with (work / "metrics.jsonl").open("a", encoding="utf-8") as log, stop_on_signals(say) as stop:
         watch = Watch(step_writer(chosen, log), point_writer(log), say, stop)
         base = pretrain(chosen, data=data, work=work, save_every=every, fork=fork, watch=watch)
@@ -50,6 +75,43 @@ def pretrain_base(recipe: str, *, data: Path, out: Path, save_every: str, fork: 
         return INTERRUPTED
     base.save(out)
     show(base, out, json=json)
+    return 0
+
+
+def chosen_recipe(recipe: str | None, size: str | None) -> tuple[Recipe, tuple[Reason, ...]]:
+    """The named recipe, or the one the dial gives with its reasons; ConfigError unless exactly one is given."""
+    if (recipe is None) == (size is None):
+        given = "neither" if recipe is None else "both"
+        raise ConfigError(f"{given} of RECIPE and --size is given; expected one. Write text-tiny, or --size 11m.")
+    if recipe is not None:
+        return read_recipe(recipe), ()
+    assert size is not None
+    sized = recipe_for(size)
+    return sized.recipe, sized.reasons
+
+
+def explain(recipe: Recipe, reasons: tuple[Reason, ...], *, json: bool) -> int:
+    """What would be trained, why so, and what it would cost here; nothing is read or written."""
+    cost = estimate(recipe, speed=arithmetic_speed(recipe.optimisation.dtype) * 1e9)
+    assert cost.seconds is not None, "a speed was given"
+    if json:
+        facts = {
+            "recipe": msgspec.to_builtins(recipe),
+            "parameters": recipe.trunk_config().num_parameters,
+            "reasons": [asdict(reason) for reason in reasons],
+            "memory_bytes": cost.memory_bytes,
+            "flops": cost.flops,
+            "seconds": cost.seconds,
+        }
+        sys.stdout.write(jsonlib.dumps(facts) + "\n")
+        return 0
+    lines = [f"{reason.name} {reason.value}: {reason.why}" for reason in reasons]
+    lines += [
+        f"{recipe.name}: {recipe.trunk_config().num_parameters:,} parameters, {recipe.optimisation.tokens:,} tokens",
+        f"about {cost.seconds / 60:,.0f} minutes on this machine, {cost.memory_bytes / 1e9:.2f} GB, "
+        f"{cost.flops:.2g} FLOPs",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 

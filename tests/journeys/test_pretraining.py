@@ -1,0 +1,144 @@
+"""`headstart pretrain` as a process: stopped by a signal, killed at random, taken up again; the plan before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.train.test_pretrain import TOY
+from tests.train.test_pretrain import corpus as corpus  # a fixture
+
+STEPS = 120
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    file = tmp_path / "toy.toml"
+    file.write_text(TOY.replace("tokens = 40_960", f"tokens = {STEPS * 1024}"))
+    return file
+
+
+def command(recipe: Path, corpus: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "headstart", "pretrain", str(recipe), "--data", str(corpus), "--out", str(out), *more]
+
+
+def start(line: list[str]) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def losses(out: Path) -> dict[int, float]:
+    """Loss by step, the last word on each; a killed writer may leave half a line."""
+    found = {}
+    for line in (out.with_name(out.name + ".work") / "metrics.jsonl").read_text().splitlines():
+        try:
+            record: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if "loss" in record:
+            found[record["step"]] = record["loss"]
+    return found
+
+
+def wait_for_steps(out: Path, steps: int) -> None:
+    """Until so many lines stand in metrics.jsonl, or the checkpoints show it."""
+    checkpoints = out.with_name(out.name + ".work") / "checkpoints"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        saved = [int(p.name.removeprefix("step-")) for p in checkpoints.glob("step-*")]
+        if saved and max(saved) >= steps:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no checkpoint of step {steps} within a minute")
+
+
+def test_a_signal_saves_and_the_same_command_goes_on(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    straight = start(command(recipe, corpus, whole))
+    assert straight.wait(timeout=120) == 0
+    running = start(command(recipe, corpus, parts, "--save-every", "0.05s"))
+    wait_for_steps(parts, 10)
+    running.send_signal(signal.SIGTERM)
+    _, words = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped after step" in words
+    assert not parts.exists(), "no base of a run that did not end"
+    again = start(command(recipe, corpus, parts, "--json"))
+    said, words = again.communicate(timeout=120)
+    assert again.returncode == 0, words
+    assert "going on from step" in words
+    assert json.loads(said)["steps"] == STEPS
+    assert losses(parts) == losses(whole)
+    weights = [folder / "model.safetensors" for folder in (whole, parts)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_resume_is_proved_on_request(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    found = start(command(recipe, corpus, tmp_path / "out", "--verify-resume", "--json"))
+    said, words = found.communicate(timeout=120)
+    assert found.returncode == 0, words
+    assert json.loads(said)["resume"] == "exact"
+    assert not (tmp_path / "out").exists()
+
+
+def test_drift_is_refused_and_nothing_is_lost(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    running = start(command(recipe, corpus, out, "--save-every", "0.05s"))
+    wait_for_steps(out, 5)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    recipe.write_text(recipe.read_text().replace("muon_lr = 0.01", "muon_lr = 0.02"))
+    refused = start(command(recipe, corpus, out))
+    _, words = refused.communicate(timeout=60)
+    assert refused.returncode == 2
+    assert "the recipe changed since" in words
+    assert "--fork" in words
+    forked = start(command(recipe, corpus, out, "--fork"))
+    _, words = forked.communicate(timeout=120)
+    assert forked.returncode == 0, words
+    assert "going on from step" in words
+
+
+def test_the_plan_says_every_setting_with_its_reason() -> None:
+    line = [sys.executable, "-m", "headstart", "pretrain", "--size", "3m", "--dry-run", "--json"]
+    plan = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+    assert plan["parameters"] == pytest.approx(3e6, rel=0.2)
+    assert {"width", "layers", "tokens", "muon_lr"} <= {reason["name"] for reason in plan["reasons"]}
+    assert all(reason["why"] for reason in plan["reasons"])
+    assert plan["seconds"] > 0
+
+
+@pytest.mark.parametrize("flags", [[], ["text-tiny", "--size", "3m"]])
+def test_a_recipe_or_a_size(flags: list[str]) -> None:
+    line = [sys.executable, "-m", "headstart", "pretrain", *flags]
+    found = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "of RECIPE and --size is given; expected one" in found.stderr
+
+
+@pytest.mark.soak
+def test_sixty_kills_at_random_change_nothing(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(command(recipe, corpus, whole)).wait(timeout=120) == 0
+    dice, kills = random.Random(0), 0
+    while kills < 60:
+        running = start(command(recipe, corpus, killed, "--save-every", "0.02s"))
+        time.sleep(dice.uniform(1.5, 4.5))
+        if running.poll() is not None:
+            assert running.returncode == 0
+            break
+        running.kill()
+        running.communicate()
+        kills += 1
+    if not killed.exists():
+        assert start(command(recipe, corpus, killed)).wait(timeout=120) == 0
+    assert losses(killed) == losses(whole)
+    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
