@@ -35,6 +35,12 @@ def start(line: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+def finish(process: subprocess.Popen[str]) -> None:
+    """Wait for a run that must end well."""
+    _, words = process.communicate(timeout=120)
+    assert process.returncode == 0, words
+
+
 def losses(out: Path) -> dict[int, float]:
     """Loss by step, the last word on each; a killed writer may leave half a line."""
     found = {}
@@ -62,8 +68,7 @@ def wait_for_steps(out: Path, steps: int) -> None:
 
 def test_a_signal_saves_and_the_same_command_goes_on(recipe: Path, corpus: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    straight = start(command(recipe, corpus, whole))
-    assert straight.wait(timeout=120) == 0
+    finish(start(command(recipe, corpus, whole)))
     running = start(command(recipe, corpus, parts, "--save-every", "0.05s"))
     wait_for_steps(parts, 10)
     running.send_signal(signal.SIGTERM)
@@ -127,18 +132,18 @@ def test_a_recipe_or_a_size(flags: list[str]) -> None:
 @pytest.mark.soak
 def test_sixty_kills_at_random_change_nothing(recipe: Path, corpus: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(command(recipe, corpus, whole)).wait(timeout=120) == 0
+    finish(start(command(recipe, corpus, whole)))
     dice, kills = random.Random(0), 0
     while kills < 60:
         running = start(command(recipe, corpus, killed, "--save-every", "0.02s"))
         time.sleep(dice.uniform(1.5, 4.5))
         if running.poll() is not None:
-            assert running.returncode == 0
+            finish(running)
             break
         running.kill()
         running.communicate()
         kills += 1
     if not killed.exists():
-        assert start(command(recipe, corpus, killed)).wait(timeout=120) == 0
+        finish(start(command(recipe, corpus, killed)))
     assert losses(killed) == losses(whole)
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
