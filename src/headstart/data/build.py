@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from headstart.data.build_report import DROPPED, REASONS, REPORT, SCHEMA, BuildReport, TaskReport, read_report
 from headstart.data.built import open_build
-from headstart.data.contamination import TaskIndex, index_tasks
+from headstart.data.contamination import TaskFile, index_tasks
 from headstart.data.corpus import SPECIALS, PackedMeta, train_tokenizer, write_units
 from headstart.data.corpus_part import CorpusPart
 from headstart.data.duplicates import PIECE, exact_repeats, near_repeats
@@ -87,9 +87,8 @@ def build_corpus(
         open_build(out, vocab_size=vocab_size)
         return Built(out, found, fresh=False)
     refuse_taken(out)
-    index = index_tasks(tasks)
     with publish_folder(out) as folder:
-        report = _Building(part, name, vocab_size, data, shards, folder, index, tell).run(inputs)
+        report = _Building(part, name, vocab_size, data, shards, tasks, folder, tell).run(inputs)
     return Built(out, report, fresh=True)
 
 
@@ -102,8 +101,8 @@ class _Building:
     vocab_size: int
     data: Path
     shards: dict[str, str]
+    tasks: list[Path]
     folder: Path
-    index: TaskIndex
     tell: Tell
 
     def run(self, inputs: dict[str, object]) -> BuildReport:
@@ -116,7 +115,7 @@ class _Building:
         try:
             gather_held_out(gathered, self.data / self.part.validation)
             self._refuse_empty(gathered)
-            gather_train(gathered, [self.data / name for name in self.part.train], self.index, self.tell)
+            task_files = self._gather_train(gathered)
             self._refuse_unknown_weights(gathered)
             fates = np.lib.format.open_memmap(
                 scratch / "fates", mode="w+", dtype=np.bool_, shape=(max(1, len(gathered.rows)),)
@@ -126,13 +125,19 @@ class _Building:
             tokenizer, trained_on = self._train_tokenizer(gathered, fates, kept_bytes)
             train = self._pack(gathered, fates, tokenizer, "train")
             validation = self._pack(gathered, fates, tokenizer, "validation")
-            report = self._report(gathered, inputs, train, validation, trained_on)
+            report = self._report(gathered, inputs, task_files, train, validation, trained_on)
         finally:
             gathered.close()
         shutil.rmtree(scratch)
         report.seconds = round(time.monotonic() - begun, 3)
         write_atomic(self.folder / REPORT, msgspec.json.format(msgspec.json.encode(report), indent=1))
         return report
+
+    def _gather_train(self, gathered: Gathered) -> tuple[TaskFile, ...]:
+        """Read the training shards; the index of the task files lives no longer than this."""
+        index = index_tasks(self.tasks)
+        gather_train(gathered, [self.data / name for name in self.part.train], index, self.tell)
+        return index.files
 
     def _refuse_empty(self, gathered: Gathered) -> None:
         if not len(gathered.rows):
@@ -255,7 +260,13 @@ class _Building:
         return meta
 
     def _report(
-        self, gathered: Gathered, inputs: dict[str, object], train: PackedMeta, held: PackedMeta, trained_on: int
+        self,
+        gathered: Gathered,
+        inputs: dict[str, object],
+        task_files: Sequence[TaskFile],
+        train: PackedMeta,
+        held: PackedMeta,
+        trained_on: int,
     ) -> BuildReport:
         sources = list(gathered.sources.values())
         return BuildReport(
@@ -278,7 +289,7 @@ class _Building:
                     found=len(gathered.items_found.get(file.name, ())),
                     documents=gathered.documents_hit.get(file.name, 0),
                 )
-                for file in self.index.files
+                for file in task_files
             ],
             tokenizer={"sha256": train.tokenizer_sha256, "units": self.vocab_size, "bytes_seen": trained_on},
             train_units=train.num_units,
