@@ -93,6 +93,14 @@ def test_items_are_all_text_cells_of_any_table(tmp_path: Path) -> None:
     assert {number: some[0].row for number, some in hits.items()} == {0: 1, 1: 2}
 
 
+def test_an_apostrophe_makes_no_sixth_word(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('text\nyou don\'t have to worry\nyou don\'t have to worry now\n')
+    index = index_tasks([tmp_path / "t.csv"])
+    assert (index.files[0].short, index.files[0].unchecked) == (1, 1)
+    hits = index.find(find_words(["So you don't have to worry.", "you don’t have to worry now!"]))
+    assert [(number, hit.row) for number, some in hits.items() for hit in some] == [(1, 3)]
+
+
 def test_a_table_without_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "n.jsonl").write_text('{"a": 1}\n')
     with pytest.raises(DataError, match="with text in it"):

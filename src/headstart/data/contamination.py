@@ -124,15 +124,16 @@ def index_tasks(files: Sequence[Path]) -> TaskIndex:
                 f"{file} has the columns {', '.join(list(table.columns)[:8])}; expected a table with text in it. "
                 "Leave it out: there is nothing to look for."
             )
-        counts = np.diff(find_words_of_many([text for _, text in items]).first)
-        short = int(((counts >= SHORTEST) & (counts < LONG)).sum())
-        described.append(TaskFile(str(file), table.digest, len(items), short, int((counts < SHORTEST).sum())))
-        texts += [text for _, text in items]
+        found = [text for _, text in items]
+        short, long = _kinds(found, find_words_of_many(found))
+        unchecked = len(items) - int(short.sum()) - int(long.sum())
+        described.append(TaskFile(str(file), table.digest, len(items), int(short.sum()), unchecked))
+        texts += found
         item_file += [number] * len(items)
         item_row += [row for row, _ in items]
     words = find_words_of_many(texts)
-    by_length, short_begins = _index(words)
-    long = by_length.get(LONG)
+    by_length, short_begins = _index(words, _kinds(texts, words)[0])
+    longest = by_length.get(LONG)
     return TaskIndex(
         files=tuple(described),
         words=words,
@@ -140,11 +141,21 @@ def index_tasks(files: Sequence[Path]) -> TaskIndex:
         item_row=np.array(item_row, dtype=np.int64),
         by_length=by_length,
         short_sieve=_sieve(short_begins),
-        long_sieve=_sieve(short_begins[:0] if long is None else long.numbers),
+        long_sieve=_sieve(short_begins[:0] if longest is None else longest.numbers),
     )
 
 
-def _index(words: Words) -> tuple[dict[int, _Grams], U64]:
+def _kinds(texts: Sequence[str], words: Words) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which texts are short items and which long ones; the others are too short to tell.
+
+    A short one has 6 words between spaces, too: "you don't have to worry" is five, though the apostrophe makes six.
+    """
+    counts = np.diff(words.first)
+    spaced = np.fromiter((len(text.split()) for text in texts), dtype=np.int64, count=len(texts))
+    return (counts >= SHORTEST) & (spaced >= SHORTEST) & (counts < LONG), counts >= LONG
+
+
+def _index(words: Words, short: NDArray[np.bool_]) -> tuple[dict[int, _Grams], U64]:
     """The n-grams of all items by length, and the 6-grams that short items begin with."""
     counts = np.diff(words.first)
     item_of = np.repeat(np.arange(len(words)), counts)
@@ -154,11 +165,11 @@ def _index(words: Words) -> tuple[dict[int, _Grams], U64]:
         if length < SHORTEST:
             continue
         if length == SHORTEST:
-            begins = numbers[words.first[:-1][(counts >= SHORTEST) & (counts < LONG)]]
+            begins = numbers[words.first[:-1][short]]
         if length == LONG:
             at = np.flatnonzero(item_of[: len(numbers)] == item_of[LONG - 1 :]) if len(numbers) else item_of[:0]
         else:
-            at = words.first[:-1][counts == length]
+            at = words.first[:-1][short & (counts == length)]
         if len(at):
             distinct, first = np.unique(numbers[at], return_index=True)
             found[length] = _Grams(distinct, item_of[at[first]], at[first])
