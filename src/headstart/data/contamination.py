@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.data.table import read_table
-from headstart.data.words import I64, U64, Words, all_grams, find_words_of_many
+from headstart.data.words import I64, U64, Words, all_grams, find_words_of_many, join_words
 from headstart.ground.errors import DataError
 
 LONG = 13
@@ -112,47 +112,49 @@ def index_tasks(files: Sequence[Path]) -> TaskIndex:
     Raises:
         DataError: a file cannot be read as a table or holds no text.
     """
-    described: list[TaskFile] = []
-    texts: list[str] = []
-    item_file: list[int] = []
-    item_row: list[int] = []
-    for number, file in enumerate(files):
-        table = read_table(file)
-        items = [(table.lines[row], text) for cells in table.columns.values() for row, text in _items(cells)]
-        if not items:
-            raise DataError(
-                f"{file} has the columns {', '.join(list(table.columns)[:8])}; expected a table with text in it. "
-                "Leave it out: there is nothing to look for."
-            )
-        found = [text for _, text in items]
-        short, long = _kinds(found, find_words_of_many(found))
-        unchecked = len(items) - int(short.sum()) - int(long.sum())
-        described.append(TaskFile(str(file), table.digest, len(items), int(short.sum()), unchecked))
-        texts += found
-        item_file += [number] * len(items)
-        item_row += [row for row, _ in items]
-    words = find_words_of_many(texts)
-    by_length, short_begins = _index(words, _kinds(texts, words)[0])
+    read = [_read_task(file) for file in files]
+    words = join_words([items.words for items in read] or [find_words_of_many([])])
+    short = np.concatenate([*(items.short for items in read), np.zeros(0, dtype=np.bool_)])
+    by_length, short_begins = _index(words, short)
     longest = by_length.get(LONG)
     return TaskIndex(
-        files=tuple(described),
+        files=tuple(items.file for items in read),
         words=words,
-        item_file=np.array(item_file, dtype=np.int64),
-        item_row=np.array(item_row, dtype=np.int64),
+        item_file=np.repeat(np.arange(len(read)), [len(items.rows) for items in read]),
+        item_row=np.concatenate([*(items.rows for items in read), np.zeros(0, dtype=np.int64)]),
         by_length=by_length,
         short_sieve=_sieve(short_begins),
         long_sieve=_sieve(short_begins[:0] if longest is None else longest.numbers),
     )
 
 
-def _kinds(texts: Sequence[str], words: Words) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which texts are short items and which long ones; the others are too short to tell.
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """The text cells of one task file. rows, short: of each item its row, and whether all of it is looked for."""
 
-    A short one has 6 words between spaces, too: "you don't have to worry" is five, though the apostrophe makes six.
-    """
+    file: TaskFile
+    rows: I64
+    words: Words
+    short: NDArray[np.bool_]
+
+
+def _read_task(file: Path) -> _Items:
+    table = read_table(file)
+    items = [(table.lines[row], text) for cells in table.columns.values() for row, text in _items(cells)]
+    if not items:
+        raise DataError(
+            f"{file} has the columns {', '.join(list(table.columns)[:8])}; expected a table with text in it. "
+            "Leave it out: there is nothing to look for."
+        )
+    words = find_words_of_many([text for _, text in items])
     counts = np.diff(words.first)
-    spaced = np.fromiter((len(text.split()) for text in texts), dtype=np.int64, count=len(texts))
-    return (counts >= SHORTEST) & (spaced >= SHORTEST) & (counts < LONG), counts >= LONG
+    # Six words between spaces, too: "you don't have to worry" is five, though the apostrophe makes six.
+    spaced = np.fromiter((len(text.split()) for _, text in items), dtype=np.int64, count=len(items))
+    short, long = (counts >= SHORTEST) & (spaced >= SHORTEST) & (counts < LONG), counts >= LONG
+    unchecked = len(items) - int(short.sum()) - int(long.sum())
+    described = TaskFile(str(file), table.digest, len(items), int(short.sum()), unchecked)
+    rows = np.fromiter((row for row, _ in items), dtype=np.int64, count=len(items))
+    return _Items(described, rows, words, short)
 
 
 def _index(words: Words, short: NDArray[np.bool_]) -> tuple[dict[int, _Grams], U64]:

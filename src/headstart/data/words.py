@@ -85,7 +85,11 @@ def find_words_of_many(texts: Sequence[str]) -> Words:
         if size >= MANY:
             parts.append(find_words(chunk))
             chunk, size = [], 0
-    parts.append(find_words(chunk))
+    return join_words([*parts, find_words(chunk)])
+
+
+def join_words(parts: Sequence[Words]) -> Words:
+    """The words of several parts as those of all their texts."""
     codes = np.cumsum([0, *(len(part.lowered) for part in parts)])
     words = np.cumsum([0, *(len(part.numbers) for part in parts)])
     return Words(
