@@ -2,9 +2,10 @@
 
     shards -> filter, task text out -> repeats out -> weights -> tokenizer -> units
 
-Four passes over files on disk. Memory holds one chunk of text, one part of the keys, the tokenizer's sample and one
-byte a document: about 400 MB for any corpus whose recipe trains the tokenizer on 30 MB (docs/notebook). Scratch
-space beside the result: the kept text, and 560 bytes a document.
+Four passes over files on disk. In memory are one chunk of text and its arrays (60 bytes a character of the longest
+document), one part of the keys, one byte a document, and what the recipe asks for: the tokenizer's sample, the index of
+the task files. With a sample of 30 MB and no tasks that is 225 MB (measured: docs/notebook). Scratch space beside
+the result: the kept text, and about 1.1 kB a document.
 """
 
 from __future__ import annotations
