@@ -10,6 +10,7 @@ MEASUREMENTS = {
     "speed-finetune": "bench.speed_finetune",
     "speed-probe": "bench.speed_probe",
     "label-curve": "bench.label_curve",
+    "ladder": "bench.ladder",
 }
 
 

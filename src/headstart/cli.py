@@ -186,6 +186,32 @@ def pretrain(
     )
 
 
+@app.command
+def plan(
+    *,
+    flops: float | None = None,
+    hours: float | None = None,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    json: Flag = False,
+) -> int:
+    """Divide a budget of compute or time between size and text; foretell loss, memory and minutes on this machine.
+
+    Parameters
+    ----------
+    flops
+        FLOPs of the whole training, such as 1e17.
+    hours
+        Hours on this machine, instead of --flops.
+    from_
+        Folder with bases of earlier runs; a loss law is fitted to them. Without it no loss is predicted.
+    json
+        Print one JSON object.
+    """
+    from headstart.planning import plan_run
+
+    return plan_run(flops=flops, hours=hours, runs=from_, json=json)
+
+
 @data_app.command(name="build")
 def data_build(
     recipe: str,

@@ -70,7 +70,8 @@ def spending(budget: float, cost: Cost) -> Iterator[Sized]:
     """Every size of the dial with as many tokens as the budget pays for."""
     seen = set()
     for step in range(math.ceil(math.log(LARGEST / SMALLEST) / math.log(GRID))):
-        size, ratio = round(SMALLEST * GRID**step), TOKENS_PER_PARAMETER
+        exact = recipe_for(round(SMALLEST * GRID**step)).parameters
+        size, ratio = min(LARGEST, max(SMALLEST, exact)), TOKENS_PER_PARAMETER
         sized = recipe_for(size, tokens_per_parameter=ratio)
         if sized.recipe.shape in seen:
             continue
