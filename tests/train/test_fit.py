@@ -19,7 +19,6 @@ from headstart.model.adapters import lora_modules
 from headstart.train import fit as fit_module
 from headstart.train.fit import fit
 from headstart.train.methods import METHODS, FitSettings, default_lr, resolve
-from headstart.train.probe import Features
 from headstart.train.supervised import balanced_weights, hits, supervise, task_loss
 
 QUICK = FitSettings(epochs=8, batch_rows=16, lr=5e-3)
@@ -181,20 +180,3 @@ def test_the_probe_reads_the_members_of_a_pair_apart(tmp_path: Path) -> None:
     said = base.predict(rows)
     assert np.mean([a == task.labels[int(t)] for a, t in zip(said, task.test.targets, strict=True)]) == 1.0  # type: ignore[call-overload]
     assert Base.load(base.save(tmp_path / "pairs")).predict(rows) == said
-
-
-def test_the_head_alone_is_judged_by_the_features_it_was_solved_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in get_args(Kind):
-        judged: list[float] = []
-        take, look = fit_module._Keeper.take, fit_module._Keeper.look
-
-        def both(self: fit_module._Keeper, read: Features) -> None:
-            take(self, read)  # noqa: B023
-            judged.append(self.last)  # noqa: B023
-            look(self)  # noqa: B023
-            judged.append(self.last)  # noqa: B023
-
-        with monkeypatch.context() as patch:
-            patch.setattr(fit_module._Keeper, "take", both)
-            fit(tiny_base(), toy_task(kind), method="full", settings=FitSettings(epochs=1))
-        assert judged[0] == pytest.approx(judged[1], abs=5e-3), kind  # bf16 features of other batches

@@ -14,7 +14,7 @@ from headstart.base.base import Base
 from headstart.data.task import Task
 from headstart.evaluate.controls import fit_control
 from headstart.ground.seeds import stream
-from headstart.train.fit import HEAD_ROWS, Fitted
+from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings, Method, resolve
 
 SAMPLE_ROWS = 64
@@ -71,8 +71,7 @@ class Pace:
             return self.row * (rows + len(self.task.validation))
         epochs = resolve(self.settings, method=method, config=self.base.trunk.config, num_rows=rows).epochs
         assert epochs is not None, "resolve fills in the epochs"
-        head = self.row * (min(rows, HEAD_ROWS) + len(self.task.validation))
-        return self.correction * (head + epochs * self.epoch(method, rows))
+        return self.correction * (self.row * len(self.task.validation) + epochs * self.epoch(method, rows))
 
     def epoch(self, method: Method, rows: int) -> float:
         return self.row * (BACKWARD[method] * rows + len(self.task.validation))
@@ -90,9 +89,7 @@ class Pace:
             return
         if fitted.epochs < 0.5:
             return
-        predicted = self.row * min(len(self.task.train), HEAD_ROWS) + fitted.epochs * self.epoch(
-            fitted.method, len(self.task.train)
-        )
+        predicted = fitted.epochs * self.epoch(fitted.method, len(self.task.train))
         self.correction = min(5.0, max(0.2, fitted.seconds / max(predicted, 1e-6)))
 
 

@@ -1,13 +1,14 @@
 """`fit`: one base, one task, one method -> an adapted Base. The supervised use of the one loop.
 
-Trained methods start their head from the probe (Kumar et al. 2022, "Fine-tuning can distort pretrained features"), keep
-the weights of the best validation pass, and stop in time when a deadline is given.
+Trained methods start from a small random head with a faster rate of its own, keep the weights of the best validation
+pass, and stop in time when a deadline is given. Starting the head from the probe instead (Kumar et al. 2022) was worse
+or equal on four of four sets: docs/notebook/2026-11-24-head-start.md.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,22 +24,20 @@ from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
 from headstart.model.adapters import attach_lora
 from headstart.model.heads import Pooling, TaskHead
-from headstart.model.trunk import Trunk, initialise
+from headstart.model.trunk import Trunk, fill, initialise
 from headstart.train.loop import Job, StepRecord, run
 from headstart.train.methods import LORA_TARGETS, FitSettings, Method, check_method, parameter_groups, resolve
 from headstart.train.objective import LossRecord
 from headstart.train.optim import Optimiser
-from headstart.train.probe import Features, encode_features, solve, subsample
+from headstart.train.probe import encode_features, solve
 from headstart.train.schedule import trapezoid
 from headstart.train.supervised import Rows, Supervised, balanced_weights, hits, standardised, supervise, task_loss
 from headstart.train.vocabulary import Used, narrowed, renumbered, used_units, widened
 
 PASS_TOKENS = 2048  # of one forward pass: its activations fit the caches, 5,500 tokens/s a core against 4,250 at 8,192
 UNLIMITED = 1 << 40  # buckets are cut by rows here; micro-batches bound the memory
-HEAD_ROWS = 2000  # rows that initialise the head of a trained method
-HEAD_SHARE = 0.25  # of the time that is left, at most, for the head before training
+PROBE_SHARE = 0.7  # of the time that is left, at most, for reading features
 Stopped = Literal["done", "deadline", "probe", "interrupted"]
-Answered = tuple[Tensor, Tensor, Tensor | None]  # outputs, targets, class weights of the rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +83,6 @@ class _Parts:
     device: torch.device
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Start:
-    """The solved head, its validation loss, the validation features it was judged by and the seconds to read them."""
-
-    head: TaskHead
-    loss: float
-    validation: Features
-    seconds: float
-
-
 @dataclass(frozen=True, slots=True)
 class _Trained:
     """What training left behind besides the weights."""
@@ -124,12 +113,15 @@ def fit(
     chosen = check_method(method)
     resolved = resolve(settings or FitSettings(), method=chosen, config=base.trunk.config, num_rows=len(task.train))
     parts = _prepare(base, task, chosen, resolved, seed)
-    start = _solve_head(parts, chosen, seed, deadline)
-    head = start.head
+    head = TaskHead(
+        parts.trunk.config.dim, parts.train.num_outputs, parts.pooling, apart=parts.train.second is not None
+    )
     if chosen == "probe":
-        trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -start.loss)
+        loss = _solve_head(parts, head, seed, deadline)
+        trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -loss)
     else:
-        trained = _train(parts, start, chosen, resolved, seed, deadline, on_progress)
+        fill(head, seed=seed)
+        trained = _train(parts, head, chosen, resolved, seed, deadline, on_progress)
     contract = TaskContract(
         kind=task.kind,
         labels=task.labels,
@@ -212,31 +204,29 @@ def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) 
     return trunk
 
 
-def _solve_head(parts: _Parts, method: Method, seed: int, deadline: float | None) -> _Start:
-    """The probe: the whole answer for method probe, the starting point of the head for the others."""
-    limit = None
-    if deadline is not None:
-        left = deadline - time.monotonic()
-        limit = time.monotonic() + left * (0.7 if method == "probe" else HEAD_SHARE)
-    data = parts.train if method == "probe" else parts.train.subset(subsample(parts.train, HEAD_ROWS, seed=seed))
-    train = encode_features(parts.trunk, data, pooling=parts.pooling, seed=seed, deadline=limit)
-    begun = time.monotonic()
+def _solve_head(parts: _Parts, head: TaskHead, seed: int, deadline: float | None) -> float:
+    """Fill the head with the best linear one over the frozen features; returns its validation loss."""
+    limit = None if deadline is None else time.monotonic() + (deadline - time.monotonic()) * PROBE_SHARE
+    train = encode_features(parts.trunk, parts.train, pooling=parts.pooling, seed=seed, deadline=limit)
     validation = encode_features(parts.trunk, parts.validation, pooling=parts.pooling, seed=seed, deadline=limit)
-    seconds = time.monotonic() - begun
-    weights = None if data.class_weights is None else torch.from_numpy(data.class_weights)
+    weights = None if parts.train.class_weights is None else torch.from_numpy(parts.train.class_weights)
     solved = solve(
-        train, validation, kind=data.kind, num_outputs=data.num_outputs, class_weights=weights, deadline=deadline
+        train,
+        validation,
+        kind=parts.train.kind,
+        num_outputs=parts.train.num_outputs,
+        class_weights=weights,
+        deadline=deadline,
     )
-    head = TaskHead(parts.trunk.config.dim, data.num_outputs, parts.pooling, apart=data.second is not None)
     with torch.no_grad():
         head.out.weight.copy_(solved.weight)
         head.out.bias.copy_(solved.bias)
-    return _Start(head, solved.loss, validation, seconds)
+    return solved.loss
 
 
 def _train(
     parts: _Parts,
-    start: _Start,
+    head: TaskHead,
     method: Method,
     settings: FitSettings,
     seed: int,
@@ -245,7 +235,7 @@ def _train(
 ) -> _Trained:
     """Run the loop over the epochs; leaves the best weights in `parts.trunk` and the head, both in fp32."""
     assert settings.epochs is not None
-    head = start.head.to(device=parts.device)
+    head.to(device=parts.device)
     model = nn.ModuleList([parts.trunk, head])
     optimiser = Optimiser(parameter_groups(parts.trunk, head, method, settings))
     plan = _Plan(parts.train, settings.batch_rows, seed)
@@ -268,11 +258,7 @@ def _train(
         outputs = head(parts.trunk(batch).float(), batch.lengths)
         return task_loss(outputs, batch.targets, parts.train.kind, batch.weights)
 
-    # The head alone is the first candidate: training must beat it to be kept.
-    if start.validation.whole:
-        keeper.take(start.validation)
-    else:
-        keeper.look()
+    reserve = keeper.measure() if deadline is not None else 0.0
     result = run(
         Job(
             model=model,
@@ -281,7 +267,7 @@ def _train(
             micro_batches=plan.micro_batches,
             schedule=trapezoid(warmup=settings.warmup, cooldown=1.0 - settings.warmup),
             steps=steps,
-            deadline=None if deadline is None else deadline - 2.0 * start.seconds,
+            deadline=None if deadline is None else deadline - 2.0 * reserve,
             probe=probe,
             probe_every=per_epoch,
             on_step=on_step,
@@ -328,22 +314,15 @@ class _Keeper:
         self._since = 0
         self.best, self.last, self.last_loss = -float("inf"), -float("inf"), 0.0
 
-    def take(self, read: Features) -> None:
-        """The head alone, on validation features that were read before training."""
-        head, device = self._head.out, self._parts.device
-        with torch.no_grad():
-            self._judge([(head(read.x.to(device)), read.y.to(device), None)])
+    def measure(self) -> float:
+        """Seconds of one validation pass."""
+        started = time.monotonic()
+        self._score()
+        return time.monotonic() - started
 
     def look(self) -> bool:
         """Score validation; True when patience has run out."""
-        self._model.eval()
-        with torch.inference_mode():
-            stop = self._judge(self._answers())
-        self._model.train()
-        return stop
-
-    def _judge(self, answers: Iterable[Answered]) -> bool:
-        self.last = self._score(answers)
+        self.last = self._score()
         if self.last > self.best or not self._kept:
             self.best, self._since = self.last, 0
             self._kept = {n: p.detach().clone() for n, p in self._model.named_parameters() if p.requires_grad}
@@ -358,19 +337,19 @@ class _Keeper:
             for name, value in self._kept.items():
                 model.get_parameter(name).copy_(value)
 
-    def _answers(self) -> Iterator[Answered]:
+    @torch.inference_mode()
+    def _score(self) -> float:
+        self._model.eval()
+        total = weight = good = asked = 0.0
         data = self._parts.validation
         for rows in bucket_batches(data.encoded.lengths, batch_tokens=PASS_TOKENS):
             batch = data.batch(rows).to(self._parts.device)
             assert batch.targets is not None
-            yield self._head(self._parts.trunk(batch).float(), batch.lengths), batch.targets, batch.weights
-
-    def _score(self, answers: Iterable[Answered]) -> float:
-        kind = self._parts.validation.kind
-        total = weight = good = asked = 0.0
-        for outputs, targets, weights in answers:
-            record, (right, said) = task_loss(outputs, targets, kind, weights), hits(outputs, targets, kind)
+            outputs = self._head(self._parts.trunk(batch).float(), batch.lengths)
+            record = task_loss(outputs, batch.targets, data.kind, batch.weights)
+            right, said = hits(outputs, batch.targets, data.kind)
             total, weight, good, asked = total + float(record.total), weight + record.weight, good + right, asked + said
+        self._model.train()
         self.last_loss = total / max(weight, 1e-9)
         return (good / asked if asked else 0.0) - (0.01 if asked else 1.0) * self.last_loss
 

@@ -22,7 +22,7 @@ from headstart.ground.seeds import stream
 from headstart.model.heads import Pooling
 from headstart.model.trunk import Trunk
 from headstart.train.objective import IGNORE
-from headstart.train.supervised import Rows, Supervised
+from headstart.train.supervised import Supervised
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # L2 on standardised features, per example; scanned from strong to weak
 PASS_TOKENS = 2048  # as in train/fit.py
@@ -32,14 +32,10 @@ MAX_WORDS = 60_000  # enough for a linear head; more only costs memory
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """X (N, D) float32, or (N, 4 D) for pairs that are read apart, and the targets y of its rows in the kind's shape.
-
-    whole: every row was read.
-    """
+    """X (N, D) float32, (N, 4 D) for pairs that are read apart, and the targets y of its rows in the kind's shape."""
 
     x: Tensor
     y: Tensor
-    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +63,7 @@ def encode_features(
         chunk = data.subset(order[start : start + CHUNK_ROWS])
         chunks.append(_word_features(trunk, chunk) if pooling == "token" else _row_features(trunk, chunk, pooling))
         words += len(chunks[-1].y) if pooling == "token" else 0
-    whole = len(chunks) * CHUNK_ROWS >= len(order)
-    return Features(torch.cat([c.x for c in chunks]), torch.cat([c.y for c in chunks]), whole)
+    return Features(torch.cat([c.x for c in chunks]), torch.cat([c.y for c in chunks]))
 
 
 def _row_features(trunk: Trunk, data: Supervised, pooling: Pooling) -> Features:
@@ -157,8 +152,3 @@ def _loss(outputs: Tensor, y: Tensor, kind: Kind, class_weights: Tensor | None) 
     if kind == "labels":
         return F.binary_cross_entropy_with_logits(outputs, y, reduction="sum") / len(y)
     return F.cross_entropy(outputs, y, weight=class_weights)
-
-
-def subsample(data: Supervised, limit: int, *, seed: int) -> Rows:
-    """At most `limit` row numbers, drawn without replacement."""
-    return stream(seed, "subsample").permutation(len(data))[: min(limit, len(data))].astype(np.int64)

@@ -15,6 +15,7 @@ import msgspec
 
 from headstart.base.base import Base
 from headstart.base.lineage import DataRef, Record, code_version, hardware
+from headstart.data.built import is_built, licences_of, open_build
 from headstart.data.codec import load_tokenizer
 from headstart.data.corpus import PackedCorpus
 from headstart.ground.errors import DataError, did_you_mean
@@ -60,11 +61,13 @@ def pretrain(
         ),
         watch=watch,
     )
-    return base_of(chosen, found, train, tokenizer=folder, licences=read_licences(shards))
+    return base_of(chosen, found, train, tokenizer=shards if is_built(shards) else folder, licences=licences_of(shards))
 
 
 def find_corpus(recipe: Recipe, shards: Path, work: Path) -> tuple[PackedCorpus, PackedCorpus]:
-    """(train, validation) of the recipe, packed below `work`; DataError where a shard is missing."""
+    """(train, validation) of the recipe: as it was built, or packed below `work`; DataError where a shard is missing."""
+    if is_built(shards):
+        return open_build(shards, vocab_size=recipe.shape.vocab_size)
     for name in (*recipe.corpus.train, recipe.corpus.validation):
         if not (shards / name).is_file():
             near = did_you_mean(name, [p.name for p in shards.glob("*")] if shards.is_dir() else [])
@@ -118,17 +121,3 @@ def base_of(recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenize
         lm=found.head.eval(),
         lineage=(record,),
     )
-
-
-def read_licences(shards: Path) -> str:
-    """The licences that the corpus' MANIFEST.json names, or "not stated"."""
-    manifest = shards / "MANIFEST.json"
-    if not manifest.is_file():
-        return "not stated"
-    try:
-        sources = msgspec.json.decode(manifest.read_bytes())["sources"]
-        return "; ".join(sorted({str(source["licence"]) for source in sources}))
-    except (msgspec.DecodeError, KeyError, TypeError) as problem:
-        raise DataError(
-            f"{manifest} is not a manifest ({problem}); expected sources with a licence each. Mend or remove it."
-        ) from problem
