@@ -11,6 +11,7 @@ MEASUREMENTS = {
     "speed-probe": "bench.speed_probe",
     "label-curve": "bench.label_curve",
     "ladder": "bench.ladder",
+    "blimp": "bench.blimp",
 }
 
 
