@@ -19,7 +19,7 @@ from headstart.model.adapters import lora_modules
 from headstart.train import fit as fit_module
 from headstart.train.fit import fit
 from headstart.train.methods import METHODS, FitSettings, default_lr, resolve
-from headstart.train.supervised import balanced_weights, hits, supervise, task_loss
+from headstart.train.supervised import balanced_weights, hits, prior, supervise, task_loss
 
 QUICK = FitSettings(epochs=8, batch_rows=16, lr=5e-3)
 
@@ -141,6 +141,19 @@ def test_balanced_weights_have_mean_one_over_the_rows() -> None:
     assert float(np.mean([weights[int(t)] for t in data.targets])) == pytest.approx(1.0)  # type: ignore[call-overload]
     counts = np.bincount([int(t) for t in data.targets])  # type: ignore[call-overload]
     assert weights[0] * counts[0] == pytest.approx(weights[1] * counts[1])
+
+
+def test_a_new_head_gives_every_label_its_share() -> None:
+    base = tiny_base()
+    for kind in ("choice", "labels", "tags"):
+        task = toy_task(kind)
+        data = supervise(task.train, base.codec, kind=kind, num_outputs=2, pattern="full", max_length=32)
+        bias = torch.from_numpy(prior(data))
+        rows = [np.atleast_1d(np.asarray(row)) for row in task.train.targets]
+        counts = np.bincount(np.concatenate(rows), minlength=2)
+        total = len(rows) if kind == "labels" else counts.sum()
+        given = torch.sigmoid(bias) if kind == "labels" else torch.softmax(bias, 0)
+        np.testing.assert_allclose(given.numpy(), counts / total, atol=1.0 / total)
 
 
 def test_tag_loss_counts_first_sub_tokens_only() -> None:

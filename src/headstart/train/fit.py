@@ -31,7 +31,16 @@ from headstart.train.objective import LossRecord
 from headstart.train.optim import Optimiser
 from headstart.train.probe import encode_features, solve
 from headstart.train.schedule import trapezoid
-from headstart.train.supervised import Rows, Supervised, balanced_weights, hits, standardised, supervise, task_loss
+from headstart.train.supervised import (
+    Rows,
+    Supervised,
+    balanced_weights,
+    hits,
+    prior,
+    standardised,
+    supervise,
+    task_loss,
+)
 from headstart.train.vocabulary import Used, narrowed, renumbered, used_units, widened
 
 PASS_TOKENS = 2048  # of one forward pass: its activations fit the caches, 5,500 tokens/s a core against 4,250 at 8,192
@@ -121,6 +130,7 @@ def fit(
         trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -loss)
     else:
         fill(head, seed=seed)
+        head.out.bias.data.copy_(torch.from_numpy(prior(parts.train)))
         trained = _train(parts, head, chosen, resolved, seed, deadline, on_progress)
     contract = TaskContract(
         kind=task.kind,

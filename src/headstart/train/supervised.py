@@ -118,6 +118,24 @@ def standardised(train: Supervised) -> tuple[float, float]:
     return float(values.mean()), float(values.std()) or 1.0
 
 
+def prior(train: Supervised) -> npt.NDArray[np.float32]:
+    """(K,) biases with which a head that knows nothing gives every label its share among the training answers.
+
+    Log-odds for labels (Lin et al. 2017, section 4.1: rare positives otherwise cost the first epochs), log shares for
+    choice and tags, 0 for a standardised score.
+    """
+    if train.kind == "score":
+        return np.zeros(1, dtype=np.float32)
+    if train.kind == "choice":
+        answers = np.asarray(train.targets, dtype=np.int64)
+    else:
+        answers = np.concatenate([np.asarray(row, dtype=np.int64) for row in train.targets])
+    counts = np.bincount(answers, minlength=train.num_outputs) + 0.5
+    if train.kind == "labels":
+        return np.log(counts / np.maximum(len(train) - counts, 0.5)).astype(np.float32)
+    return np.log(counts / counts.sum()).astype(np.float32)
+
+
 def balanced_weights(train: Supervised) -> npt.NDArray[np.float32]:
     """Weight of every class, inverse to its count, with mean 1 over the rows."""
     counts = np.bincount(np.asarray(train.targets, dtype=np.int64), minlength=train.num_outputs)

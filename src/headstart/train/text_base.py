@@ -65,7 +65,7 @@ def pretrain(
 
 
 def find_corpus(recipe: Recipe, shards: Path, work: Path) -> tuple[PackedCorpus, PackedCorpus]:
-    """(train, validation) of the recipe: as it was built, or packed below `work`; DataError where a shard is missing."""
+    """(train, validation) of the recipe: as built, or packed below `work`; DataError where a shard is missing."""
     if is_built(shards):
         return open_build(shards, vocab_size=recipe.shape.vocab_size)
     for name in (*recipe.corpus.train, recipe.corpus.validation):
