@@ -59,9 +59,7 @@ def check_peak(recipe: Recipe) -> None:
     assert foretold.memory_bytes == pytest.approx(peak, rel=0.2), foretold.memory_parts
 
 
-@pytest.mark.parametrize(
-    ("size", "dtype", "micro"), [("1m", "float32", 2048), ("3m", "bfloat16", 8192), ("11m", "bfloat16", 4096)]
-)
+@pytest.mark.parametrize(("size", "dtype", "micro"), [("1m", "float32", 2048), ("3m", "bfloat16", 8192)])
 def test_memory_is_within_a_fifth_of_the_measured_peak(size: str, dtype: str, micro: int) -> None:
     check_peak(steps_only(size, steps=1, dtype=dtype, micro=micro))
 
@@ -75,6 +73,7 @@ def test_memory_is_within_a_fifth_of_the_measured_peak(size: str, dtype: str, mi
         ("3m", "float32", 4096),
         ("3m", "bfloat16", 2048),
         ("11m", "float32", 2048),
+        ("11m", "bfloat16", 4096),
         ("11m", "bfloat16", 8192),
         ("30m", "bfloat16", 2048),
         ("30m", "bfloat16", 4096),
@@ -96,8 +95,8 @@ def test_flops_are_those_that_the_run_counts(size: str, ratio: float, tmp_path: 
 
 def test_muon_moves_the_matrices_that_are_counted() -> None:
     recipe = recipe_for("300k").recipe
-    trunk, _ = fresh(recipe, compile_blocks=False)
-    muon = parameter_groups(trunk, muon_lr=1.0, adamw_lr=1.0, weight_decay=0.0)[0]
+    trunk, head = fresh(recipe, compile_blocks=False)
+    muon = parameter_groups(trunk, head, recipe.optimisation)[0]
     assert sorted(tuple(p.shape) for p in muon.params) == sorted(matrices(recipe.trunk_config()))
 
 

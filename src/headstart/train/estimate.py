@@ -13,7 +13,7 @@ from headstart.model.config import TrunkConfig
 from headstart.model.flops import train_flops
 from headstart.train.recipe import Recipe
 
-PROCESS = 480_000_000  # bytes of Python, torch, our modules and what oneDNN keeps, without weights and activations
+PROCESS = 520_000_000  # bytes of Python, torch, our modules and what oneDNN keeps, without weights and activations
 CROSS_ENTROPY_ROWS = 512  # rows whose logits exist at once (train/cross_entropy.py)
 NEWTON_SCHULZ_STEPS = 5  # of torch's Muon
 OVERHEAD = 14_000  # FLOPs whose time norms, RoPE, softmax and residuals take, a unit, layer and unit of width
@@ -80,7 +80,7 @@ def elementwise_flops(recipe: Recipe) -> float:
 def matrices(config: TrunkConfig) -> list[tuple[int, int]]:
     """(rows, columns) of every matrix that Muon moves."""
     inner, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    mlp = [(config.mlp_dim, config.dim)] * (3 if config.mlp == "swiglu" else 2)
+    mlp = [(config.mlp_dim, config.dim)] * (2 if config.mlp == "swiglu" else 1) + [(config.dim, config.mlp_dim)]
     return [(inner, config.dim), (kv, config.dim), (kv, config.dim), (config.dim, inner), *mlp] * config.num_layers
 
 
