@@ -132,8 +132,8 @@ def prior(train: Supervised) -> npt.NDArray[np.float32]:
         answers = np.concatenate([np.asarray(row, dtype=np.int64) for row in train.targets])
     counts = np.bincount(answers, minlength=train.num_outputs) + 0.5
     if train.kind == "labels":
-        return np.log(counts / np.maximum(len(train) - counts, 0.5)).astype(np.float32)
-    return np.log(counts / counts.sum()).astype(np.float32)
+        return np.asarray(np.log(counts / np.maximum(len(train) - counts, 0.5)), dtype=np.float32)
+    return np.asarray(np.log(counts / counts.sum()), dtype=np.float32)
 
 
 def balanced_weights(train: Supervised) -> npt.NDArray[np.float32]:
