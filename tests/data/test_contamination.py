@@ -94,7 +94,7 @@ def test_items_are_all_text_cells_of_any_table(tmp_path: Path) -> None:
 
 
 def test_an_apostrophe_makes_no_sixth_word(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text('text\nyou don\'t have to worry\nyou don\'t have to worry now\n')
+    (tmp_path / "t.csv").write_text("text\nyou don't have to worry\nyou don't have to worry now\n")
     index = index_tasks([tmp_path / "t.csv"])
     assert (index.files[0].short, index.files[0].unchecked) == (1, 1)
     hits = index.find(find_words(["So you don't have to worry.", "you don’t have to worry now!"]))

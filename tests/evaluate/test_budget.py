@@ -51,8 +51,8 @@ def test_predictions_follow_the_first_training(tiny_base: Base) -> None:
     task = made(200)
     pace = Pace(0.01, tiny_base, task, FitSettings(epochs=2))
     before = pace.fitting("full")
-    assert before == pytest.approx(0.01 * (200 + 2 * 3 * 200))
-    ran: Any = SimpleNamespace(method="full", epochs=1.0, seconds=2 * 0.01 * (200 + 3 * 200))
+    assert before == pytest.approx(0.01 * 2 * 3 * 200)
+    ran: Any = SimpleNamespace(method="full", epochs=1.0, seconds=2 * 0.01 * 3 * 200)
     pace.learn(ran, allowed=float("inf"))
     assert pace.fitting("full") == pytest.approx(2 * before)
 

@@ -188,7 +188,7 @@ def test_interrupted_with_something_to_keep(tiny_base_folder: Path, tmp_path: Pa
     process.send_signal(signal.SIGINT)
     output, rest = process.communicate(timeout=90)
     assert process.returncode == 130, rest
-    assert "To go on, run again: headstart adapt" in rest
+    assert "To go on, run it again with another --out: headstart adapt" in rest
     assert "Traceback" not in rest
     assert "interrupted=true" in output
     assert (tmp_path / "out" / "head.safetensors").is_file()

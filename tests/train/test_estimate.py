@@ -18,7 +18,7 @@ from headstart.train.sizing import recipe_for
 from headstart.train.step_plan import StepPlan
 
 PEAK = """
-import json, os, resource, sys
+import json, sys
 import msgspec, numpy as np
 from headstart.data.corpus import PackedCorpus, PackedMeta
 from headstart.train.pretrain import train_text
@@ -28,7 +28,9 @@ def corpus(count):
     units = np.random.default_rng(0).integers(4, recipe.shape.vocab_size, count).astype(np.uint16)
     return PackedCorpus(units, PackedMeta(count, 1, 4 * count, recipe.shape.vocab_size, {}, ""))
 train_text(recipe, corpus(200_000), corpus(1_000), probe_every=10**9, compile_blocks=False)
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+# Not ru_maxrss: a child inherits that from the process that started it, here a test run of 1.5 GB.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps(int(peak.split()[1]) * 1024))
 """
 
 
@@ -59,6 +61,7 @@ def check_peak(recipe: Recipe) -> None:
     assert foretold.memory_bytes == pytest.approx(peak, rel=0.2), foretold.memory_parts
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from Linux's /proc")
 @pytest.mark.parametrize(("size", "dtype", "micro"), [("1m", "float32", 2048), ("3m", "bfloat16", 8192)])
 def test_memory_is_within_a_fifth_of_the_measured_peak(size: str, dtype: str, micro: int) -> None:
     check_peak(steps_only(size, steps=1, dtype=dtype, micro=micro))
