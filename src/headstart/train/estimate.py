@@ -13,7 +13,7 @@ from headstart.model.config import TrunkConfig
 from headstart.model.flops import train_flops
 from headstart.train.recipe import Recipe
 
-PROCESS = 520_000_000  # bytes of Python, torch, our modules and what oneDNN keeps, without weights and activations
+PROCESS = 470_000_000  # bytes before any weight exists: between training alone (405 MB) and the whole command (550 MB)
 CROSS_ENTROPY_ROWS = 512  # rows whose logits exist at once (train/cross_entropy.py)
 NEWTON_SCHULZ_STEPS = 5  # of torch's Muon
 OVERHEAD = 14_000  # FLOPs whose time norms, RoPE, softmax and residuals take, a unit, layer and unit of width
