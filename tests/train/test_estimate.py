@@ -62,7 +62,7 @@ def check_peak(recipe: Recipe) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from Linux's /proc")
-@pytest.mark.parametrize(("size", "dtype", "micro"), [("1m", "float32", 2048), ("3m", "bfloat16", 8192)])
+@pytest.mark.parametrize(("size", "dtype", "micro"), [("1m", "float32", 2048)])
 def test_memory_is_within_a_fifth_of_the_measured_peak(size: str, dtype: str, micro: int) -> None:
     check_peak(steps_only(size, steps=1, dtype=dtype, micro=micro))
 
@@ -75,6 +75,7 @@ def test_memory_is_within_a_fifth_of_the_measured_peak(size: str, dtype: str, mi
         ("1m", "bfloat16", 16384),
         ("3m", "float32", 4096),
         ("3m", "bfloat16", 2048),
+        ("3m", "bfloat16", 8192),
         ("11m", "float32", 2048),
         ("11m", "bfloat16", 4096),
         ("11m", "bfloat16", 8192),
