@@ -35,6 +35,7 @@ def read_pairs(file: Path, *, limit: int | None) -> dict[str, list[Pair]]:
     found: dict[str, list[Pair]] = defaultdict(list)
     for row in pq.read_table(file, columns=list(Pair.__dataclass_fields__)).to_pylist():
         if limit is None or len(found[row["paradigm"]]) < limit:
+            row["field"] = row["field"].replace("/", "_")  # the source spells one field in two ways
             found[row["paradigm"]].append(Pair(**row))
     return dict(found)
 

@@ -69,7 +69,7 @@ class NgramModel:
 
 
 def train(units: NDArray[np.integer], *, vocab_size: int, bos: int, order: int = 5) -> NgramModel:
-    """Counts every order and discounts it. 27 million units at order 5: about a minute and 3 GB."""
+    """Counts every order and discounts it. 27.5 million units at order 5: 36 s and 4.7 GB (one core)."""
     stream = units.astype(np.int64)
     numbers, opens = stream, np.arange(vocab_size) == bos  # of every n-gram: does it open with bos
     found: list[tuple[Whole, Whole, Whole]] = []  # (keys, occurrences, number of the suffix), from order 2 up
