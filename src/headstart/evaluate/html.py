@@ -57,10 +57,10 @@ def render_html(report: Report) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """Escaping on, a missing name is an error, and the few formats the page needs."""
-    source = importlib.resources.files("headstart.evaluate").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    """The pages' templates and stylesheet: escaping on, a missing name is an error, and the few formats they need."""
+    room = importlib.resources.files("headstart.evaluate")
     env = jinja2.Environment(
-        loader=jinja2.DictLoader({"report.html.jinja": source}),
+        loader=jinja2.FunctionLoader(lambda name: room.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
