@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.evaluate.intervals import wilson
 from headstart.evaluate.metrics import Floats, indicators, one_hot
+from headstart.evaluate.proportions import wilson
 
 NUM_BINS = 15
 FLOOR = 1e-12  # a probability is never taken as exactly 0 or 1

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.data.task import Examples, Task
-from headstart.evaluate.intervals import Evidence, interval, resamples
+from headstart.evaluate.intervals import Evidence, interval
 from headstart.evaluate.metrics import Floats
 from headstart.evaluate.report import CurvePoint, LabelCurve, Worth
 from headstart.ground.seeds import stream
@@ -80,7 +80,7 @@ def measure_worth(
     """How many times the labels pre-training replaces, with a bootstrap interval over the test rows."""
     times, relation = read_off(sizes, np.array([e.value() for e in base]), np.array([e.value() for e in scratch]))
     drawn: list[float] = []
-    for counts in resamples(len(base[0]), seed=seed):
+    for counts in base[0].draws(seed=seed):
         upper = np.stack([e.values(counts) for e in base], axis=1)
         lower = np.stack([e.values(counts) for e in scratch], axis=1)
         drawn.extend(read_off(sizes, u, v)[0] for u, v in zip(upper, lower, strict=True))
