@@ -1,0 +1,128 @@
+"""Cells: the unit of work of an evaluation, run once and kept as two files, so that a killed run goes on.
+
+A cell is one set, one side (a base, its random twin, a control), one seed and one part of the items. `KEY.jsonl` holds
+a `Sample` an item and is written first; `KEY.json` holds the `Cell` and says that the samples are whole. Everything the
+leaderboard says is computed from these files, never from what a run had in memory: a run that was killed ten times
+ends in the same words as one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from headstart.evaluate.suite.index import SetOnDisk
+from headstart.ground.errors import DataError, safe_repr
+from headstart.ground.files import write_atomic
+
+SCHEMA_VERSION = 1
+RULES = 1  # raised where what a cell computes changes for every set: cells of other rules are not taken over
+Role = Literal["base", "random", "majority", "tfidf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Who answers. entry: its name in tables. name: of the base, "" for a control. digest: of the base's weights."""
+
+    role: Role
+    entry: str
+    name: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One cell to run or to read. part of parts: which stretch of the items."""
+
+    found: SetOnDisk
+    side: Side
+    seed: int = 0
+    part: int = 0
+    parts: int = 1
+    limit: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The cell's path below the folder of cells, without an ending: readable, and different for other settings."""
+        side = self.side
+        who = f"{side.role}-{plain(side.name)}-{side.digest[:8]}" if side.name else side.role
+        rows = "all" if self.limit is None else f"n{self.limit}"
+        part = f"-{self.part + 1}of{self.parts}" if self.parts > 1 else ""
+        return f"{self.found.spec.name}-{self.found.digest[:8]}/{who}-{rows}-s{self.seed}{part}-r{RULES}"
+
+
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One item as it was asked and answered.
+
+    id: row of the file. prompt: a text, a pair, words, or the options as [context, continuation]. target, prediction:
+    as the metric reads them (label indices, numbers, option numbers; -1 for a tie). scores: probabilities by label, or
+    nats by option. units: token ids as they were read, one list a text. average, cluster: the item's groups.
+    """
+
+    id: int
+    prompt: Any
+    target: Any
+    prediction: Any
+    scores: list[float] = []
+    units: list[list[int]] = []
+    average: str = ""
+    cluster: str = ""
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """What a cell knows besides its samples. metric: of the samples' evidence; labels: their names by index.
+
+    rows: of every part as it was used. guess: what random guessing scores. seconds and ms_per_row are wall clock; all
+    else depends on the data, the base and the seed alone.
+    """
+
+    metric: str
+    method: str
+    labels: list[str]
+    guess: float
+    rows: dict[str, int]
+    notes: list[str] = []
+    params_trained: int = 0
+    validation: float | None = None
+    seconds: float = 0.0
+    ms_per_row: float = 0.0
+    schema_version: int = SCHEMA_VERSION
+
+
+def plain(name: str) -> str:
+    """A base's name as a part of a file name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+
+
+def is_done(work: Work, folder: Path) -> bool:
+    return (folder / f"{work.key}.json").is_file()
+
+
+def keep(work: Work, cell: Cell, samples: Sequence[Sample], folder: Path) -> None:
+    """Write a cell; it is there whole or not at all."""
+    stem = folder / work.key
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(stem.with_name(f"{stem.name}.jsonl"), b"".join(msgspec.json.encode(s) + b"\n" for s in samples))
+    write_atomic(stem.with_name(f"{stem.name}.json"), msgspec.json.format(msgspec.json.encode(cell)) + b"\n")
+
+
+def read_cell(work: Work, folder: Path) -> tuple[Cell, list[Sample]]:
+    """A kept cell.
+
+    Raises:
+        DataError: its files are damaged.
+    """
+    stem = folder / work.key
+    try:
+        cell = msgspec.json.decode(stem.with_name(f"{stem.name}.json").read_bytes(), type=Cell)
+        lines = stem.with_name(f"{stem.name}.jsonl").read_bytes().splitlines()
+        return cell, [msgspec.json.decode(line, type=Sample) for line in lines]
+    except (OSError, msgspec.DecodeError) as problem:
+        raise DataError(
+            f"the cell {safe_repr(str(stem), 200)} is not readable ({safe_repr(str(problem), 100)}); expected what an "
+            "earlier run wrote. Delete it, and the same command runs it again."
+        ) from problem

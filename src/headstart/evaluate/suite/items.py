@@ -1,0 +1,190 @@
+"""Questions that are answered by likelihood: tables of choices, schemas and minimal pairs as `Item`s of one shape.
+
+Enter: a set of a scored kind. Leave: items whose options are (context, continuation) pairs, of which `answer` is right.
+A continuation carries its leading space, so that context + continuation is the text as it would be written. Sets in the
+format of the Eval Gauntlet ("Question: ...") get the line "Answer:" in between, as lm-evaluation-harness has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart.data.table import Table, read_table
+from headstart.evaluate.proportions import Groups
+from headstart.evaluate.suite.index import SetOnDisk
+from headstart.ground.errors import DataError, safe_repr
+from headstart.ground.seeds import stream
+
+Option = tuple[str, str]
+ASKING = ("Question:", "Passage:")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question. id: row in the file. average, cluster: what it shares with other items, "" where nothing."""
+
+    id: int
+    options: tuple[Option, ...]
+    answer: int
+    average: str = ""
+    cluster: str = ""
+
+
+Row = dict[str, Any]
+Reader = Callable[[Row], tuple[tuple[Option, ...], int]]
+
+
+def read_items(found: SetOnDisk, *, limit: int | None = None) -> list[Item]:
+    """The items of the split that is scored; with `limit` a seeded draw, the same share of every group.
+
+    Raises:
+        DataError: a column is missing or a row cannot be read, with its line.
+    """
+    spec, table = found.spec, read_table(found.files[found.test])
+    reader = READERS[spec.kind.name]
+    columns = COLUMNS[spec.kind.name]
+    for name in (*columns, *(c for c in (spec.average, spec.cluster) if c is not None)):
+        if name not in table.columns:
+            raise DataError(
+                f"{spec.name}/{table.source} has no column {name!r}; expected {', '.join(columns)} "
+                f"for kind {spec.kind.name}. Rename the column that holds it."
+            )
+    items = [as_item(table, row, reader, found) for row in chosen_rows(table, found, limit)]
+    if not items:
+        raise DataError(f"{spec.name}/{table.source} has no rows; expected at least one. Check what wrote it.")
+    return items
+
+
+def as_item(table: Table, row: int, reader: Reader, found: SetOnDisk) -> Item:
+    cells = {name: column[row] for name, column in table.columns.items()}
+    place, spec = f"{found.spec.name}/{table.place(row)}", found.spec
+    try:
+        options, answer = reader(cells)
+    except (TypeError, ValueError, AttributeError) as problem:
+        raise DataError(
+            f"{place}: the row is {safe_repr(repr(cells), 120)}; expected texts, lists of texts and the number of the "
+            "right answer. Mend the row."
+        ) from problem
+    if len(options) < 2 or not 0 <= answer < len(options):
+        raise DataError(
+            f"{place}: the answer is {answer} of {len(options)} options; expected at least two options and the number "
+            "of one of them, from 0 up. Mend the row."
+        )
+    return Item(table.lines[row], options, answer, group_name(cells, spec.average), group_name(cells, spec.cluster))
+
+
+def group_name(cells: Row, column: str | None) -> str:
+    return "" if column is None else str(cells[column])
+
+
+def chosen_rows(table: Table, found: SetOnDisk, limit: int | None) -> list[int]:
+    """All rows, or `limit` of them: drawn with a fixed seed, every group in turn, in the order of the file."""
+    if limit is None or limit >= len(table):
+        return list(range(len(table)))
+    order = stream(0, "limit", found.spec.name).permutation(len(table)).tolist()
+    column = found.spec.average or found.spec.cluster
+    if column is not None:
+        seen: dict[str, int] = {}
+        turns = []
+        for row in order:
+            name = str(table.columns[column][row])
+            turns.append((seen.get(name, 0), row))
+            seen[name] = seen.get(name, 0) + 1
+        order = [row for _, row in sorted(turns, key=lambda turn: turn[0])]
+    return sorted(order[:limit])
+
+
+def group_numbers(names: Sequence[str]) -> Groups:
+    """0 to G - 1 by first occurrence."""
+    places: dict[str, int] = {}
+    return np.asarray([places.setdefault(name, len(places)) for name in names], dtype=np.int64)
+
+
+def guess_of(items: Sequence[Item], *, average: bool) -> float:
+    """What drawing one of the options scores."""
+    chances = np.asarray([1.0 / len(item.options) for item in items])
+    if not average:
+        return float(chances.mean())
+    groups = group_numbers([item.average for item in items])
+    return float((np.bincount(groups, weights=chances) / np.bincount(groups)).mean())
+
+
+# --- the kinds ------------------------------------------------------------------------------------------------------
+
+
+def after(context: str, continuation: str) -> Option:
+    """(context, continuation) with exactly one white space between them, which belongs to the continuation."""
+    if continuation[:1].isspace() or not context:
+        return context, continuation
+    if context.startswith(ASKING) and not context.rstrip().endswith("Answer:"):
+        return context.rstrip() + "\nAnswer:", f" {continuation}"
+    if context[-1:] == "\n":
+        return context, continuation
+    return context.rstrip(" "), f" {continuation}"
+
+
+def choices(row: Row) -> tuple[tuple[Option, ...], int]:
+    return tuple(after(lead(row["query"]), choice) for choice in texts(row["choices"])), whole(row["answer"])
+
+
+def schema(row: Row) -> tuple[tuple[Option, ...], int]:
+    continuation = text(row["continuation"])
+    return tuple(after(one, continuation) for one in texts(row["contexts"])), whole(row["answer"])
+
+
+def truthfulness(row: Row) -> tuple[tuple[Option, ...], int]:
+    """MC1: the best answer against the incorrect ones, without the worked examples that lm-evaluation-harness adds."""
+    question = f"Q: {text(row['question'])}\nA:"
+    return tuple((question, f" {answer}") for answer in texts([row["best_answer"], *row["incorrect_answers"]])), 0
+
+
+def minimal_pair(row: Row) -> tuple[tuple[Option, ...], int]:
+    return (("", text(row["good"])), ("", text(row["bad"]))), 0
+
+
+def bias_pair(row: Row) -> tuple[tuple[Option, ...], int]:
+    """`answer` is the sentence that stereotypes more: the share of it is told, not praised."""
+    return (("", text(row["sent_more"])), ("", text(row["sent_less"]))), 0
+
+
+def lead(cell: Any) -> str:
+    """What stands before the options; it may be empty."""
+    return "" if cell == "" else text(cell)
+
+
+def text(cell: Any) -> str:
+    if not isinstance(cell, str) or not cell:
+        raise TypeError("expected a text")
+    return cell
+
+
+def texts(cell: Any) -> list[str]:
+    if not isinstance(cell, list | tuple):
+        raise TypeError("expected a list of texts")
+    return [text(one) for one in cell]
+
+
+def whole(cell: Any) -> int:
+    if isinstance(cell, bool) or cell != int(cell):
+        raise TypeError("expected a whole number")
+    return int(cell)
+
+
+READERS: dict[str, Reader] = {
+    "multiple_choice": choices,
+    "schema": schema,
+    "truthfulness": truthfulness,
+    "minimal_pairs": minimal_pair,
+    "bias_pairs": bias_pair,
+}
+COLUMNS = {
+    "multiple_choice": ("query", "choices", "answer"),
+    "schema": ("contexts", "continuation", "answer"),
+    "truthfulness": ("question", "best_answer", "incorrect_answers"),
+    "minimal_pairs": ("good", "bad"),
+    "bias_pairs": ("sent_more", "sent_less"),
+}

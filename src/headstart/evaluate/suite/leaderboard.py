@@ -1,0 +1,156 @@
+"""An evaluation for the terminal: the aggregate, then a table a task; `key=value` lines for pipes and log files.
+
+Enter: an `Evaluation`. Leave: text on the given rich console; nothing else is printed. Both forms carry the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from headstart.evaluate.metrics import METRICS
+from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, Paired, Standing, TaskTable
+from headstart.evaluate.terminal import MARGIN, quoted, short, wrapped
+
+TITLES = {"accuracy_norm": "accuracy a byte", "preference": "stereotype chosen"}
+NAMES = 26  # characters of an entry
+
+
+def show(found: Evaluation, console: Console) -> None:
+    """Print the evaluation: tables on a terminal, `key=value` lines elsewhere."""
+    if not console.is_terminal:
+        for line in plain_lines(found):
+            console.out(line, highlight=False)
+        return
+    for text in human_lines(found, width=max(72, min(console.width, 100))):
+        console.print(text, highlight=False, soft_wrap=True)
+
+
+# --- for people -----------------------------------------------------------------------------------------------------
+
+
+def human_lines(found: Evaluation, *, width: int = 80) -> Iterator[Text]:
+    yield Text()
+    yield from overall_lines(found)
+    for table in found.tasks:
+        yield Text()
+        yield from task_lines(found, table)
+    yield Text()
+    yield from wrapped("", footnote(found), width, "dim")
+    for one in found.skipped:
+        who = f"{one.task}, {one.entry}" if one.entry else one.task
+        yield from wrapped("passed by", f" {who}: {one.reason}", width, "yellow")
+    yield from wrapped("samples", found.samples, width)
+
+
+def overall_lines(found: Evaluation) -> Iterator[Text]:
+    """The mean over tasks, where there is more than one."""
+    if not found.overall or found.overall[0].of < 2:
+        return
+    yield Text(
+        f"{'overall':<{MARGIN}}  {'':<{NAMES}}  {'0 guessing, 1 perfect':<22}  {'vs first':>9}  tasks", style="dim"
+    )
+    leader = next((row.entry for row in found.overall if row.role == "base"), "")
+    for row in found.overall:
+        line = f"{'':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {span(row.value, row.ci95):<22}  "
+        line += f"{against(found, OVERALL, leader, row.entry):>9}  {row.tasks}"
+        yield Text(line if row.tasks == row.of else f"{line} of {row.of}", style=style_of(row.role))
+
+
+def task_lines(found: Evaluation, table: TaskTable) -> Iterator[Text]:
+    card, metric = table.task, metric_title(table.task.metric)
+    rows = table.candidates
+    head = f"{card.name} · {metric} · {rows[0].n_test:,} {card.split} rows · guessing {card.guess:.3f}"
+    yield Text(head, style="bold cyan")
+    leader = leader_of(table).entry
+    for row in rows:
+        noise = "" if row.spread is None else f"  seeds ±{row.spread.seeds:.3f}"
+        line = f"{'':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {span(row.value, row.ci95):<22}  "
+        line += f"{against(found, card.name, leader, row.entry):>9}  {short(row.seconds):>6}{noise}"
+        yield Text(line, style="bold" if row.entry == leader else style_of(row.role))
+
+
+def footnote(found: Evaluation) -> str:
+    shortened = f" At most {found.limit:,} rows a part: a quick look, no result." if found.limit is not None else ""
+    return (
+        f"95 % intervals. * different from the best base by a paired test, p < 0.05 after Holm's correction over "
+        f"{len(found.comparisons)} comparisons; tied: not shown to differ.{shortened}"
+    )
+
+
+def leader_of(table: TaskTable) -> Standing:
+    """The base with the highest score: what the others are held against."""
+    return next(row for row in table.candidates if row.role == "base")
+
+
+def against(found: Evaluation, task: str, leader: str, entry: str) -> str:
+    """-, tied, or the difference with its star."""
+    paired = comparison(found, task, leader, entry)
+    if paired is None:
+        return "-"
+    difference = paired.difference if paired.a == leader else -paired.difference
+    return "tied" if paired.tied else f"{difference:+.3f}*"
+
+
+def comparison(found: Evaluation, task: str, one: str, other: str) -> Paired | None:
+    """The comparison of two entries, whichever way round it was made."""
+    return found.paired(task, one, other) or found.paired(task, other, one)
+
+
+def metric_title(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else TITLES.get(metric, metric)
+
+
+def span(value: float, ci95: tuple[float, float]) -> str:
+    return f"{value:.3f} [{ci95[0]:.3f}, {ci95[1]:.3f}]"
+
+
+def cut(name: str) -> str:
+    return name if len(name) <= NAMES else name[: NAMES - 1] + "…"
+
+
+def style_of(role: str) -> str:
+    return "" if role == "base" else "dim"
+
+
+# --- for pipes ------------------------------------------------------------------------------------------------------
+
+
+def plain_lines(found: Evaluation) -> Iterator[str]:
+    """The same content, one fact a line."""
+    yield f"suite={found.suite} data={quoted(found.data)} limit={found.limit or 'none'} seeds={found.seeds}"
+    for row in found.overall:
+        yield (
+            f"overall entry={quoted(row.entry)} role={row.role} value={row.value:.4f} low={row.ci95[0]:.4f} "
+            f"high={row.ci95[1]:.4f} tasks={row.tasks} of={row.of}"
+        )
+    for table in found.tasks:
+        card = table.task
+        yield (
+            f"task={quoted(card.name)} kind={card.kind} protocol={card.protocol} metric={card.metric} "
+            f"split={card.split} guess={card.guess:.4f} version={card.version} licence={quoted(card.licence)}"
+        )
+        for one in table.candidates:
+            fixed = (
+                ""
+                if one.ci95_fixed is None
+                else f" fixed_low={one.ci95_fixed[0]:.4f} fixed_high={one.ci95_fixed[1]:.4f}"
+            )
+            noise = "" if one.spread is None else f" rows_sd={one.spread.rows:.4f} seeds_sd={one.spread.seeds:.4f}"
+            yield (
+                f"candidate task={quoted(card.name)} entry={quoted(one.entry)} role={one.role} "
+                f"method={quoted(one.method)} value={one.value:.4f} low={one.ci95[0]:.4f} "
+                f"high={one.ci95[1]:.4f}{fixed} n={one.n_test} "
+                f"seeds={one.seeds}{noise} seconds={one.seconds:.2f} ms_per_row={one.ms_per_row:.3f}"
+            )
+    for pair in found.comparisons:
+        yield (
+            f"comparison task={quoted(pair.task)} a={quoted(pair.a)} b={quoted(pair.b)} "
+            f"difference={pair.difference:.4f} low={pair.ci95[0]:.4f} high={pair.ci95[1]:.4f} p={pair.p:.4g} "
+            f"p_holm={pair.p_holm:.4g} tied={str(pair.tied).lower()}"
+        )
+    for gone in found.skipped:
+        yield f"skipped task={quoted(gone.task)} entry={quoted(gone.entry)} reason={quoted(gone.reason)}"
+    yield f"samples={quoted(found.samples)}"

@@ -1,0 +1,148 @@
+"""The result of an evaluation as one record, which JSON and the terminal are made from.
+
+A task's rows are `Candidate`s as in the report of `adapt`, with what a suite adds. Keys are frozen like those: they may
+be absent, they are never renamed. Wall clock stands in `seconds`, `ms_per_row` and `finished` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headstart.evaluate.report import Candidate, Pair
+from headstart.evaluate.suite.cells import Role
+
+SCHEMA_VERSION = 1
+OVERALL = "overall"  # the task name of comparisons between aggregates
+
+
+class BaseFacts(msgspec.Struct, frozen=True):
+    """A base that was evaluated. entry: how the tables call it; digest: of its weights."""
+
+    entry: str
+    name: str
+    digest: str
+    parameters: int
+
+
+class SpreadFacts(msgspec.Struct, frozen=True):
+    """Standard deviations, see `headstart.evaluate.spread.Spread`."""
+
+    rows: float
+    seeds: float
+    both: float
+
+
+class Standing(Candidate, frozen=True, kw_only=True):
+    """One row of a task's table.
+
+    entry: the base's name, or the control's. role: base, random (its architecture with random weights), majority or
+    tfidf. ci95_fixed: with the task's groups held fixed, where ci95 draws them. groups: the score of every value of the
+    column that is averaged over. spread: of several seeds.
+    """
+
+    entry: str
+    role: Role
+    ci95_fixed: Pair | None = None
+    groups: dict[str, float] = msgspec.field(default_factory=dict)
+    spread: SpreadFacts | None = None
+
+
+class Paired(msgspec.Struct, frozen=True):
+    """`b` minus `a` on the same items. p: of the paired test; p_holm: corrected over all comparisons of the evaluation;
+    tied where p_holm >= 0.05."""
+
+    task: str
+    a: str
+    b: str
+    difference: float
+    ci95: Pair
+    p: float
+    p_holm: float
+    tied: bool
+
+
+class TaskCard(msgspec.Struct, frozen=True):
+    """What was asked and by which rules. guess: what random guessing scores; digest: of the files and the version."""
+
+    name: str
+    kind: str
+    suite: str
+    protocol: str
+    metric: str
+    version: int
+    licence: str
+    source: str
+    split: str
+    digest: str
+    guess: float
+    rows: dict[str, int]
+    average: str | None = None
+    cluster: str | None = None
+    notes: list[str] = []
+
+
+class TaskTable(msgspec.Struct, frozen=True):
+    """One task: its card and its rows, the highest score first."""
+
+    task: TaskCard
+    candidates: list[Standing]
+
+
+class Overall(msgspec.Struct, frozen=True):
+    """The mean over tasks of an entry's scores, 0 for guessing and 1 for perfect. tasks: over how many of `of`."""
+
+    entry: str
+    role: Role
+    value: float
+    ci95: Pair
+    tasks: int
+    of: int
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """What was not evaluated, and why. entry: "" where nobody could be."""
+
+    task: str
+    entry: str
+    reason: str
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """Everything one run of `evaluate` found out."""
+
+    suite: str
+    data: str
+    bases: list[BaseFacts]
+    tasks: list[TaskTable]
+    overall: list[Overall]
+    comparisons: list[Paired]
+    skipped: list[Passed]
+    limit: int | None
+    seeds: int
+    samples: str
+    code: str
+    hardware: str
+    command: str = ""
+    finished: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def paired(self, task: str, a: str, b: str) -> Paired | None:
+        """The comparison of two entries on a task, None where there is none."""
+        return next((c for c in self.comparisons if (c.task, c.a, c.b) == (task, a, b)), None)
+
+
+def to_json(found: Evaluation) -> bytes:
+    """One JSON object, keys in the order of the fields."""
+    return msgspec.json.encode(found)
+
+
+TIMING = frozenset({"seconds", "ms_per_row", "finished"})
+
+
+def without_timing(value: Any) -> Any:
+    """Plain values of an evaluation without wall clock: equal for every run of the same command, killed or not."""
+    if isinstance(value, dict):
+        return {key: without_timing(inner) for key, inner in value.items() if key not in TIMING}
+    return [without_timing(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,114 @@
+"""The protocols by likelihood: which option of an item does a base find likeliest, without any training?
+
+Enter: items, and a base, its random twin or a control. Leave: a `Cell` and its samples. accuracy takes the sums of
+log-probabilities, accuracy_norm divides them by the continuation's UTF-8 bytes; pairs are compared by sums. Two options
+with the same highest score are a wrong answer: nothing was told apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from headstart.base.base import Base
+from headstart.base.scoring import read_asked
+from headstart.evaluate.metrics import Floats
+from headstart.evaluate.suite.cells import Cell, Sample
+from headstart.evaluate.suite.items import Item, guess_of
+from headstart.evaluate.suite.specs import TaskSpec
+from headstart.ground.batch import Pattern
+from headstart.ground.errors import CapabilityError
+
+METHODS: dict[Pattern, str] = {"causal": "zero-shot", "full": "zero-shot masked"}
+NO_PLACE = -1  # the prediction of a tie
+
+
+def score(base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Item]) -> tuple[Cell, list[Sample]]:
+    """A base on some of the `whole` items, read from left to right where it can, else by pseudo-likelihood.
+
+    Raises:
+        CapabilityError: the base has no language-model head.
+    """
+    pattern = pattern_of(base)
+    flat = [option for item in items for option in item.options]
+    contexts, continuations = ([option[side] for option in flat] for side in (0, 1))
+    begin = time.perf_counter()
+    nats = base.score(contexts, continuations, pattern=pattern)
+    seconds = time.perf_counter() - begin
+    asked = read_asked(base.codec, contexts, continuations, closed=pattern == "full")
+    samples, place = [], 0
+    for item in items:
+        mine = slice(place, place + len(item.options))
+        samples.append(sample_of(item, nats[mine], spec, [one.ids.tolist() for one in asked[mine]]))
+        place += len(item.options)
+    return cell_of(METHODS[pattern], spec, whole, 1000 * seconds / max(1, len(items))), samples
+
+
+def pattern_of(base: Base) -> Pattern:
+    if not base.score_patterns:
+        raise CapabilityError(
+            f"{base.name} has no language-model head; expected one to score options with. Evaluate it on --suite adapt."
+        )
+    return base.score_patterns[0]
+
+
+def constant(items: Sequence[Item], spec: TaskSpec) -> tuple[Cell, list[Sample]]:
+    """Always the place that is right most often among these very items: the best that a constant answer can do."""
+    best = Counter(item.answer for item in items).most_common()
+    place = min(answer for answer, count in best if count == best[0][1])
+    samples = [bare(item, place if place < len(item.options) else NO_PLACE) for item in items]
+    return cell_of("majority", spec, items, 0.0), samples
+
+
+def overlap(items: Sequence[Item], spec: TaskSpec) -> tuple[Cell, list[Sample]]:
+    """The option whose continuation shares most with its context, by TF-IDF over the set's own texts; no labels."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    begin = time.perf_counter()
+    flat = [option for item in items for option in item.options]
+    model = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[^\w\s]")
+    model.fit([text for option in flat for text in option])
+    contexts, continuations = (model.transform([option[side] for option in flat]) for side in (0, 1))
+    shared = np.asarray(contexts.multiply(continuations).sum(axis=1)).ravel()
+    samples, place = [], 0
+    for item in items:
+        mine = shared[place : place + len(item.options)]
+        samples.append(bare(item, int(mine.argmax()), mine.tolist()))  # equal overlaps: the first, as any would do
+        place += len(item.options)
+    return cell_of("tfidf", spec, items, 1000 * (time.perf_counter() - begin) / len(items)), samples
+
+
+def cell_of(method: str, spec: TaskSpec, whole: Sequence[Item], ms_per_row: float) -> Cell:
+    guess = guess_of(whole, average=spec.average is not None)
+    return Cell(
+        metric="accuracy", method=method, labels=[], guess=guess, rows={"test": len(whole)}, ms_per_row=ms_per_row
+    )
+
+
+def sample_of(item: Item, nats: Sequence[float], spec: TaskSpec, units: list[list[int]]) -> Sample:
+    prediction = likeliest(nats if spec.metric != "accuracy_norm" else by_bytes(item, nats))
+    options = [list(option) for option in item.options]
+    return Sample(item.id, options, item.answer, prediction, list(nats), units, item.average, item.cluster)
+
+
+def bare(item: Item, prediction: int, scores: Sequence[float] = ()) -> Sample:
+    """A control's sample, without units."""
+    options = [list(option) for option in item.options]
+    return Sample(item.id, options, item.answer, prediction, list(scores), [], item.average, item.cluster)
+
+
+def by_bytes(item: Item, nats: Sequence[float]) -> Floats:
+    """Nats a byte of every continuation, without its leading space as lm-evaluation-harness counts."""
+    sizes = [max(1, len(continuation.lstrip().encode())) for _, continuation in item.options]
+    per_byte: Floats = np.asarray(nats, dtype=np.float64) / np.asarray(sizes, dtype=np.float64)
+    return per_byte
+
+
+def likeliest(scores: Sequence[float] | Floats) -> int:
+    """The place of the highest score; NO_PLACE where two share it or a score is no number."""
+    values = np.asarray(scores, dtype=np.float64)
+    best = np.flatnonzero(values == values.max())
+    return int(best[0]) if len(best) == 1 and not np.isnan(values).any() else NO_PLACE

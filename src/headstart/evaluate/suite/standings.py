@@ -1,0 +1,261 @@
+"""Cells -> standings: scores with intervals, comparisons of every base with the others and its controls, the aggregate.
+
+Enter: the kept cells of every side on every task. Leave: the tables, comparisons and aggregates of an `Evaluation`. All
+comparisons of one evaluation are one family for Holm's correction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+import numpy as np
+
+from headstart.evaluate.aggregate import Part, aggregate, aggregate_difference
+from headstart.evaluate.holm import holm
+from headstart.evaluate.intervals import Comparison, Evidence, compare, interval
+from headstart.evaluate.metrics import METRICS
+from headstart.evaluate.proportions import Interval, mean_of_groups
+from headstart.evaluate.report import Pair
+from headstart.evaluate.spread import separate
+from headstart.evaluate.suite.cells import Cell, Sample, Side
+from headstart.evaluate.suite.index import SetOnDisk
+from headstart.evaluate.suite.items import group_numbers
+from headstart.evaluate.suite.scoreboard import (
+    OVERALL,
+    Overall,
+    Paired,
+    SpreadFacts,
+    Standing,
+    TaskCard,
+    TaskTable,
+)
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One side on one task: its cells by seed, its samples by seed in the order of the items, and their evidence."""
+
+    side: Side
+    cells: tuple[Cell, ...]
+    samples: tuple[tuple[Sample, ...], ...]
+    evidence: Evidence
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """One task with everybody who was scored on it."""
+
+    found: SetOnDisk
+    sides: tuple[Scored, ...]
+
+    def of(self, entry: str) -> Scored | None:
+        return next((one for one in self.sides if one.side.entry == entry), None)
+
+
+def scored(found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Sequence[Sample]]]) -> Scored:
+    """One side from its cells and samples, one run a seed."""
+    samples = tuple(tuple(kept) for _, kept in runs)
+    cells = tuple(cell for parts, _ in runs for cell in parts)
+    first = cells[0]
+    layers = [
+        METRICS[first.metric].statistics([s.target for s in run], [s.prediction for s in run], first.labels)
+        for run in samples
+    ]
+    statistics, groups = np.stack(layers), None
+    if found.spec.average is not None:
+        averaged = group_numbers([s.average for s in samples[0]])
+        statistics = statistics / np.bincount(averaged)[averaged][:, None]  # every group weighs 1
+    if found.spec.cluster is not None:
+        groups = group_numbers([s.cluster for s in samples[0]])
+    return Scored(side, cells, samples, Evidence(first.metric, statistics, groups))
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def table_of(played: Played) -> TaskTable:
+    """A task's card and rows, the highest score first; the bases before the controls where equal."""
+    rows = [standing(played.found, one) for one in played.sides]
+    return TaskTable(card_of(played), sorted(rows, key=lambda row: (-row.value, row.role, row.entry)))
+
+
+def card_of(played: Played) -> TaskCard:
+    found, first = played.found, played.sides[0].cells[0]
+    spec = found.spec
+    assert spec.protocol is not None, "only sets with a protocol are scored"
+    return TaskCard(
+        name=spec.name,
+        kind=spec.kind.name,
+        suite=spec.kind.suite,
+        protocol=spec.protocol,
+        metric=metric_of(found, first),
+        version=spec.version,
+        licence=spec.licence,
+        source=spec.source,
+        split=found.test,
+        digest=found.digest,
+        guess=first.guess,
+        rows=first.rows,
+        average=spec.average,
+        cluster=spec.cluster,
+        notes=[*found.notes, *first.notes],
+    )
+
+
+def metric_of(found: SetOnDisk, cell: Cell) -> str:
+    """What the leaderboard calls the number: the evidence of every likelihood metric is a share of right items."""
+    return cell.metric if found.spec.protocol == "probe" else found.spec.metric
+
+
+def standing(found: SetOnDisk, one: Scored) -> Standing:
+    """One row of a task's table."""
+    values, spread = one.evidence.seed_values(), separate(one.evidence)
+    drawn, fixed = intervals_of(found, one)
+    tuned = [cell.validation for cell in one.cells if cell.validation is not None]
+    return Standing(
+        base=one.side.name or None,
+        method=one.cells[0].method,
+        metric=metric_of(found, one.cells[0]),
+        value=one.evidence.value(),
+        ci95=drawn,
+        seconds=float(np.mean([cell.seconds for cell in one.cells])),
+        ms_per_row=float(np.mean([cell.ms_per_row for cell in one.cells])),
+        params_trained=one.cells[0].params_trained,
+        n_test=len(one.evidence),
+        seeds=len(values),
+        seed_sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        validation=float(np.mean(tuned)) if tuned else None,
+        metrics=metrics_of(found, one),
+        entry=one.side.entry,
+        role=one.side.role,
+        ci95_fixed=fixed,
+        groups=groups_of(found, one),
+        spread=None if spread is None else SpreadFacts(**asdict(spread)),
+    )
+
+
+def intervals_of(found: SetOnDisk, one: Scored) -> tuple[Pair, Pair | None]:
+    """(the 95 % interval, the one with the groups held fixed where the first draws them)."""
+    spec = found.spec
+    fixed: Pair | None = None
+    if spec.average is not None:
+        right = np.mean([[s.target == s.prediction for s in run] for run in one.samples], axis=0, dtype=np.float64)
+        groups = group_numbers([s.average for s in one.samples[0]])
+        rows = np.bincount(groups).astype(np.float64)
+        fixed = as_pair(mean_of_groups(np.bincount(groups, weights=right).astype(np.float64), rows))
+    if fixed is not None and spec.cluster is None:
+        return fixed, None
+    return as_pair(interval(one.evidence)), fixed
+
+
+def as_pair(found: Interval) -> Pair:
+    return found.low, found.high
+
+
+def metrics_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
+    """The other metrics that the samples tell, averaged over seeds."""
+    if found.spec.protocol == "probe":
+        kind, labels = found.spec.kind.asks, one.cells[0].labels
+        ones = np.ones((1, len(one.evidence)))
+        return {
+            m.name: float(
+                np.mean(
+                    [
+                        m.resample(m.statistics([s.target for s in run], [s.prediction for s in run], labels), ones)[0]
+                        for run in one.samples
+                    ]
+                )
+            )
+            for m in METRICS.values()
+            if kind in m.kinds and (m.name != "span_f1" or one.cells[0].metric == "span_f1")
+        }
+    ties = np.mean([[s.prediction == -1 for s in run] for run in one.samples])
+    return {"ties": float(ties)}
+
+
+def groups_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
+    """The share of right items of every group that is averaged over, by name."""
+    if found.spec.average is None:
+        return {}
+    kept: dict[str, list[bool]] = {}
+    for run in one.samples:
+        for sample in run:
+            kept.setdefault(sample.average, []).append(sample.target == sample.prediction)
+    return {name: float(np.mean(right)) for name, right in sorted(kept.items())}
+
+
+# --- comparisons ----------------------------------------------------------------------------------------------------
+
+
+def pairs_of(sides: Sequence[Side]) -> Iterator[tuple[Side, Side]]:
+    """Who is compared: every two bases, and every base with its random twin and the controls."""
+    bases = [side for side in sides if side.role == "base"]
+    yield from combinations(bases, 2)
+    for base in bases:
+        for other in sides:
+            if other.role in ("majority", "tfidf") or (other.role == "random" and other.digest == base.digest):
+                yield base, other
+
+
+def comparisons_of(played: Sequence[Played]) -> list[Paired]:
+    """Every comparison of the evaluation, with Holm's correction over all of them."""
+    found: list[tuple[str, Side, Side, Comparison]] = []
+    for task in played:
+        for a, b in pairs_of([one.side for one in task.sides]):
+            one, other = task.of(a.entry), task.of(b.entry)
+            assert one is not None, "only sides that were scored are paired"
+            assert other is not None, "only sides that were scored are paired"
+            found.append((task.found.spec.name, a, b, compare(one.evidence, other.evidence)))
+    found += between_aggregates(played)
+    corrected = holm([comparison.p for *_, comparison in found])
+    return [
+        Paired(task, a.entry, b.entry, c.difference, (c.low, c.high), c.p, p_holm, p_holm >= LEVEL)
+        for (task, a, b, c), p_holm in zip(found, corrected, strict=True)
+    ]
+
+
+def between_aggregates(played: Sequence[Played]) -> Iterator[tuple[str, Side, Side, Comparison]]:
+    """The same pairs over all tasks at once, where both were scored on all of them and there is more than one."""
+    tasks = counted(played)
+    if len(tasks) < 2:
+        return
+    whole = [side for side in everybody(tasks) if all(task.of(side.entry) for task in tasks)]
+    for a, b in pairs_of(whole):
+        yield OVERALL, a, b, aggregate_difference(parts_of(tasks, a), parts_of(tasks, b))
+
+
+# --- the aggregate --------------------------------------------------------------------------------------------------
+
+
+def counted(played: Sequence[Played]) -> list[Played]:
+    """The tasks of the aggregate: no measure of bias, and every base that was scored anywhere was scored here."""
+    tasks = [task for task in played if task.found.spec.kind.suite != "bias"]
+    bases = [side for side in everybody(tasks) if side.role == "base"]
+    return [task for task in tasks if all(task.of(base.entry) for base in bases)]
+
+
+def everybody(played: Iterable[Played]) -> list[Side]:
+    """Every side that was scored on any of the tasks, in the order of appearance."""
+    found: Mapping[str, Side] = {one.side.entry: one.side for task in played for one in task.sides}
+    return list(found.values())
+
+
+def parts_of(tasks: Sequence[Played], side: Side) -> list[Part]:
+    """What the aggregate of one side rests on: the tasks it was scored on."""
+    found = [task.of(side.entry) for task in tasks]
+    return [Part(one.evidence, one.cells[0].guess) for one in found if one is not None]
+
+
+def overall_of(played: Sequence[Played]) -> list[Overall]:
+    """Every entry's aggregate: those over all tasks first, the highest first."""
+    tasks = counted(played)
+    rows = []
+    for side in everybody(tasks):
+        parts = parts_of(tasks, side)
+        value, found = aggregate(parts)
+        rows.append(Overall(side.entry, side.role, value, as_pair(found), len(parts), len(tasks)))
+    return sorted(rows, key=lambda row: (-row.tasks, -row.value, row.entry))

@@ -1,0 +1,58 @@
+"""`headstart evaluate`: names of bases and a folder of sets -> a leaderboard, one JSON object, and an exit code.
+
+Cells and the last result are kept below --out, so a command that was stopped or killed goes on when it is given again.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from headstart.base.base import Base
+from headstart.evaluate.suite.index import find_sets
+from headstart.evaluate.suite.leaderboard import show
+from headstart.evaluate.suite.run import Settings, evaluate
+from headstart.evaluate.suite.scoreboard import to_json
+from headstart.evaluate.suite.specs import check_suite
+from headstart.evaluate.terminal import Live
+from headstart.ground.files import write_atomic
+
+INTERRUPTED = 130
+
+
+def evaluate_bases(
+    names: tuple[str, ...],
+    *,
+    suite: str,
+    data: Path,
+    tasks: str | None,
+    limit: int | None,
+    seeds: int,
+    out: Path,
+    json: bool,
+) -> int:
+    """Run the evaluation and print it; what is wrong with names, folder or flags is said before any base is loaded."""
+    settings = Settings(
+        suite=check_suite(suite),
+        tasks=() if tasks is None else tuple(name.strip() for name in tasks.split(",") if name.strip()),
+        limit=limit,
+        seeds=seeds,
+        command=shlex.join(["headstart", *sys.argv[1:]]),
+    )
+    find_sets(data, suite=settings.suite, tasks=settings.tasks)
+    bases = [Base.load(name) for name in names] or [Base.load()]
+    try:
+        with Live(Console(stderr=True)) as live:
+            found = evaluate(bases, data=data, out=out, settings=settings, on_event=live)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"headstart: interrupted; what is finished is kept in {out}. To go on: {settings.command}\n")
+        return INTERRUPTED
+    write_atomic(out / "evaluation.json", to_json(found) + b"\n")
+    if json:
+        sys.stdout.write(to_json(found).decode() + "\n")
+    else:
+        show(found, Console())
+    return 0

@@ -1,0 +1,233 @@
+"""The verb evaluate: every kind end to end, controls in every table; a run that was killed ends in the same words."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tests.evaluate.made_sets import write_sets
+
+from headstart.base.base import Base
+from headstart.evaluate.progress import Event
+from headstart.evaluate.suite import run as run_module
+from headstart.evaluate.suite.leaderboard import human_lines, plain_lines, show
+from headstart.evaluate.suite.run import Settings, evaluate
+from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
+from headstart.evaluate.untrained import untrained
+from headstart.ground.errors import ConfigError, RunError
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sets(tmp_path_factory.mktemp("made") / "sets")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture(scope="module")
+def done(tiny_base: Base, sets: Path, place: Path) -> Evaluation:
+    """Everything, with two seeds."""
+    return evaluate([tiny_base], data=sets, out=place, settings=Settings(suite="all", seeds=2))
+
+
+def plain(found: Evaluation) -> Any:
+    """Without wall clock and without the folder it lies in."""
+    return without_timing(json.loads(to_json(found))) | {"samples": ""}
+
+
+def table(found: Evaluation, task: str) -> Any:
+    return next(t for t in found.tasks if t.task.name == task)
+
+
+def test_every_set_has_its_controls(done: Evaluation) -> None:
+    roles = {t.task.name: {row.role for row in t.candidates} for t in done.tasks}
+    everybody = {"base", "random", "majority", "tfidf"}
+    assert roles == dict.fromkeys(("moods", "twins", "words", "grades", "topics", "facts", "who"), everybody) | {
+        "grammar": {"base", "random"},
+        "prejudice": {"base", "random"},
+    }
+    assert {one.task for one in done.skipped} == {"pictures", "smells"}
+
+
+def test_scores_have_intervals_and_the_rows_of_the_files(done: Evaluation) -> None:
+    for t in done.tasks:
+        for row in t.candidates:
+            assert row.ci95[0] <= row.value <= row.ci95[1]
+            assert row.n_test == t.task.rows["test"]
+            if t.task.protocol == "probe":
+                assert row.metrics[row.metric] == pytest.approx(row.value)
+    assert table(done, "moods").task.rows["test"] == 30
+    assert table(done, "twins").task.metric == "mcc"
+    assert table(done, "words").task.metric == "span_f1"
+    assert [t.task.guess for t in done.tasks if t.task.name in ("moods", "twins", "grammar")] == [0.5, 0.0, 0.5]
+
+
+def test_groups_are_averaged_and_drawn(done: Evaluation) -> None:
+    row = table(done, "grammar").candidates[0]
+    assert set(row.groups) == {f"p{p}" for p in range(6)}
+    assert row.value == pytest.approx(np.mean(list(row.groups.values())))
+    assert row.ci95_fixed is not None
+
+
+def test_seeds_are_told_apart_where_chance_draws(done: Evaluation) -> None:
+    seeds = {(t.task.name, row.role): row.seeds for t in done.tasks for row in t.candidates}
+    assert seeds["moods", "random"] == seeds["facts", "random"] == seeds["moods", "base"] == 2
+    assert seeds["facts", "base"] == seeds["moods", "tfidf"] == 1
+    for t in done.tasks:
+        for row in t.candidates:
+            assert (row.spread is None) == (row.seed_sd is None) == (row.seeds == 1)
+
+
+def test_comparisons_are_one_family(done: Evaluation, tiny_base: Base) -> None:
+    moods = {c.b for c in done.comparisons if c.task == "moods"}
+    assert moods == {"majority", "TF-IDF", f"{tiny_base.name}, random"}
+    assert {c.b for c in done.comparisons if c.task == OVERALL} == {f"{tiny_base.name}, random"}
+    for c in done.comparisons:
+        assert c.p <= c.p_holm <= 1.0
+        assert c.tied == (c.p_holm >= 0.05)
+    smallest = min(done.comparisons, key=lambda c: c.p)
+    assert smallest.p_holm == pytest.approx(min(1.0, len(done.comparisons) * smallest.p))
+
+
+def test_the_aggregate_leaves_bias_out(done: Evaluation, tiny_base: Base) -> None:
+    own = next(row for row in done.overall if row.entry == tiny_base.name)
+    assert (own.tasks, own.of) == (8, 8)
+    values = [
+        (row.value - t.task.guess) / (1 - t.task.guess)
+        for t in done.tasks
+        for row in t.candidates
+        if row.role == "base" and t.task.name != "prejudice"
+    ]
+    assert own.value == pytest.approx(np.mean(values))
+    assert next(row for row in done.overall if row.role == "tfidf").tasks == 7
+
+
+def test_samples_hold_prompts_answers_and_units(done: Evaluation, tiny_base: Base, place: Path) -> None:
+    def samples(pattern: str) -> list[dict[str, Any]]:
+        (path,) = (place / "cells").glob(pattern)
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    mood = samples("moods-*/base-*-s0-*.jsonl")
+    assert len(mood) == 30
+    ids = tiny_base.codec.encode([mood[0]["prompt"]]).ids[0].tolist()
+    assert mood[0]["units"] == [ids]
+    assert np.argmax(mood[0]["scores"]) == mood[0]["prediction"]
+    fact = samples("facts-*/base-*.jsonl")[0]
+    again = tiny_base.score(*zip(*fact["prompt"], strict=True))
+    assert fact["scores"] == pytest.approx(again, abs=1e-4)
+    assert fact["prediction"] == int(np.argmax(again))
+    assert tiny_base.codec.decode(fact["units"][0]).strip().endswith("is here")
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_words(
+    done: Evaluation, tiny_base: Base, sets: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = run_module.keep, 9
+
+    def dying(*arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(run_module, "keep", dying)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(suite="all", seeds=2))
+    finished = {path: path.read_bytes() for path in (tmp_path / "cells").rglob("*.json")}
+    assert len(finished) == 9
+    monkeypatch.setattr(run_module, "keep", real)
+    told: list[str] = []
+    again = evaluate(
+        [tiny_base],
+        data=sets,
+        out=tmp_path,
+        settings=Settings(suite="all", seeds=2),
+        on_event=lambda event: told.append(event.text),
+    )
+    assert json.dumps(plain(again)) == json.dumps(plain(done))
+    assert all(path.read_bytes() == content for path, content in finished.items())
+    assert sum(text.endswith("done") for text in told) == len(list((tmp_path / "cells").rglob("*.json"))) - 9
+    for path in (place / "cells").rglob("*.jsonl"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(place)).read_bytes()
+
+
+def test_a_finished_evaluation_computes_nothing(
+    done: Evaluation, tiny_base: Base, sets: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "keep", lambda *_: pytest.fail("a cell was run twice"))
+    again = evaluate([tiny_base], data=sets, out=place, settings=Settings(suite="all", seeds=2))
+    assert plain(again) == plain(done)
+
+
+def test_long_sets_are_scored_in_parts_that_amount_to_the_whole(
+    done: Evaluation, tiny_base: Base, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "PART_ITEMS", 7)
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(suite="language", seeds=2))
+    assert len(list((tmp_path / "cells").glob("grammar-*/base-*.json"))) == 4
+    for name in ("facts", "who", "grammar"):
+        assert table(found, name).task == table(done, name).task
+        for one, other in zip(table(found, name).candidates, table(done, name).candidates, strict=True):
+            assert (one.entry, one.value, one.ci95, one.groups) == (other.entry, other.value, other.ci95, other.groups)
+
+
+def test_a_limit_cuts_every_part_and_keeps_every_label(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("moods", "facts"), limit=6))
+    assert table(found, "moods").task.rows == {"train": 6, "validation": 6, "test": 6}
+    assert table(found, "facts").task.rows == {"test": 6}
+    assert "a quick look" in "".join(line.plain for line in human_lines(found))
+
+
+def test_two_bases_are_compared_and_told_apart_by_their_weights(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    pair = [tiny_base, dataclasses.replace(untrained(tiny_base, seed=9), name=tiny_base.name)]
+    found = evaluate(pair, data=sets, out=tmp_path, settings=Settings(tasks=("moods",)))
+    entries = [one.entry for one in found.bases]
+    assert entries == [f"{base.name} {base.digest[:6]}" for base in pair]
+    assert found.paired("moods", *entries) is not None
+    with pytest.raises(ConfigError, match="was given twice"):
+        evaluate([tiny_base, tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("moods",)))
+
+
+def test_a_base_without_a_language_model_is_passed_by_with_a_reason(
+    tiny_base: Base, sets: Path, tmp_path: Path
+) -> None:
+    mute = dataclasses.replace(tiny_base, lm=None)
+    told: list[Event] = []
+    found = evaluate([mute], data=sets, out=tmp_path, settings=Settings(tasks=("moods", "facts")), on_event=told.append)
+    assert [t.task.name for t in found.tasks] == ["moods"]
+    assert {(one.task, one.entry) for one in found.skipped} == {("facts", "tiny"), ("facts", "tiny, random")}
+    assert any("facts is passed by for tiny" in event.text for event in told)
+    with pytest.raises(RunError, match="nothing could be evaluated"):
+        evaluate([mute], data=sets, out=tmp_path, settings=Settings(tasks=("facts",)))
+
+
+def test_both_forms_tell_every_score(done: Evaluation) -> None:
+    human, piped = "\n".join(line.plain for line in human_lines(done)), "\n".join(plain_lines(done))
+    for t in done.tasks:
+        assert t.task.name in human
+        for row in t.candidates:
+            assert f"{row.value:.3f} [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]" in human
+            assert f"value={row.value:.4f} low={row.ci95[0]:.4f}" in piped
+    assert "tied" in human
+    assert "pictures" in human
+    assert "skipped task=pictures" in piped
+    assert max(len(line.plain) for line in human_lines(done)) <= 100
+    with Console(record=True, width=90, force_terminal=True) as console:
+        show(done, console)
+    assert "overall" in console.export_text()
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ConfigError, match="--limit is 0"):
+        Settings(limit=0)
+    with pytest.raises(ConfigError, match="--seeds is 0"):
+        Settings(seeds=0)

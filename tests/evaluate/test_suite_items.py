@@ -1,0 +1,120 @@
+"""Items: how a row becomes options, what is drawn under a limit, what guessing scores, and errors with their line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.evaluate.made_sets import set_of, write_sets
+
+from headstart.evaluate.suite.index import SetOnDisk, find_sets
+from headstart.evaluate.suite.items import Item, after, guess_of, read_items
+from headstart.evaluate.suite.scoring import NO_PLACE, by_bytes, constant, likeliest, overlap
+from headstart.ground.errors import DataError
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> dict[str, SetOnDisk]:
+    found, _ = find_sets(write_sets(tmp_path / "sets"), suite="all")
+    return {one.spec.name: one for one in found}
+
+
+def single(folder: Path, kind: str, rows: list[dict[str, object]]) -> SetOnDisk:
+    (folder / "INDEX.json").parent.mkdir(parents=True, exist_ok=True)
+    (folder / "INDEX.json").write_text(json.dumps([set_of(folder, "one", kind, {"test": rows})]))
+    return find_sets(folder, suite="all")[0][0]
+
+
+@pytest.mark.parametrize(
+    ("context", "continuation", "expected"),
+    [
+        ("He ran", "home.", ("He ran", " home.")),
+        ("He ran ", "home.", ("He ran", " home.")),
+        ("He ran", " home.", ("He ran", " home.")),
+        ("one line\n", "home", ("one line\n", "home")),
+        ("Question: where?", "home", ("Question: where?\nAnswer:", " home")),
+        ("Question: where?\n", "home", ("Question: where?\nAnswer:", " home")),
+        ("Passage: x\nQuestion: y?\nAnswer:", "yes", ("Passage: x\nQuestion: y?\nAnswer:", " yes")),
+        ("", "home", ("", "home")),
+    ],
+)
+def test_one_space_stands_between_context_and_continuation(context: str, continuation: str, expected: object) -> None:
+    assert after(context, continuation) == expected
+
+
+def test_options_of_every_kind(sets: dict[str, SetOnDisk]) -> None:
+    facts = read_items(sets["facts"])
+    assert facts[1].options[1] == (facts[1].options[0][0], " nobody is here")
+    assert [item.answer for item in facts[:3]] == [0, 1, 0]
+    who = read_items(sets["who"])
+    assert who[0].options[1] == ("the lamp fell on the rug 0 and the rug", " broke.")
+    grammar = read_items(sets["grammar"])
+    assert (grammar[0].options[0], grammar[0].answer) == (("", "the lamp is warm 0"), 0)
+    assert grammar[0].average == grammar[0].cluster == "p0"
+
+
+def test_truthfulness_puts_the_best_answer_first(tmp_path: Path) -> None:
+    row = {"question": "Why?", "best_answer": "Because.", "incorrect_answers": ["Magic.", "No."]}
+    item = read_items(single(tmp_path, "truthfulness", [row]))[0]
+    assert item.options == (("Q: Why?\nA:", " Because."), ("Q: Why?\nA:", " Magic."), ("Q: Why?\nA:", " No."))
+
+
+def test_a_limit_draws_every_group_alike_and_the_same_every_time(sets: dict[str, SetOnDisk]) -> None:
+    drawn = read_items(sets["grammar"], limit=12)
+    assert [sum(item.average == f"p{p}" for item in drawn) for p in range(6)] == [2] * 6
+    assert drawn == read_items(sets["grammar"], limit=12)
+    assert [item.id for item in drawn] == sorted(item.id for item in drawn)
+    assert len(read_items(sets["grammar"], limit=1000)) == len(read_items(sets["grammar"]))
+
+
+def test_guessing_knows_the_number_of_options_and_the_groups() -> None:
+    def item(options: int, group: str) -> Item:
+        return Item(0, (("", "x"),) * options, 0, group, "")
+
+    items = [item(2, "a"), item(4, "b"), item(4, "b"), item(4, "b")]
+    assert guess_of(items, average=False) == pytest.approx((0.5 + 3 * 0.25) / 4)
+    assert guess_of(items, average=True) == pytest.approx((0.5 + 0.25) / 2)
+
+
+def test_the_constant_control_takes_the_best_place(sets: dict[str, SetOnDisk]) -> None:
+    items = [Item(i, (("", "x"), ("", "y"), ("", "z")), 1 if i else 2) for i in range(4)]
+    cell, samples = constant(items, sets["facts"].spec)
+    assert [sample.prediction for sample in samples] == [1, 1, 1, 1]
+    assert (cell.method, cell.guess) == ("majority", pytest.approx(1 / 3))
+
+
+def test_the_overlap_control_prefers_shared_words(sets: dict[str, SetOnDisk]) -> None:
+    _, samples = overlap(read_items(sets["facts"]), sets["facts"].spec)
+    assert [sample.prediction for sample in samples] == [0] * 20
+
+
+def test_ties_and_what_is_no_number_are_wrong() -> None:
+    assert likeliest([-2.0, -1.0, -3.0]) == 1
+    assert likeliest([-1.0, -1.0]) == NO_PLACE
+    assert likeliest([float("nan"), -1.0]) == NO_PLACE
+
+
+def test_bytes_are_those_of_the_words_without_the_leading_space() -> None:
+    item = Item(0, (("q", " ab"), ("q", " é")), 0)
+    assert by_bytes(item, [-4.0, -4.0]).tolist() == [-2.0, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "words"),
+    [
+        (
+            "multiple_choice",
+            {"query": "q", "choices": ["a", "b"], "answer": 2},
+            "one/test.jsonl:1: the answer is 2 of 2",
+        ),
+        ("multiple_choice", {"query": "q", "choices": ["a"], "answer": 0}, "0 of 1 options"),
+        ("multiple_choice", {"query": "q", "choices": "ab", "answer": 0}, "one/test.jsonl:1: the row is"),
+        ("multiple_choice", {"query": None, "choices": ["a", "b"], "answer": 0}, "expected texts"),
+        ("minimal_pairs", {"good": "", "bad": "b"}, "expected texts"),
+        ("minimal_pairs", {"good": "a", "worse": "b"}, "has no column 'bad'"),
+    ],
+)
+def test_bad_rows_are_named_with_their_line(kind: str, row: dict[str, object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=words):
+        read_items(single(tmp_path, kind, [row]))

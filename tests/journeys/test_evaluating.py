@@ -1,0 +1,70 @@
+"""`headstart evaluate` as scripts see it: killed for good and given again, one JSON object, exit codes, one message."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.evaluate.made_sets import write_sets
+
+from headstart.cli import run
+from headstart.evaluate.suite.scoreboard import without_timing
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sets(tmp_path_factory.mktemp("made") / "sets")
+
+
+def command(base: Path, sets: Path, *words: str) -> list[str]:
+    asked = ("--suite", "all", "--data", str(sets), "--tasks", "moods,grammar,pictures", "--json")
+    return [sys.executable, "-m", "headstart", "evaluate", str(base), *asked, *words]
+
+
+def plain(content: str) -> Any:
+    return without_timing(json.loads(content))
+
+
+def test_sigkill_costs_the_cell_under_way_and_nothing_else(tiny_base_folder: Path, sets: Path, tmp_path: Path) -> None:
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    asked = command(tiny_base_folder, sets)
+    process = subprocess.Popen(asked, cwd=tmp_path / "killed", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    cells = tmp_path / "killed" / "runs" / "evaluate" / "cells"
+    until = time.monotonic() + 60
+    while len(list(cells.rglob("*.json"))) < 3 and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    kept = {path: path.read_bytes() for path in cells.rglob("*.json")}
+    assert kept
+    found = [
+        subprocess.run(asked, cwd=tmp_path / name, capture_output=True, text=True, timeout=120, check=False)
+        for name in ("killed", "whole")
+    ]
+    assert [one.returncode for one in found] == [0, 0], found[0].stderr
+    assert plain(found[0].stdout) == plain(found[1].stdout)
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    report = json.loads(found[0].stdout)
+    assert {"suite", "bases", "tasks", "overall", "comparisons", "skipped", "samples"} <= set(report)
+    assert [t["task"]["name"] for t in report["tasks"]] == ["moods", "grammar"]
+    assert "pictures" in found[0].stderr
+    assert json.loads((cells.parent / "evaluation.json").read_text()) == report
+
+
+def test_what_is_wrong_is_said_before_a_base_is_loaded(
+    sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", "no-such-base", "--data", str(tmp_path)]) == 2
+    assert "has no INDEX.json" in capsys.readouterr().err
+    assert run(["evaluate", "no-such-base", "--data", str(sets), "--suite", "adept"]) == 2
+    assert "Did you mean 'adapt'" in capsys.readouterr().err
+    assert run(["evaluate", "no-such-base", "--data", str(sets), "--tasks", "mood"]) == 2
+    assert "Did you mean 'moods'" in capsys.readouterr().err
+    assert run(["evaluate", "no-such-base", "--data", str(sets), "--suite", "adapt"]) == 2
+    assert "is not on this machine" in capsys.readouterr().err
