@@ -136,6 +136,43 @@ def predict(folder: Path, table: Table, *, out: Path | None = None, drop_missing
 
 
 @app.command
+def evaluate(
+    *bases: str,
+    data: Path,
+    suite: str = "core",
+    tasks: str | None = None,
+    limit: int | None = None,
+    seeds: int = 1,
+    out: Path = Path("runs/evaluate"),
+    json: Flag = False,
+) -> int:
+    """Score bases on benchmark sets, with intervals, controls and paired tests. Stopped, it goes on when given again.
+
+    Parameters
+    ----------
+    bases
+        Names of bases, or folders in Hugging Face layout. Without any the embedded one.
+    data
+        Folder of sets: an INDEX.json with a card a set (name, kind, columns, metric), and a folder a set.
+    suite
+        core, language (scored by likelihood), adapt (a probe on labelled sets), bias, or all.
+    tasks
+        Names of sets instead of a suite, with commas.
+    limit
+        At most this many rows of every part of a set: a quick look, no result.
+    seeds
+        Repeat whatever draws at random (probes, random weights) with this many seeds.
+    out
+        Folder of finished cells, with every item as it was asked and answered.
+    json
+        Print the result as one JSON object.
+    """
+    from headstart.evaluating import evaluate_bases
+
+    return evaluate_bases(bases, suite=suite, data=data, tasks=tasks, limit=limit, seeds=seeds, out=out, json=json)
+
+
+@app.command
 def pretrain(
     recipe: str | None = None,
     *,
