@@ -10,7 +10,7 @@ from tests.model.shapes import BERT, KINDS, QWEN3, perturbed, random_units
 from headstart.ground.batch import Batch
 from headstart.ground.errors import ConfigError, DataError
 from headstart.model import attention
-from headstart.model.cache import KvCache
+from headstart.model.cache import KvCache, Recorder
 from headstart.model.config import TrunkConfig
 from headstart.model.trunk import Trunk, initialise
 
@@ -49,15 +49,54 @@ def test_packed_documents_do_not_see_each_other() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_cache_continues_rows_of_unequal_length(kind: str) -> None:
-    trunk, units = perturbed(KINDS[kind]), random_units(2, 12)
-    whole = trunk(Batch(units, lengths(12, 9), "causal"))
-    cache = KvCache(trunk.config, rows=2, capacity=16, dtype=torch.float32, device=torch.device("cpu"))
-    trunk(Batch(units[:, :7], lengths(7, 5), "causal"), cache)
-    rest = torch.stack((units[0, 7:11], units[1, 5:9]))
-    step = trunk(Batch(rest, lengths(4, 4), "causal"), cache)
+    trunk, units = perturbed(KINDS[kind]), random_units(3, 12)
+    whole = trunk(Batch(units[:2], lengths(12, 9), "causal"))
+    cache = KvCache(trunk.config, slots=4, capacity=16, dtype=torch.float32, device=torch.device("cpu"))
+
+    def read(first: int, starts: list[int], new: torch.Tensor, *sizes: int) -> torch.Tensor:
+        window = cache.window(first, starts, new.shape[1])
+        return trunk(Batch(new, lengths(*sizes), "causal", positions=window.positions), window)  # type: ignore[no-any-return]
+
+    read(1, [0, 0], units[:2, :7], 7, 5)
+    step = read(1, [7, 5], torch.stack((units[0, 7:11], units[1, 5:9])), 4, 4)
     assert torch.allclose(step[0], whole[0, 7:11], atol=1e-5)
     assert torch.allclose(step[1], whole[1, 5:9], atol=1e-5)
-    assert cache.lengths.tolist() == [11, 9]
+    cache.copy(9, source=2, target=0)  # another text that begins like the second goes on alone, a unit at a time
+    other = torch.cat((units[1, :9], units[2, :3]))[None]
+    alone = trunk(Batch(other, lengths(12), "causal"))
+    for place in range(9, 12):
+        assert torch.allclose(read(0, [place], other[:, place : place + 1], 1)[0, 0], alone[0, place], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_continue_one_beginning(kind: str) -> None:
+    trunk, units = perturbed(KINDS[kind]), random_units(2, 12)
+    units[1, :7] = units[0, :7]
+    whole = trunk(Batch(units, lengths(12, 10), "causal"))
+    prefix = None
+    for start, stop in ((0, 3), (3, 7)):  # read in two goes
+        recorder = Recorder(prefix)
+        trunk(
+            Batch(units[:1, start:stop], lengths(stop - start), "causal", positions=torch.arange(start, stop)[None]),
+            recorder,
+        )
+        prefix = recorder.prefix()
+    assert prefix is not None
+    assert prefix.length == 7
+    rest = trunk(Batch(units[:, 7:], lengths(5, 3), "causal", positions=torch.arange(7, 12)[None]), prefix)
+    assert torch.allclose(rest[0], whole[0, 7:], atol=1e-5)
+    assert torch.allclose(rest[1, :3], whole[1, 7:10], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_may_hold_a_tree(kind: str) -> None:
+    """a b c d e and a b f g, as a b c d e f g."""
+    trunk, units = perturbed(KINDS[kind]), random_units(1, 7)
+    first, second = units[:, :5], torch.cat((units[:, :2], units[:, 5:]), dim=1)
+    positions, until = torch.tensor([[0, 1, 2, 3, 4, 2, 3]]), torch.tensor([[7, 7, 5, 5, 5, 7, 7]])
+    tree = trunk(Batch(units, lengths(7), "causal", positions=positions, until=until))
+    assert torch.allclose(tree[0, :5], trunk(Batch(first, lengths(5), "causal"))[0], atol=1e-5)
+    assert torch.allclose(tree[0, [0, 1, 5, 6]], trunk(Batch(second, lengths(4), "causal"))[0], atol=1e-5)
 
 
 def test_explicit_attention_equals_torch_fused() -> None:

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from headstart.base.answers import Probabilities, labels_of, probabilities, word_probabilities
 from headstart.base.contract import TaskContract
+from headstart.base.decoding import CACHE_BYTES, MAX_ROWS, Decoder
 from headstart.base.families import FAMILIES
 from headstart.base.folder import Contents, find_folder, read_folder, write_folder
 from headstart.base.forward import Reader
-from headstart.base.generating import Sampling, continue_texts
+from headstart.base.generating import continue_texts
 from headstart.base.lineage import Record, weights_digest
 from headstart.base.pseudo import score_hidden
 from headstart.base.rows import read_rows, read_word_rows
+from headstart.base.sampling import Sampling
 from headstart.base.scoring import score_continuations
 from headstart.base.weights import Weights
 from headstart.data.text_codec import TextCodec
@@ -119,19 +121,25 @@ class Base:
         continuations: Sequence[str],
         *,
         pattern: Pattern = "causal",
+        truncate: bool = False,
         batch_tokens: int = BATCH_TOKENS,
     ) -> list[float]:
         """The log-likelihood of every continuation in nats, 0 or less.
+
+        What contexts and continuations share at their beginning is read once, whatever the batch. truncate: a context
+        that is too long for the base loses its beginning.
 
         pattern "causal": log p(continuation | context), read from left to right. "full": the pseudo-log-likelihood,
         the sum over the continuation's units of log p(unit | every other unit, context included).
 
         Raises:
             CapabilityError: the pattern is not one of `score_patterns`.
+            DataError: a pair is longer than the base has positions for.
         """
         if pattern == "causal":
+            lm = self._causal_head("score")
             return score_continuations(
-                self.trunk, self._causal_head("score"), self.codec, contexts, continuations, batch_tokens=batch_tokens
+                self.trunk, lm, self.codec, contexts, continuations, truncate=truncate, batch_tokens=batch_tokens
             )
         lm, mask = self._filling_head(pattern)
         shifted = FAMILIES[self.family].pattern == "causal"  # ours: masked next-token prediction, one head for both
@@ -143,6 +151,7 @@ class Base:
             continuations,
             mask=mask,
             shifted=shifted,
+            truncate=truncate,
             batch_tokens=batch_tokens,
         )
 
@@ -164,7 +173,23 @@ class Base:
             CapabilityError: the base cannot read from left to right.
         """
         sampling = Sampling(max_tokens=max_tokens, seed=seed, temperature=temperature)
-        return continue_texts(self.trunk, self._causal_head("generate"), self.codec, prompts, sampling)
+        return continue_texts(self.decoder(), self.codec, prompts, sampling)
+
+    def decoder(self, *, max_rows: int = MAX_ROWS, cache_bytes: int = CACHE_BYTES) -> Decoder:
+        """What continues units one by one, many requests at a time: `generate` and `headstart.prompt` stand on it.
+
+        Raises:
+            CapabilityError: the base cannot read from left to right.
+        """
+        return Decoder(
+            self.trunk,
+            self._causal_head("generate"),
+            end=self.codec.special.eos,
+            pad=self.codec.special.pad,
+            max_positions=self.codec.max_positions,
+            max_rows=max_rows,
+            cache_bytes=cache_bytes,
+        )
 
     def predict(
         self, rows: Any, *, batch_tokens: int = BATCH_TOKENS

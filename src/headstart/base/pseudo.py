@@ -55,13 +55,14 @@ def score_hidden(
     *,
     mask: int,
     shifted: bool,
+    truncate: bool,
     batch_tokens: int,
 ) -> list[float]:
     """Sum over the continuation's units of log p(unit | all others) in nats (0 or less), per pair, in the order given.
 
     mask: id of the mask unit. shifted: a unit is predicted at the position before it.
     """
-    asked, order = distinct(read_asked(codec, contexts, continuations, closed=True))
+    asked, order = distinct(read_asked(codec, contexts, continuations, closed=True, truncate=truncate))
     scores = np.zeros(len(asked))
     for rows in same_length(asked):
         copies = masked_copies([asked[row] for row in rows], mask=mask)
@@ -111,8 +112,8 @@ def _answers(trunk: Trunk, lm: LMHead, copies: Copies, *, shifted: bool, batch_t
         first, last = np.searchsorted(copies.copy[by_copy], (start, stop))
         answers = by_copy[first:last]
         read = _read(trunk, copies.units[start:stop], copies.positions[start:stop] - shifted)
-        hidden = read[torch.from_numpy(copies.copy[answers] - start)]
-        found[answers] = log_probabilities(lm, hidden, trunk.embed.tokens.weight, copies.targets[answers])
+        places = copies.copy[answers] - start
+        found[answers] = log_probabilities(lm, read, trunk.embed.tokens.weight, places, copies.targets[answers])
     return found
 
 

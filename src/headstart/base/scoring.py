@@ -1,8 +1,9 @@
-"""Log-probability of continuations under a causal pattern: one forward pass, tokenised once and split after.
+"""Log-probability of continuations under a causal pattern: tokenised once and split after, shared beginnings read once.
 
 Splitting after tokenising keeps the units that the text really has: tokenising the two parts alone would put a
-boundary where the tokenizer never puts one. Texts that are equal are read once, so equal texts get equal answers.
-N units to predict, D model width, V vocabulary.
+boundary where the tokenizer never puts one. Texts that are equal are read once, so equal texts get equal answers; what
+different texts share at their beginning is read once too (`reading`). N units to predict, U different places to predict
+them from, D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from torch import Tensor
 
-from headstart.base.forward import Reader
-from headstart.data.text_codec import Encoded, Ids, TextCodec
+from headstart.base.reading import read_tree
+from headstart.data.text_codec import Ids, TextCodec
 from headstart.ground.errors import CapabilityError, DataError, safe_repr
 from headstart.model.heads import LMHead
 from headstart.model.trunk import Trunk
@@ -42,39 +43,58 @@ def score_continuations(
     contexts: Sequence[str],
     continuations: Sequence[str],
     *,
+    truncate: bool,
     batch_tokens: int,
 ) -> list[float]:
     """log p(continuation | context) in nats (0 or less), per pair, in the order given."""
-    asked, order = distinct(read_asked(codec, contexts, continuations, closed=False))
-    if not asked:
-        return []
-    encoded = Encoded([one.ids[:-1] for one in asked])  # nothing follows the last unit
+    asked, order = distinct(read_asked(codec, contexts, continuations, closed=False, truncate=truncate))
     scores = np.zeros(len(asked))
     embedding = trunk.embed.tokens.weight
-    for rows, _, hidden in Reader(trunk, "causal", codec.special.pad, batch_tokens).batches(encoded):
-        chosen = [asked[row] for row in rows]
-        places = np.repeat(np.arange(len(chosen)), [one.stop - one.start for one in chosen])
-        positions = np.concatenate([np.arange(one.start, one.stop) for one in chosen])
+    rows = [one.ids[:-1] for one in asked]  # nothing follows the last unit
+    unasked = [one.start - 1 for one in asked]
+    for read in read_tree(trunk, rows, unasked, pad=codec.special.pad, batch_tokens=batch_tokens):
+        chosen = [asked[row] for row in read.rows]
+        # The unit at a position is predicted from the one before it.
+        cells = np.concatenate(
+            [
+                places[one.start - 1 - read.depth : one.stop - 1 - read.depth]
+                for places, one in zip(read.places, chosen, strict=True)
+            ]
+        )
         targets = np.concatenate([one.ids[one.start : one.stop] for one in chosen])
-        read = hidden[torch.from_numpy(places), torch.from_numpy(positions - 1)]
-        found = log_probabilities(lm, read, embedding, targets)
-        scores[rows] = np.bincount(places, weights=found, minlength=len(rows))
+        different, where = np.unique(cells, return_inverse=True)
+        hidden = read.hidden[torch.from_numpy(different).to(read.hidden.device)]
+        found = log_probabilities(lm, hidden, embedding, where, targets)
+        owner = np.repeat(np.arange(len(chosen)), [one.stop - one.start for one in chosen])
+        scores[read.rows] = np.bincount(owner, weights=found, minlength=len(chosen))
     return scores[order].tolist()  # type: ignore[no-any-return]
 
 
 def log_probabilities(
-    lm: LMHead, hidden_ND: Tensor, embedding_VD: Tensor, targets: NDArray[np.integer]
+    lm: LMHead,
+    hidden_UD: Tensor,
+    embedding_VD: Tensor,
+    places: NDArray[np.integer],
+    targets: NDArray[np.integer],
 ) -> NDArray[np.float64]:
-    """(N,) log p(target) in nats, the softmax in fp32; the (N, V) logits never exist as a whole."""
-    wanted = torch.from_numpy(targets.astype(np.int64)).to(hidden_ND.device)
-    rows = max(1, HEAD_LOGITS // embedding_VD.shape[0])
-    found = [
-        torch.log_softmax(lm(hidden_ND[start : start + rows], embedding_VD).float(), dim=-1)
-        .gather(1, wanted[start : start + rows, None])
-        .squeeze(1)
-        for start in range(0, len(wanted), rows)
-    ]
-    return np.asarray(torch.cat(found).double().cpu().numpy())
+    """(N,) log p(target) in nats at each target's place in `hidden`, the softmax in fp32.
+
+    Targets of one place share its logits; the (U, V) logits never exist as a whole.
+    """
+    found = np.empty(len(targets))
+    by_place = np.argsort(places, kind="stable")
+    ordered = places[by_place]
+    step = max(1, HEAD_LOGITS // embedding_VD.shape[0])
+    for start in range(0, len(hidden_UD), step):
+        first, last = np.searchsorted(ordered, (start, start + step))
+        mine = by_place[first:last]
+        chances = torch.log_softmax(lm(hidden_UD[start : start + step], embedding_VD).float(), dim=-1)
+        rows, columns = (
+            torch.from_numpy(indices.astype(np.int64)).to(chances.device)
+            for indices in (places[mine] - start, targets[mine])
+        )
+        found[mine] = chances[rows, columns].double().cpu().numpy()
+    return found
 
 
 def distinct(asked: Sequence[Asked]) -> tuple[list[Asked], NDArray[np.int64]]:
@@ -85,10 +105,13 @@ def distinct(asked: Sequence[Asked]) -> tuple[list[Asked], NDArray[np.int64]]:
     return [first[place] for place in range(len(places))], np.asarray(order, dtype=np.int64)
 
 
-def read_asked(codec: TextCodec, contexts: Sequence[str], continuations: Sequence[str], *, closed: bool) -> list[Asked]:
-    """Every context with its continuation as units, cut from the left to max_positions.
+def read_asked(
+    codec: TextCodec, contexts: Sequence[str], continuations: Sequence[str], *, closed: bool, truncate: bool = False
+) -> list[Asked]:
+    """Every context with its continuation as units.
 
-    closed: what the tokenizer's template puts after a text stands there too (a causal trunk never looks at it). A unit
+    closed: what the tokenizer's template puts after a text stands there too (a causal trunk never looks at it).
+    truncate: a context that does not fit before its continuation loses its beginning instead of being refused. A unit
     that reaches over the boundary belongs to the continuation.
     """
     if isinstance(contexts, str) or isinstance(continuations, str) or len(contexts) != len(continuations):
@@ -110,7 +133,15 @@ def read_asked(codec: TextCodec, contexts: Sequence[str], continuations: Sequenc
         raise
     frame = opening_ids(codec, needed=False), closing_ids(codec) if closed else []
     return [
-        _asked(codec, encoding, continuations[place], place=place, boundary=len(contexts[place]), frame=frame)
+        _asked(
+            codec,
+            encoding,
+            continuations[place],
+            place=place,
+            boundary=len(contexts[place]),
+            frame=frame,
+            truncate=truncate,
+        )
         for place, encoding in enumerate(encodings)
     ]
 
@@ -123,6 +154,7 @@ def _asked(
     place: int,
     boundary: int,
     frame: tuple[list[int], list[int]],
+    truncate: bool,
 ) -> Asked:
     opening, closing = frame
     first = next((i for i, (_, end) in enumerate(encoding.offsets) if end > boundary), len(encoding.ids))
@@ -137,6 +169,11 @@ def _asked(
     if start < max(1, len(opening)):
         raise DataError(
             f"continuation {place} has {len(encoding.ids) - first:,} tokens; expected at most {room:,}. Split it."
+        )
+    if len(keep) < len(encoding.ids) and not truncate:
+        raise DataError(
+            f"pair {place} has {len(encoding.ids):,} tokens; expected at most {room:,}, which is what the base has "
+            "positions for. Shorten the context, or ask to truncate it."
         )
     return Asked(np.asarray([*opening, *keep, *closing], dtype=np.int32), start, len(opening) + len(keep))
 
@@ -162,8 +199,3 @@ def closing_ids(codec: TextCodec) -> list[int]:
     encoding = codec.tokenizer.encode("a", add_special_tokens=True)
     last = max((i for i, special in enumerate(encoding.special_tokens_mask) if not special), default=-1)
     return list(encoding.ids[last + 1 :]) if last >= 0 else []
-
-
-def opened(codec: TextCodec, units: Ids) -> Ids:
-    """The units of a prompt as the trunk reads them, never none."""
-    return np.asarray([*opening_ids(codec, needed=not len(units)), *units], dtype=np.int32)

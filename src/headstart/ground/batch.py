@@ -22,7 +22,9 @@ class Batch:
     units: (B, T) long, token ids. lengths: (B,) long, real units per row. segments: (B, T) long, 0/1 for the two
     members of a pair (families with segment embeddings). documents: (B, T) long, attention stays inside equal ids
     (packed rows). targets: what the objective or the task head compares with; -100 where there is none.
-    weights: (B,) float, one weight per row, all ones when absent.
+    weights: (B,) float, one weight per row, all ones when absent. positions: (B, T) long, where a unit stands in its
+    text; 0, 1, 2, ... when absent. until: (B, T) long, causal only: the column from which on a unit is no longer seen;
+    several texts with one beginning stand in a row that way, as a tree in depth-first order.
     """
 
     units: Tensor
@@ -32,6 +34,8 @@ class Batch:
     documents: Tensor | None = None
     targets: Tensor | None = None
     weights: Tensor | None = None
+    positions: Tensor | None = None
+    until: Tensor | None = None
 
     @property
     def num_units(self) -> int:
@@ -42,10 +46,8 @@ class Batch:
         """The same batch with every tensor on `device`."""
         if self.units.device == device:
             return self
-        segments, documents, targets, weights = (
+        optional = (
             None if tensor is None else tensor.to(device)
-            for tensor in (self.segments, self.documents, self.targets, self.weights)
+            for tensor in (self.segments, self.documents, self.targets, self.weights, self.positions, self.until)
         )
-        return Batch(
-            self.units.to(device), self.lengths.to(device), self.pattern, segments, documents, targets, weights
-        )
+        return Batch(self.units.to(device), self.lengths.to(device), self.pattern, *optional)

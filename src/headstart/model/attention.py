@@ -25,6 +25,8 @@ def attention_bias(batch: Batch, dtype: torch.dtype) -> Tensor | None:
     allowed: Tensor | None = None
     if batch.pattern == "causal":
         allowed = torch.ones(width, width, dtype=torch.bool, device=device).tril().view(1, 1, width, width)
+        if batch.until is not None:
+            allowed = allowed & (torch.arange(width, device=device).view(1, 1, width, 1) < batch.until[:, None, None])
     elif bool((batch.lengths < width).any()):  # causal rows are right-padded, so only bidirectional ones see padding
         allowed = torch.arange(width, device=device).view(1, 1, 1, width) < batch.lengths.view(rows, 1, 1, 1)
     if batch.documents is not None:
@@ -44,16 +46,21 @@ def _as_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(K) + bias) v -> (B, H, T, K); key and value heads are repeated for grouped queries."""
-    groups = q_BHTK.shape[1] // k_BHSK.shape[1]
-    if groups > 1:
-        k_BHSK = k_BHSK.repeat_interleave(groups, dim=1)
-        v_BHSK = v_BHSK.repeat_interleave(groups, dim=1)
-    if q_BHTK.device.type == "cpu" and k_BHSK.shape[2] <= MAX_EXPLICIT_KEYS:
-        scores = torch.matmul(q_BHTK * (1.0 / math.sqrt(q_BHTK.shape[-1])), k_BHSK.transpose(-1, -2))
+    """softmax(q k^T / sqrt(K) + bias) v -> (B, H, T, K); H may be a multiple of the key and value heads."""
+    rows, heads, width, head_dim = q_BHTK.shape
+    kv_heads, num_keys = k_BHSK.shape[1:3]
+    if q_BHTK.device.type == "cpu" and num_keys <= MAX_EXPLICIT_KEYS:
+        # The query heads of a group stand one below the other, so keys and values are not repeated.
+        grouped = (rows, kv_heads, heads // kv_heads * width)
+        q = (q_BHTK * (1.0 / math.sqrt(head_dim))).reshape(*grouped, head_dim)
+        scores = torch.matmul(q, k_BHSK.transpose(-1, -2)).view(rows, heads, width, num_keys)
         if bias is not None:
             scores = scores + bias
-        return torch.matmul(torch.softmax(scores, dim=-1), v_BHSK)
+        chances = torch.softmax(scores, dim=-1).view(*grouped, num_keys)
+        return torch.matmul(chances, v_BHSK).view(rows, heads, width, head_dim)
+    if kv_heads < heads:
+        k_BHSK = k_BHSK.repeat_interleave(heads // kv_heads, dim=1)
+        v_BHSK = v_BHSK.repeat_interleave(heads // kv_heads, dim=1)
     return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.model.attention import attend, rotate
-from headstart.model.cache import KvCache
+from headstart.model.cache import Past
 from headstart.model.config import TrunkConfig
 
 
@@ -22,9 +22,7 @@ class Context:
 
     bias: Tensor | None
     rope: tuple[Tensor, Tensor] | None
-    cache: KvCache | None = None
-    positions: Tensor | None = None
-    used: int = 0
+    past: Past | None = None
 
 
 def make_norm(config: TrunkConfig, width: int) -> nn.Module:
@@ -57,8 +55,8 @@ class Attention(nn.Module):
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         if context.rope is not None:
             q, k = rotate(q, *context.rope), rotate(k, *context.rope)
-        if context.cache is not None and context.positions is not None:
-            k, v = context.cache.write(self.layer, context.positions, k, v, context.used)
+        if context.past is not None:
+            k, v = context.past.extend(self.layer, k, v)
         mixed = attend(q, k, v, context.bias)
         return self.o(mixed.transpose(1, 2).reshape(rows, width, -1))  # type: ignore[no-any-return]
 

@@ -1,44 +1,148 @@
-"""KvCache: keys and values of what a causal trunk has already read, so that it is read once.
+"""What a causal trunk has read before the units of a forward pass: keys and values, so that nothing is read twice.
 
-Rows may have unequal lengths: a new unit is written at its own row's position, and what right-padding wrote beyond a
-row's end is masked until it is overwritten.
+Two pasts: the slots of a cache, one text a row, each of its own length (decoding), and one beginning that all rows of a
+batch continue (scoring). `Batch.positions` says where the new units stand. B rows, T new units, S units held, L layers,
+Hkv key-value heads, K head width.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
+from headstart.ground.batch import Batch
+from headstart.model.attention import attention_bias, cached_bias
 from headstart.model.config import TrunkConfig
 
 
+class Past(ABC):
+    """Keys and values that stand before a batch's units."""
+
+    @abstractmethod
+    def bias(self, batch: Batch, dtype: torch.dtype) -> Tensor | None:
+        """(B or 1, 1, T, S + T or fewer) with -inf where a unit may not look, None where all may look everywhere."""
+
+    @abstractmethod
+    def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Everything a layer's new units can look at, themselves included: keys and values (B, Hkv, .., K)."""
+
+
 class KvCache:
-    """Preallocated (L, B, Hkv, S, K) keys and values; `lengths` (B,) counts the units each row has seen."""
+    """Preallocated keys and values (L, slots, Hkv, capacity, K). Zeros, because a hidden key still meets its value."""
 
     def __init__(
-        self, config: TrunkConfig, *, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
+        self, config: TrunkConfig, *, slots: int, capacity: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (config.num_layers, rows, config.num_kv_heads, capacity, config.head_dim)
+        shape = (config.num_layers, slots, config.num_kv_heads, capacity, config.head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+
+    @property
+    def slots(self) -> int:
+        """Texts it can hold."""
+        return self.keys.shape[1]
 
     @property
     def capacity(self) -> int:
-        """Units a row can hold."""
+        """Units a slot can hold."""
         return self.keys.shape[3]
 
-    def positions(self, width: int) -> Tensor:
-        """Absolute positions (B, width) of the next `width` units of every row."""
-        return self.lengths[:, None] + torch.arange(width, device=self.lengths.device)
+    def copy(self, units: int, *, source: int, target: int) -> None:
+        """The first `units` of a slot into another one."""
+        if source != target:
+            self.keys[:, target, :, :units] = self.keys[:, source, :, :units]
+            self.values[:, target, :, :units] = self.values[:, source, :, :units]
 
-    def write(self, layer: int, positions: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, used: int) -> tuple[Tensor, Tensor]:
-        """Store new keys and values at `positions`; return views (B, Hkv, used, K) over everything stored so far."""
-        index = positions.clamp(max=self.capacity - 1)[:, None, :, None].expand_as(k_BHTK)
-        self.keys[layer].scatter_(2, index, k_BHTK)
-        self.values[layer].scatter_(2, index, v_BHTK)
-        return self.keys[layer, :, :, :used], self.values[layer, :, :, :used]
+    def take(self, other: KvCache, *, slots: int) -> None:
+        """The first `slots` slots of a smaller cache."""
+        self.keys[:, :slots, :, : other.capacity] = other.keys[:, :slots]
+        self.values[:, :slots, :, : other.capacity] = other.values[:, :slots]
 
-    def advance(self, lengths: Tensor) -> None:
-        """Count the real units of the step just taken."""
-        self.lengths = self.lengths + lengths
+    def window(self, first: int, starts: list[int], width: int) -> Window:
+        """The slots from `first` on, one for each of `starts`: row b continues with `width` units at starts[b]."""
+        return Window(self, first, starts, width)
+
+
+class Window(Past):
+    """Some neighbouring slots of a KvCache during one forward pass, which writes its keys and values into them.
+
+    A row that is shorter than the batch is padded on the right; what its padding writes is hidden by its position
+    until it is overwritten. positions: (B, T) for `Batch.positions`; padding never stands outside the cache.
+    """
+
+    def __init__(self, cache: KvCache, first: int, starts: list[int], width: int) -> None:
+        device = cache.keys.device
+        stop, last = first + len(starts), max(starts) + width
+        self._used = min(last, cache.capacity)
+        self._even = min(starts) == max(starts) and last <= cache.capacity
+        self._start = starts[0]
+        begin = torch.tensor(starts, device=device)[:, None]
+        self.positions = (begin + torch.arange(width, device=device)).clamp_(max=cache.capacity - 1)
+        self._rows = torch.arange(len(starts), device=device)[:, None]
+        self._keys, self._values = cache.keys[:, first:stop], cache.values[:, first:stop]
+
+    def bias(self, batch: Batch, dtype: torch.dtype) -> Tensor | None:
+        """Keys stand at their text's own positions: a unit sees those up to its own."""
+        if not self._even:
+            return cached_bias(self.positions, self._used, dtype)
+        return None if self.positions.shape[1] == 1 else cached_bias(self.positions[:1], self._used, dtype)
+
+    def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the new keys and values into the slots; views over all that is held."""
+        keys, values = self._keys[layer], self._values[layer]
+        if self._even:
+            keys[:, :, self._start : self._used] = k_BHTK
+            values[:, :, self._start : self._used] = v_BHTK
+        else:
+            keys[self._rows, :, self.positions] = k_BHTK.transpose(1, 2)
+            values[self._rows, :, self.positions] = v_BHTK.transpose(1, 2)
+        return keys[:, :, : self._used], values[:, :, : self._used]
+
+
+class Prefix(Past):
+    """One beginning that every row of a batch continues: keys and values (Hkv, S, K), a pair a layer."""
+
+    def __init__(self, layers: tuple[tuple[Tensor, Tensor], ...]) -> None:
+        self._layers = layers
+
+    @property
+    def length(self) -> int:
+        """Units it holds."""
+        return self._layers[0][0].shape[1]
+
+    def bias(self, batch: Batch, dtype: torch.dtype) -> Tensor | None:
+        """The beginning is seen by all; the batch's own units as without it."""
+        own = attention_bias(batch, dtype)
+        assert own is not None  # causal batches always have one
+        return torch.cat((own.new_zeros(own.shape[0], 1, own.shape[2], self.length), own), dim=-1)
+
+    def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """The beginning's keys and values before each row's own."""
+        keys, values = self._layers[layer]
+        rows = (k_BHTK.shape[0], -1, -1, -1)
+        return torch.cat((keys.expand(rows), k_BHTK), dim=2), torch.cat((values.expand(rows), v_BHTK), dim=2)
+
+
+class Recorder(Past):
+    """Keeps what the single row of a forward pass reads after `before` (None: from the start), as a longer Prefix."""
+
+    def __init__(self, before: Prefix | None) -> None:
+        self._before = before
+        self._layers: list[tuple[Tensor, Tensor]] = []
+
+    def bias(self, batch: Batch, dtype: torch.dtype) -> Tensor | None:
+        """As without recording."""
+        return attention_bias(batch, dtype) if self._before is None else self._before.bias(batch, dtype)
+
+    def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """As without recording."""
+        if self._before is not None:
+            k_BHTK, v_BHTK = self._before.extend(layer, k_BHTK, v_BHTK)
+        self._layers.append((k_BHTK[0], v_BHTK[0]))
+        return k_BHTK, v_BHTK
+
+    def prefix(self) -> Prefix:
+        """What was read, once the forward pass is done."""
+        return Prefix(tuple(self._layers))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from headstart.ground.batch import Batch
 from headstart.ground.errors import DataError
-from headstart.model.attention import attention_bias, cached_bias, rope_angles
+from headstart.model.attention import attention_bias, rope_angles
 from headstart.model.blocks import Block, Context, make_norm
-from headstart.model.cache import KvCache
+from headstart.model.cache import Past
 from headstart.model.config import TrunkConfig
 from headstart.model.embed import TokenEmbedder
 
@@ -36,13 +36,11 @@ class Trunk(nn.Module):
         """The dtype the trunk computes in."""
         return self.embed.tokens.weight.dtype
 
-    def forward(self, batch: Batch, cache: KvCache | None = None) -> Tensor:
-        """Hidden states (B, T, D); with a cache the units continue what each row has already seen (causal only)."""
-        x_BTD, context = self._start(batch, cache)
+    def forward(self, batch: Batch, past: Past | None = None) -> Tensor:
+        """Hidden states (B, T, D); with a past the units continue what it holds (causal only)."""
+        x_BTD, context = self._start(batch, past)
         for block in self.blocks:
             x_BTD = block(x_BTD, context)
-        if cache is not None:
-            cache.advance(batch.lengths)
         return x_BTD if self.norm is None else self.norm(x_BTD)
 
     def hidden_states(self, batch: Batch) -> list[Tensor]:
@@ -56,27 +54,20 @@ class Trunk(nn.Module):
             states[-1] = self.norm(x_BTD)
         return states
 
-    def _start(self, batch: Batch, cache: KvCache | None) -> tuple[Tensor, Context]:
-        width = batch.units.shape[1]
-        if cache is None:
-            positions, last = torch.arange(width, device=batch.units.device)[None], width
-        else:
-            positions = cache.positions(width)
-            last = int(positions.max()) + 1
-        if self.config.position == "learned" and last > self.config.max_positions:
-            if cache is None or int((cache.lengths + batch.lengths).max()) > self.config.max_positions:
+    def _start(self, batch: Batch, past: Past | None) -> tuple[Tensor, Context]:
+        positions = batch.positions
+        if positions is None:
+            width = batch.units.shape[1]
+            if self.config.position == "learned" and width > self.config.max_positions:
                 raise DataError(
-                    f"the input is {last} units long; expected at most {self.config.max_positions}. Shorten the input."
+                    f"the input is {width} units long; expected at most {self.config.max_positions}. Shorten the input."
                 )
-            positions = positions.clamp(max=self.config.max_positions - 1)  # only right-padding can stand there
+            positions = torch.arange(width, device=batch.units.device)[None]
         rope = None
         if self.config.position == "rope":
             rope = rope_angles(positions, self.config.head_dim, self.config.rope_theta, self.dtype)
-        x_BTD = self.embed(batch.units, positions, batch.segments)
-        if cache is None:
-            return x_BTD, Context(bias=attention_bias(batch, self.dtype), rope=rope)
-        used = min(last, cache.capacity)
-        return x_BTD, Context(cached_bias(positions, used, self.dtype), rope, cache, positions, used)
+        bias = attention_bias(batch, self.dtype) if past is None else past.bias(batch, self.dtype)
+        return self.embed(batch.units, positions, batch.segments), Context(bias, rope, past)
 
 
 def initialise(trunk: Trunk, *, seed: int, std: float = 0.02, zero_outputs: bool = False) -> None:

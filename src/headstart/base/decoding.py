@@ -1,0 +1,213 @@
+"""Decoder: units in, units out, many requests at a time, one unit of each a step.
+
+Requests join and leave between steps (continuous batching, Yu et al. 2022, "Orca"), so none waits for the longest of
+its batch. What a new request shares with one that is or was there is copied, not read again (`slots`). A request's
+answer depends on its units, its `Sampling` and its `copy` alone: every request draws from a stream of its own, and a
+row sees its own keys only. R running rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headstart.base.prefixes import common_units
+from headstart.base.sampling import Sampling, choose, log_probabilities
+from headstart.base.slots import Slots
+from headstart.data.batching import pad_rows
+from headstart.data.text_codec import Ids
+from headstart.ground.batch import Batch
+from headstart.ground.errors import ConfigError, DataError, RunError
+from headstart.ground.seeds import stream
+from headstart.model.heads import LMHead
+from headstart.model.trunk import Trunk
+
+Finish = Literal["stop", "length"]
+
+MAX_ROWS = 32  # requests that run at once, memory permitting
+CACHE_BYTES = 1 << 30  # of keys and values; pages are taken when they are first written
+WAIT_UNITS = 16  # a request waits for a neighbour's beginning to be read when it can copy so much more then
+READ_UNITS = 2048  # slots (rows x longest) of prompts read at once
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One unit of one request.
+
+    finish: "stop" where the unit is the end token, which is no part of the answer; "length" where the answer has
+    max_tokens units or the base no more positions; None where it goes on. logprob, top: see `Sampling.logprobs`.
+    """
+
+    request: int
+    unit: int
+    finish: Finish | None = None
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    number: int
+    ids: Ids
+    sampling: Sampling
+    random: np.random.Generator
+    written: list[int] = field(default_factory=list)
+
+
+class Decoder:
+    """A trunk, its cache, and the requests that wait and run.
+
+    end: the unit that ends an answer, None for none. max_positions: of prompt and answer together.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        lm: LMHead,
+        *,
+        end: int | None,
+        pad: int,
+        max_positions: int,
+        max_rows: int,
+        cache_bytes: int,
+    ) -> None:
+        if max_rows < 1 or cache_bytes < 1:
+            raise ConfigError(f"max_rows is {max_rows} and cache_bytes {cache_bytes}; expected at least 1. Raise them.")
+        self._trunk, self._lm, self._end, self._pad = trunk, lm, end, pad
+        self._max_positions, self._max_rows = max_positions, max_rows
+        self._device = trunk.embed.tokens.weight.device
+        self._slots = Slots(
+            trunk.config, max_rows=max_rows, cache_bytes=cache_bytes, dtype=trunk.dtype, device=self._device
+        )
+        self._waiting: deque[_Request] = deque()
+        self._running: list[_Request] = []  # row b stands in slot b
+        self._asked = 0
+        self.units_read = 0  # of prompts; less than they have where beginnings are shared
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits or runs."""
+        return bool(self._waiting or self._running)
+
+    def add(self, ids: Ids, sampling: Sampling, *, copy: int = 0) -> int:
+        """Ask for a continuation; the request's number. copy: tells several answers to one prompt apart.
+
+        Raises:
+            DataError: the prompt is empty or leaves no position for an answer.
+            ConfigError: max_tokens is more than the base has positions for.
+        """
+        if not 0 < len(ids) < self._max_positions:
+            raise DataError(
+                f"the prompt has {len(ids):,} tokens; expected 1 to {self._max_positions - 1:,}, because this base "
+                f"reads {self._max_positions:,} with its answer. Shorten it, or ask to truncate it."
+            )
+        if sampling.max_tokens > self._max_positions:
+            raise ConfigError(
+                f"max_tokens is {sampling.max_tokens:,}; expected at most {self._max_positions:,}, which is what the "
+                "base has positions for. Give a smaller one."
+            )
+        units = np.ascontiguousarray(ids, dtype=np.int32)
+        name = hashlib.sha256(units.tobytes()).hexdigest()
+        number, self._asked = self._asked, self._asked + 1
+        self._waiting.append(_Request(number, units, sampling, stream(sampling.seed, "generate", name, copy)))
+        return number
+
+    @torch.inference_mode()
+    def cancel(self, request: int) -> None:
+        """Forget a request, waiting or running; one that is done already is no error."""
+        for waiting in [one for one in self._waiting if one.number == request]:
+            self._waiting.remove(waiting)
+        for row in [row for row, one in enumerate(self._running) if one.number == request]:
+            self._leave(row)
+
+    @torch.inference_mode()
+    def step(self) -> list[Drawn]:
+        """One more unit of every running request, and the first of those that can join them."""
+        drawn: list[Drawn] = []
+        continuing = len(self._running)
+        if continuing:
+            new = [np.asarray(one.written[-1:], dtype=np.int32) for one in self._running]
+            drawn += self._draw(0, new)
+        while len(drawn) < continuing + self._max_rows and (joining := self._joining()):
+            first = len(self._running)
+            starts = [self._slots.start(first + place, one.ids) for place, one in enumerate(joining)]
+            self._running += joining
+            new = [one.ids[start:] for one, start in zip(joining, starts, strict=True)]
+            self.units_read += sum(len(units) for units in new)
+            drawn += self._draw(first, new)
+        return drawn
+
+    def _joining(self) -> list[_Request]:
+        """Waiting requests that are read together now, in their order.
+
+        One that shares much with another of them waits until that one is read; so does one whose length would pad the
+        others.
+        """
+        chosen: list[_Request] = []
+        rest: list[int] = []
+        for one in islice(self._waiting, self._max_rows):
+            used = len(self._running) + len(chosen)
+            if not self._slots.make_room(self._reach(one), used=used):
+                break
+            held = self._slots.shared(one.ids)[1]
+            if any(common_units(one.ids, other.ids) >= held + WAIT_UNITS for other in chosen):
+                continue
+            sizes = [*rest, len(one.ids) - held]
+            slots = len(sizes) * max(sizes)
+            if chosen and (slots > READ_UNITS or slots > 2 * sum(sizes)):
+                continue
+            chosen.append(one)
+            rest = sizes
+        for one in chosen:
+            self._waiting.remove(one)
+        return chosen
+
+    def _reach(self, one: _Request) -> int:
+        return min(len(one.ids) + one.sampling.max_tokens, self._max_positions)
+
+    def _draw(self, first: int, new: list[Ids]) -> list[Drawn]:
+        """Read `new` units in the rows from `first` on and draw the unit that follows each row."""
+        rows = self._running[first : first + len(new)]
+        window = self._slots.window(first, new)
+        lengths = torch.tensor([len(units) for units in new], device=self._device)
+        units = pad_rows(new, filler=self._pad).to(self._device)
+        hidden = self._trunk(Batch(units, lengths, "causal", positions=window.positions), window)
+        last = hidden[:, 0] if units.shape[1] == 1 else hidden[torch.arange(len(new), device=self._device), lengths - 1]
+        logits = self._lm(last, self._trunk.embed.tokens.weight).float()
+        largest, best = logits.max(dim=-1)
+        if not bool(torch.isfinite(largest).all()):
+            raise RunError("the base answered with values that are not finite numbers; expected some. Check the base.")
+        drawn = [
+            self._next(one, logits[row], unit) for row, (one, unit) in enumerate(zip(rows, best.tolist(), strict=True))
+        ]
+        for row in reversed(range(len(rows))):
+            if drawn[row].finish is not None:
+                self._leave(first + row)
+        return drawn
+
+    def _next(self, one: _Request, logits_V: Tensor, best: int) -> Drawn:
+        sampling = one.sampling
+        unit = best if sampling.plain else choose(logits_V, sampling, one.random, one.ids, one.written)
+        logprob, top = None, ()
+        if sampling.logprobs is not None:
+            logprob, top = log_probabilities(logits_V, unit, sampling.logprobs)
+        if unit == self._end:
+            return Drawn(one.number, unit, "stop", logprob, top)
+        one.written.append(unit)
+        full = len(one.ids) + len(one.written) >= self._reach(one)
+        return Drawn(one.number, unit, "length" if full else None, logprob, top)
+
+    def _leave(self, row: int) -> None:
+        """The last running row takes the place of one that is done."""
+        last = len(self._running) - 1
+        if row != last:
+            self._slots.move(last, row)
+            self._running[row] = self._running[last]
+        self._running.pop()
