@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bench.svg_file import svg_file
 from headstart.evaluate.svg import Drawing, Scale, nice_ticks, padded
 from headstart.train.finished import Run
 from headstart.train.scaling import Law, Point, Prediction
@@ -15,15 +16,6 @@ from headstart.train.scaling import Law, Point, Prediction
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 680.0, 64.0, 560.0, 20.0, 300.0
 STEPS = 24
 ONE_GROUP = 1.3  # ratios of tokens to parameters this near are one line
-STYLE = """<style>
-:root{--ink:#1c2733;--soft:#5b6775;--grid:#e3e8ee;--base:#0b6e99;--held:#c2410c;--paper:#fff}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa7b4;--grid:#2a333d;--base:#5bb8e0;--held:#f4915e}
-:root{--paper:#11161c}}
-svg{background:var(--paper)}text{font:13px system-ui,sans-serif;fill:var(--ink)}
-.tick,.axis{fill:var(--soft);font-size:12px}
-.grid{stroke:var(--grid)}.rule{stroke:var(--soft)}.curve{fill:none;stroke:var(--base);stroke-width:2}
-.area{fill:var(--base);fill-opacity:.14}.base{fill:var(--base)}.held{fill:var(--held)}
-</style>"""
 
 
 def picture(runs: Sequence[Run], law: Law) -> str:
@@ -57,7 +49,7 @@ def picture(runs: Sequence[Run], law: Law) -> str:
         draw.text(x(line[-1][0]) + 12, y(line[-1][1].bits_per_byte) + 4, f"{ratio:.2g} tokens a parameter", "name")
     told = "; ".join(f"{p.name} {p.bits_per_byte:.4f}" for p in points(runs))
     drawn = draw.render(title="Loss by size", description=f"{told}. Law of all but the largest: {law.words()}")
-    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{STYLE}", 1)
+    return svg_file(drawn)
 
 
 def points(runs: Sequence[Run]) -> list[Point]:

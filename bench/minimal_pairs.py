@@ -63,7 +63,7 @@ def judged(pairs: Sequence[Pair], scores: Sequence[float]) -> Record:
 
 def mean_share(records: Sequence[Record]) -> tuple[float, float, float]:
     """(mean over paradigms of the share of right pairs, low, high): 95 %, Wilson at the variance of that mean."""
-    from headstart.evaluate.intervals import wilson
+    from headstart.evaluate.proportions import wilson
 
     shares = np.asarray([record["right"] / record["pairs"] for record in records])
     pairs = np.asarray([record["pairs"] for record in records])
