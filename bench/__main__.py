@@ -12,6 +12,7 @@ MEASUREMENTS = {
     "label-curve": "bench.label_curve",
     "ladder": "bench.ladder",
     "blimp": "bench.blimp",
+    "abilities": "bench.abilities",
 }
 
 
