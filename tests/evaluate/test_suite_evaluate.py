@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from tests.evaluate.made_sets import write_sets
+from tests.evaluate.made_sets import set_of, write_sets
 
 from headstart.base.base import Base
 from headstart.evaluate.progress import Event
@@ -75,6 +75,15 @@ def test_groups_are_averaged_and_drawn(done: Evaluation) -> None:
     assert set(row.groups) == {f"p{p}" for p in range(6)}
     assert row.value == pytest.approx(np.mean(list(row.groups.values())))
     assert row.ci95_fixed is not None
+
+
+def test_a_context_that_does_not_fit_loses_its_beginning_and_is_counted(tiny_base: Base, tmp_path: Path) -> None:
+    rows = [{"query": "the lamp is warm " * n, "choices": ["and", "or"], "answer": 0} for n in (1, 1, 200, 300)]
+    card = set_of(tmp_path / "long", "long", "multiple_choice", {"test": rows})
+    (tmp_path / "long" / "INDEX.json").write_text(json.dumps([card]))
+    found = evaluate([tiny_base], data=tmp_path / "long", out=tmp_path / "out", settings=Settings(suite="all"))
+    own = next(row for row in table(found, "long").candidates if row.role == "base")
+    assert own.metrics["filled"] == pytest.approx(0.5)
 
 
 def test_seeds_are_told_apart_where_chance_draws(done: Evaluation) -> None:

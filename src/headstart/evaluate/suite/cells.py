@@ -76,7 +76,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
 class Cell(msgspec.Struct, frozen=True):
     """What a cell knows besides its samples. metric: of the samples' evidence; labels: their names by index.
 
-    rows: of every part as it was used. guess: what random guessing scores. seconds and ms_per_row are wall clock; all
+    rows: of every part as it was used. guess: what random guessing scores. filled: items that took all the positions of
+    the base. seconds and ms_per_row are wall clock; all
     else depends on the data, the base and the seed alone.
     """
 
@@ -88,6 +89,7 @@ class Cell(msgspec.Struct, frozen=True):
     notes: list[str] = []
     params_trained: int = 0
     validation: float | None = None
+    filled: int = 0
     seconds: float = 0.0
     ms_per_row: float = 0.0
     schema_version: int = SCHEMA_VERSION

@@ -2,7 +2,8 @@
 
 Enter: items, and a base, its random twin or a control. Leave: a `Cell` and its samples. accuracy takes the sums of
 log-probabilities, accuracy_norm divides them by the continuation's UTF-8 bytes; pairs are compared by sums. Two options
-with the same highest score are a wrong answer: nothing was told apart.
+with the same highest score are a wrong answer: nothing was told apart. A context that does not fit loses its beginning,
+as in lm-evaluation-harness, and the items this happened to are counted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from headstart.base.base import Base
@@ -36,15 +38,21 @@ def score(base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Ite
     flat = [option for item in items for option in item.options]
     contexts, continuations = ([option[side] for option in flat] for side in (0, 1))
     begin = time.perf_counter()
-    nats = base.score(contexts, continuations, pattern=pattern)
+    nats = base.score(contexts, continuations, pattern=pattern, truncate=True)
     seconds = time.perf_counter() - begin
-    asked = read_asked(base.codec, contexts, continuations, closed=pattern == "full")
+    asked = read_asked(base.codec, contexts, continuations, closed=pattern == "full", truncate=True)
     samples, place = [], 0
     for item in items:
         mine = slice(place, place + len(item.options))
         samples.append(sample_of(item, nats[mine], spec, [one.ids.tolist() for one in asked[mine]]))
         place += len(item.options)
-    return cell_of(METHODS[pattern], spec, whole, 1000 * seconds / max(1, len(items))), samples
+    cell = cell_of(METHODS[pattern], spec, whole, 1000 * seconds / max(1, len(items)))
+    return msgspec.structs.replace(cell, filled=filled(samples, base.codec.max_positions)), samples
+
+
+def filled(samples: Sequence[Sample], most: int) -> int:
+    """Items with an option that takes all the positions of the base, and so may have lost its beginning."""
+    return sum(any(len(units) >= most for units in sample.units) for sample in samples)
 
 
 def pattern_of(base: Base) -> Pattern:

@@ -157,7 +157,7 @@ def as_pair(found: Interval) -> Pair:
 
 
 def metrics_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
-    """The other metrics that the samples tell, averaged over seeds."""
+    """Other metrics, averaged over seeds; for likelihoods the shares of ties and of items that filled all positions."""
     if found.spec.protocol == "probe":
         kind, labels = found.spec.kind.asks, one.cells[0].labels
         ones = np.ones((1, len(one.evidence)))
@@ -174,7 +174,8 @@ def metrics_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
             if kind in m.kinds and (m.name != "span_f1" or one.cells[0].metric == "span_f1")
         }
     ties = np.mean([[s.prediction == -1 for s in run] for run in one.samples])
-    return {"ties": float(ties)}
+    filled = sum(cell.filled for cell in one.cells) / (len(one.samples) * len(one.evidence))
+    return {"ties": float(ties), "filled": filled}
 
 
 def groups_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
