@@ -193,6 +193,7 @@ def test_a_limit_cuts_every_part_and_keeps_every_label(tiny_base: Base, sets: Pa
     found = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("moods", "facts"), limit=6))
     assert table(found, "moods").task.rows == {"train": 6, "validation": 6, "test": 6}
     assert table(found, "facts").task.rows == {"test": 6}
+    assert (found.suite, found.asked, found.limit) == (None, ["moods", "facts"], 6)
     assert "a quick look" in "".join(line.plain for line in human_lines(found))
 
 

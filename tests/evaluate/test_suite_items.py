@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.evaluate.made_sets import set_of, write_sets
 
+from headstart.data.table import read_table
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
 from headstart.evaluate.suite.items import Item, after, guess_of, read_items
 from headstart.evaluate.suite.scoring import NO_PLACE, by_bytes, constant, likeliest, overlap
@@ -118,3 +119,23 @@ def test_bytes_are_those_of_the_words_without_the_leading_space() -> None:
 def test_bad_rows_are_named_with_their_line(kind: str, row: dict[str, object], words: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=words):
         read_items(single(tmp_path, kind, [row]))
+
+
+def test_the_public_sets_are_read_whole(shared: Path) -> None:
+    found, _ = find_sets(shared / "tasks", suite="all")
+    for one in found:
+        if one.spec.protocol == "probe" or one.spec.name in ("blimp", "hellaswag"):
+            continue
+        items = read_items(one)
+        assert len(items) == len(read_table(one.files[one.test]))
+        for item in items:
+            assert all(continuation.strip() for _, continuation in item.options)
+            assert one.spec.protocol == "pairs" or all(context.strip() for context, _ in item.options)
+
+
+def test_always_yes_is_right_in_62_percent_of_boolq(shared: Path) -> None:
+    (boolq,), _ = find_sets(shared / "tasks", suite="all", tasks=("boolq",))
+    items = read_items(boolq)
+    _, samples = constant(items, boolq.spec)
+    assert sum(s.target == s.prediction for s in samples) / len(samples) == pytest.approx(0.622, abs=5e-4)
+    assert {option[0][-7:] for item in items for option in item.options} == {"Answer:"}

@@ -120,7 +120,8 @@ def style_of(role: str) -> str:
 
 def plain_lines(found: Evaluation) -> Iterator[str]:
     """The same content, one fact a line."""
-    yield f"suite={found.suite} data={quoted(found.data)} limit={found.limit or 'none'} seeds={found.seeds}"
+    asked = f"tasks={','.join(found.asked)}" if found.suite is None else f"suite={found.suite}"
+    yield f"{asked} data={quoted(found.data)} limit={found.limit or 'none'} seeds={found.seeds}"
     for row in found.overall:
         yield (
             f"overall entry={quoted(row.entry)} role={row.role} value={row.value:.4f} low={row.ci95[0]:.4f} "

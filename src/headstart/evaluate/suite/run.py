@@ -178,7 +178,8 @@ class _Run:
 
     def _conclude(self, played: Sequence[Played]) -> Evaluation:
         return Evaluation(
-            suite=self.settings.suite,
+            suite=None if self.settings.tasks else self.settings.suite,
+            asked=list(self.settings.tasks),
             data=str(self.data),
             bases=[
                 BaseFacts(side.entry, base.name, side.digest, base.trunk.config.num_parameters)

@@ -110,9 +110,10 @@ class Passed(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Everything one run of `evaluate` found out."""
+    """Everything one run of `evaluate` found out. asked: sets by name, where they were chosen instead of a suite."""
 
-    suite: str
+    suite: str | None
+    asked: list[str]
     data: str
     bases: list[BaseFacts]
     tasks: list[TaskTable]
