@@ -24,9 +24,10 @@ from bench.choice_sets import ABILITIES, answered, read_items
 from bench.minimal_pairs import Pair, read_pairs
 from bench.places import add_places, places_of
 from bench.processes import machine, require_quiet
-from bench.sentence_scorers import of_base, random_like, units_read
+from bench.sentence_scorers import of_base, units_read
 from headstart.base.base import Base
 from headstart.evaluate.suite.items import Item
+from headstart.evaluate.untrained import untrained
 
 PAIRS_TITLE, CHOICES_TITLE = "BLiMP, by phenomenon", "Choice sets"
 
@@ -109,7 +110,7 @@ def main() -> None:
     pairs = read_pairs(tasks / "blimp" / "test.parquet", limit=chosen.limit)
     items = {ability: read_items(ability, tasks=tasks, rows=chosen.rows) for ability in ABILITIES}
     run = partial(column_of, pairs=pairs, items=items, results=places.results, size=f"n{chosen.limit}")
-    control = run(random_like(bases[0], seed=0), mark=f"{mark_of(bases[0])}-random", control=True)
+    control = run(untrained(bases[0], seed=0), mark=f"{mark_of(bases[0])}-random", control=True)
     columns = [run(base, mark=mark_of(base)) for base in bases]
     phenomena = [ability for ability in control.shares if ability not in items and ability != "all paradigms"]
     groups = {

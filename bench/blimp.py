@@ -75,7 +75,8 @@ def size_of(chosen: argparse.Namespace) -> str:
 
 def sides_of(base: Base, chosen: argparse.Namespace, *, results: Path, corpus: Path) -> list[Side]:
     """The base in every reading asked for and possible, and the controls."""
-    from bench.sentence_scorers import ORDER, of_base, of_counts, random_like, units_read
+    from bench.sentence_scorers import ORDER, of_base, of_counts, units_read
+    from headstart.evaluate.untrained import untrained
 
     mark, size = mark_of(base), size_of(chosen)
     asked = list(READINGS) if chosen.pattern == "both" else [chosen.pattern]
@@ -87,7 +88,7 @@ def sides_of(base: Base, chosen: argparse.Namespace, *, results: Path, corpus: P
         raise SystemExit(f"control is {unknown[0]!r}; expected some of {', '.join(CONTROLS)}.")
     scored = dict.fromkeys(readings, base)
     if "random" in controls:
-        other = random_like(base, seed=0)
+        other = untrained(base, seed=0)
         scored |= {f"random {name}": other for name in readings}
     sides = [
         Side(

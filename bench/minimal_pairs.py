@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from headstart.evaluate.proportions import mean_of_groups
+
 Record = dict[str, Any]
 
 
@@ -63,14 +65,9 @@ def judged(pairs: Sequence[Pair], scores: Sequence[float]) -> Record:
 
 def mean_share(records: Sequence[Record]) -> tuple[float, float, float]:
     """(mean over paradigms of the share of right pairs, low, high): 95 %, Wilson at the variance of that mean."""
-    from headstart.evaluate.proportions import wilson
-
-    shares = np.asarray([record["right"] / record["pairs"] for record in records])
-    pairs = np.asarray([record["pairs"] for record in records])
-    mean = float(shares.mean())
-    variance = float((shares * (1 - shares) / pairs).sum()) / len(records) ** 2
-    found = wilson(mean, mean * (1 - mean) / variance if variance > 0 else float(pairs.sum()))
-    return mean, found.low, found.high
+    right, pairs = (np.asarray([record[key] for record in records], dtype=np.float64) for key in ("right", "pairs"))
+    found = mean_of_groups(right, pairs)
+    return float((right / pairs).mean()), found.low, found.high
 
 
 def groups_of(records: Sequence[Record]) -> dict[str, list[Record]]:

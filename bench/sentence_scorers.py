@@ -6,7 +6,6 @@ that takes one sentence after the other, as the other side of a measurement of t
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import time
@@ -24,30 +23,15 @@ from headstart.base.families import FAMILIES
 from headstart.base.scoring import closing_ids, opening_ids
 from headstart.data.corpus import read_documents
 from headstart.ground.batch import Batch, Pattern
-from headstart.model.heads import LMHead
-from headstart.model.trunk import Trunk, initialise
 
 Scorer = Callable[[list[str]], Sequence[float]]
 ORDER = 5
 ROUNDS = 3
-HEAD_STD = 0.02  # of a random head's matrices, as `initialise` draws the trunk's
 
 
 def of_base(base: Base, pattern: Pattern) -> Scorer:
     """Whole sentences under one pattern."""
     return lambda texts: base.score([""] * len(texts), texts, pattern=pattern)
-
-
-def random_like(base: Base, *, seed: int) -> Base:
-    """The base's architecture and tokenizer with random weights."""
-    family, config = FAMILIES[base.family], base.trunk.config
-    trunk, head = Trunk(config), LMHead(config, transform=family.lm_transform, bias=family.lm_bias)
-    initialise(trunk, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in head.parameters():
-        if parameter.dim() == 2:
-            parameter.data.normal_(0.0, HEAD_STD, generator=generator)
-    return dataclasses.replace(base, trunk=trunk.eval(), lm=head.eval(), name=f"{base.name}-random")
 
 
 def loop_score(base: Base, text: str, pattern: Pattern) -> float:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from bench.blimp import Side, run_side, sides_of
 from bench.minimal_pairs import Pair, cost_table, judged, mean_share, read_pairs, sentences, share_table
-from bench.sentence_scorers import Scorer, against_loop, corpus_units, loop_score, of_counts, random_like
+from bench.sentence_scorers import Scorer, against_loop, corpus_units, loop_score, of_counts
 
 from headstart.base.base import Base
+from headstart.evaluate.untrained import untrained
 
 PAIRS = {
     name: [
@@ -90,7 +91,7 @@ def test_the_loop_gives_the_same_answers(tiny_base: Base) -> None:
 
 
 def test_random_weights_are_the_seeds_alone(tiny_base: Base) -> None:
-    one, same, other = (random_like(tiny_base, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (untrained(tiny_base, seed=seed) for seed in (1, 1, 2))
     assert one.trunk.config == tiny_base.trunk.config
     assert one.digest == same.digest
     assert len({one.digest, other.digest, tiny_base.digest}) == 3
