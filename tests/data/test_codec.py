@@ -235,3 +235,17 @@ def test_config_spellings_of_four_and_five(tmp_path: Path) -> None:
     assert codec.special.bos == 2
     assert codec.chat_template == "{{ x }}"
     assert codec.encode(["The"]).ids[0].tolist() != codec.encode(["the"]).ids[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("templates", "chosen"),
+    [
+        ([{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}], "b"),
+        ([{"name": "tool_use", "template": "a"}], None),
+        ([1, {"name": ["default"]}, {"name": "default", "template": 3}], None),
+    ],
+)
+def test_the_default_of_several_chat_templates(templates: list[object], chosen: str | None, tmp_path: Path) -> None:
+    folder = folder_of("bert", tmp_path / "bert")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates}))
+    assert load_tokenizer(folder).chat_template == chosen

@@ -195,7 +195,8 @@ class Decoder:
     def _next(self, one: _Request, logits_V: Tensor, best: int) -> Drawn:
         sampling = one.sampling
         unit = best if sampling.plain else choose(logits_V, sampling, one.random, one.ids, one.written)
-        logprob, top = None, ()
+        logprob: float | None = None
+        top: tuple[tuple[int, float], ...] = ()
         if sampling.logprobs is not None:
             logprob, top = log_probabilities(logits_V, unit, sampling.logprobs)
         if unit == self._end:

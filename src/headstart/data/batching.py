@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headstart.data.text_codec import Encoded, Ids
+from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch, Pattern
 from headstart.ground.errors import ConfigError
 from headstart.ground.seeds import stream
@@ -71,7 +71,7 @@ def collate(encoded: Encoded, rows: Sequence[int] | Rows, *, pattern: Pattern, p
     return Batch(units=units, lengths=lengths, pattern=pattern, segments=segments)
 
 
-def pad_rows(rows: Sequence[Ids], *, filler: int) -> torch.Tensor:
+def pad_rows(rows: Sequence[NDArray[np.integer]], *, filler: int) -> torch.Tensor:
     """(B, longest) long, each row followed by `filler`."""
     widest = max((len(row) for row in rows), default=0)
     table = np.full((len(rows), widest), filler, dtype=np.int64)

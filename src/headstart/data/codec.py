@@ -133,6 +133,9 @@ def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
     if path.is_file():
         return _read_text(path)
     inside = config.get("chat_template")
+    if isinstance(inside, list):  # several by name, as transformers 4 wrote them
+        named = (one for one in inside if isinstance(one, dict) and one.get("name") == "default")
+        inside = next(named, {}).get("template")
     return inside if isinstance(inside, str) else None
 
 

@@ -1,0 +1,45 @@
+"""Messages of a conversation as one text, by the template that came with the base.
+
+The template is the base's own (chat_template.jinja, or chat_template in tokenizer_config.json) and writes the special
+tokens itself; it is data, and rendered in a sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headstart.data.text_codec import TextCodec
+from headstart.ground.errors import CapabilityError, DataError, safe_repr
+from headstart.prompt.sandbox import render_template
+
+Message = Mapping[str, Any]
+
+
+def render(codec: TextCodec, messages: Sequence[Message]) -> str:
+    """The text after which the base writes its answer. messages: {"role": ..., "content": ...} each, oldest first.
+
+    Raises:
+        CapabilityError: the base has no chat template.
+        DataError: the messages are none, or the template refuses them.
+    """
+    if codec.chat_template is None:
+        raise CapabilityError(
+            "this base has no chat template; expected one in chat_template.jinja or tokenizer_config.json. "
+            "Give a plain prompt, or a base that was trained to chat."
+        )
+    if not messages:
+        raise DataError("the conversation has no messages; expected at least one. Give a message.")
+    for place, message in enumerate(messages):
+        good = isinstance(message, Mapping) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+        if not good:
+            raise DataError(
+                f"message {place} is {safe_repr(repr(message), 80)}; expected role and content, both text. Give both."
+            )
+    names = {"pad_token": codec.special.pad, "bos_token": codec.special.bos, "eos_token": codec.special.eos}
+    specials = {name: "" if unit is None else codec.tokenizer.id_to_token(unit) or "" for name, unit in names.items()}
+    plain = [dict(message) for message in messages]
+    text = render_template(codec.chat_template, {**specials, "messages": plain, "add_generation_prompt": True})
+    if not text:
+        raise DataError("the chat template made an empty text of the messages; expected some. Give a plain prompt.")
+    return text

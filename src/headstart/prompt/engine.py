@@ -1,0 +1,191 @@
+"""Engine: requests in text, answers in pieces of text, many at a time.
+
+Enters: requests with a prompt each. Leaves: after every step, the pieces of text that became certain. Requests may be
+added and cancelled at any time; memory is bounded by `cache_bytes` and `max_rows`, an answer by its max_tokens, and
+what can be wrong with a request is said when it is added, before any compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from headstart.base.base import Base
+from headstart.base.decoding import CACHE_BYTES, MAX_ROWS, Drawn, Finish
+from headstart.base.generating import prompt_units
+from headstart.base.sampling import Sampling
+from headstart.data.text_codec import Ids
+from headstart.ground.errors import HeadstartError
+from headstart.prompt.chat import Message, render
+from headstart.prompt.writing import Spelling, Stops
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked.
+
+    prompt: a text to continue, or the messages of a conversation whose next answer is wanted (the base's own chat
+    template makes a text of them). stop: texts before which the answer ends. truncate: a prompt that is too long loses
+    its beginning instead of being refused. copy: answers to one prompt with different copies are drawn independently.
+    """
+
+    prompt: str | Sequence[Message]
+    sampling: Sampling = GREEDY
+    stop: tuple[str, ...] = ()
+    truncate: bool = False
+    copy: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One unit of an answer with its log-probability in nats, and the most probable units in its place with theirs."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one unit adds to one answer. finish: why it ended, None where it goes on. token: where logprobs are asked.
+
+    text is empty where the unit completes no character, or may begin a stop string.
+    """
+
+    request: int
+    text: str
+    finish: Finish | None = None
+    token: Token | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. units: how many were drawn, an end unit included. tokens: where logprobs were asked for."""
+
+    text: str
+    finish: Finish
+    prompt_units: int
+    units: int
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class _Writing:
+    spelling: Spelling
+    stops: Stops
+    prompt_units: int
+
+
+class Engine:
+    """A base that answers requests.
+
+    Raises:
+        CapabilityError: the base cannot read from left to right.
+    """
+
+    def __init__(self, base: Base, *, max_rows: int = MAX_ROWS, cache_bytes: int = CACHE_BYTES) -> None:
+        self._codec = base.codec
+        self._decoder = base.decoder(max_rows=max_rows, cache_bytes=cache_bytes)
+        self._writing: dict[int, _Writing] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits or runs."""
+        return self._decoder.busy
+
+    @property
+    def units_read(self) -> int:
+        """Units of prompts read so far; what requests share is read once."""
+        return self._decoder.units_read
+
+    def add(self, request: Request) -> int:
+        """Ask; the request's number, which its pieces carry.
+
+        Raises:
+            DataError: the prompt is empty, too long, or no text.
+            ConfigError: max_tokens or a stop string cannot be.
+            CapabilityError: messages for a base without a chat template.
+        """
+        stops = Stops(request.stop)
+        ids = self._units(request)
+        number = self._decoder.add(ids, request.sampling, copy=request.copy)
+        self._writing[number] = _Writing(Spelling(self._codec), stops, len(ids))
+        return number
+
+    def cancel(self, request: int) -> None:
+        """No further piece of this answer comes; one that is done already is no error."""
+        self._decoder.cancel(request)
+        self._writing.pop(request, None)
+
+    def step(self) -> list[Piece]:
+        """One more unit of every running answer, and the first of those that can join."""
+        return [self._piece(drawn) for drawn in self._decoder.step()]
+
+    def stream(self, request: Request) -> Generator[Piece, None, None]:
+        """The pieces of one answer as they become certain; closing the iterator cancels it.
+
+        For one request at a time: pieces of others are not kept. Several at once go through `add` and `step`.
+        """
+        number = self.add(request)
+        try:
+            while number in self._writing:
+                yield from (piece for piece in self.step() if piece.request == number)
+        finally:
+            self.cancel(number)
+
+    def answers(self, requests: Sequence[Request]) -> list[Answer]:
+        """All answers, in the order of the requests; nothing is computed where one of them cannot be asked."""
+        numbers: list[int] = []
+        try:
+            for place, request in enumerate(requests):
+                try:
+                    numbers.append(self.add(request))
+                except HeadstartError as problem:
+                    raise type(problem)(f"request {place}: {problem}") from problem
+            sizes = {number: self._writing[number].prompt_units for number in numbers}
+            found: dict[int, list[Piece]] = {number: [] for number in numbers}
+            while self.busy:
+                for piece in self.step():
+                    found[piece.request].append(piece)
+        finally:
+            for number in numbers:
+                self.cancel(number)
+        return [_whole(found[number], prompt_units=sizes[number]) for number in numbers]
+
+    def _units(self, request: Request) -> Ids:
+        room = self._codec.max_positions - request.sampling.max_tokens if request.truncate else None
+        if isinstance(request.prompt, str):
+            return prompt_units(self._codec, [request.prompt], room=room)[0]
+        return prompt_units(self._codec, [render(self._codec, request.prompt)], room=room, opened=True)[0]
+
+    def _piece(self, drawn: Drawn) -> Piece:
+        writing = self._writing[drawn.request]
+        ended = drawn.finish == "stop"
+        text = writing.stops.add("" if ended else writing.spelling.add(drawn.unit))
+        finish = drawn.finish
+        if finish is not None and not writing.stops.met:
+            text += writing.stops.add(writing.spelling.end())
+            text += writing.stops.end()
+        if writing.stops.met:
+            finish = "stop"
+        if finish is not None:
+            self.cancel(drawn.request)
+        return Piece(drawn.request, text, finish, self._token(drawn))
+
+    def _token(self, drawn: Drawn) -> Token | None:
+        if drawn.logprob is None:
+            return None
+        top = tuple((self._spelled(unit), logprob) for unit, logprob in drawn.top)
+        return Token(self._spelled(drawn.unit), drawn.logprob, top)
+
+    def _spelled(self, unit: int) -> str:
+        return self._codec.decode([unit], skip_special=False)
+
+
+def _whole(pieces: Sequence[Piece], *, prompt_units: int) -> Answer:
+    finish = pieces[-1].finish
+    assert finish is not None
+    tokens = tuple(piece.token for piece in pieces if piece.token is not None)
+    return Answer("".join(piece.text for piece in pieces), finish, prompt_units, len(pieces), tokens)

@@ -1,0 +1,118 @@
+"""Requests in text: streamed or together, alone or among others, an answer is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import islice
+from typing import Any
+
+import pytest
+from tests.base.tiny_bases import tiny_base as random_base
+
+from headstart.base.base import Base
+from headstart.base.sampling import Sampling
+from headstart.ground.errors import CapabilityError, ConfigError, DataError, HeadstartError
+from headstart.prompt.engine import Answer, Engine, Request
+
+PROMPTS = [
+    "Where is my parcel?",
+    "I want my money back",
+    "Where is my card?",
+    "naïve 漢字",
+    "W",
+    "I want my money back",
+]
+DRAWN = Sampling(max_tokens=24, temperature=1.0, seed=3)
+
+
+def requests(**settings: Any) -> list[Request]:
+    sampling = dataclasses.replace(DRAWN, **settings)
+    return [Request(prompt, sampling, copy=PROMPTS[:n].count(prompt)) for n, prompt in enumerate(PROMPTS)]
+
+
+def streamed(base: Base, request: Request) -> str:
+    return "".join(piece.text for piece in Engine(base).stream(request))
+
+
+def test_streamed_or_together(tiny_base: Base) -> None:
+    together = Engine(tiny_base, max_rows=3).answers(requests())
+    assert [answer.text for answer in together] == [streamed(tiny_base, request) for request in requests()]
+    assert together[1].text != together[5].text
+    assert all((answer.finish == "length" and answer.units == 24) or answer.finish == "stop" for answer in together)
+
+
+def test_answers_are_what_generate_gives(tiny_base: Base) -> None:
+    found = tiny_base.generate(PROMPTS, max_tokens=24, seed=3, temperature=1.0)
+    assert [answer.text for answer in Engine(tiny_base).answers(requests())] == found
+
+
+def test_a_stop_string_ends_an_answer_before_it(tiny_base: Base) -> None:
+    whole = Engine(tiny_base).answers(requests())
+    for request, answer in zip(requests(), whole, strict=True):
+        stop = answer.text[5:9]
+        stopped = Engine(tiny_base).answers([dataclasses.replace(request, stop=("never to be seen", stop))])[0]
+        assert stopped == Answer(answer.text[: answer.text.find(stop)], "stop", answer.prompt_units, stopped.units)
+        assert stopped.units < answer.units
+
+
+def test_closing_a_stream_cancels_it(tiny_base: Base) -> None:
+    engine = Engine(tiny_base)
+    other = engine.add(Request("W", DRAWN))
+    stream = engine.stream(requests()[0])
+    assert len(list(islice(stream, 3))) == 3
+    assert engine.busy
+    stream.close()  # type: ignore[attr-defined]
+    engine.cancel(other)
+    assert not engine.busy
+    assert engine.step() == []
+
+
+def test_tokens_carry_log_probabilities(tiny_base: Base) -> None:
+    greedy = Request("Where is", Sampling(max_tokens=8, logprobs=2))
+    answer = Engine(tiny_base).answers([greedy])[0]
+    assert len(answer.tokens) == answer.units == 8
+    assert answer.text == "".join(token.text for token in answer.tokens)
+    assert all(token.top[0] == (token.text, token.logprob) and len(token.top) == 2 for token in answer.tokens)
+    assert Engine(tiny_base).answers([Request("Where is", Sampling(max_tokens=8))])[0].tokens == ()
+
+
+def test_a_prompt_is_cut_when_asked(tiny_base: Base) -> None:
+    engine, long = Engine(tiny_base), "money " * 200
+    sampling = Sampling(max_tokens=28)
+    with pytest.raises(DataError, match=r"the prompt has .* tokens; expected 1 to 127, .* Shorten it, or ask to trunc"):
+        engine.add(Request(long, sampling))
+    answer = engine.answers([Request(long, sampling, truncate=True)])[0]
+    assert answer.prompt_units == 100
+    opening = len(tiny_base.codec.encode([""]).ids[0])
+    assert answer.prompt_units - opening > 90
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"),
+    [
+        (Request(""), DataError, "the prompt is empty"),
+        (Request("\ud800"), DataError, "half of a surrogate pair"),
+        (
+            Request("a", Sampling(max_tokens=10**18)),
+            ConfigError,
+            "max_tokens is 1,000,000,000,000,000,000; expected at",
+        ),
+        (Request("a", stop=("",)), ConfigError, "a stop string is ''"),
+        (Request([{"role": "user", "content": "a"}]), CapabilityError, "has no chat template"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_first(
+    tiny_base: Base, request_: Request, error: type[HeadstartError], message: str
+) -> None:
+    engine = Engine(tiny_base)
+    with pytest.raises(error, match=message):
+        engine.add(request_)
+    with pytest.raises(error, match="request 1: "):
+        engine.answers([Request("good"), request_])
+    assert not engine.busy
+    assert engine.units_read == 0
+
+
+def test_a_base_that_cannot_generate() -> None:
+    with pytest.raises(CapabilityError, match="cannot generate: it does not read from left to right"):
+        Engine(random_base("bert"))
