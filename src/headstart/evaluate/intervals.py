@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -88,12 +89,28 @@ def resamples(n: int, *, seed: int, total: int = RESAMPLES, rows: int | None = N
 
     rows: how many rows the n are, where they are groups; it bounds the size of a chunk.
     """
-    random = stream(seed, "bootstrap", n)
     chunk = max(1, min(total, CHUNK_ITEMS // max(1, n, rows or 0)))
+    if chunk == total:
+        yield one_chunk(n, seed, total)
+        return
+    random = stream(seed, "bootstrap", n)
     for start in range(0, total, chunk):
-        size = min(chunk, total - start)
-        picks = random.integers(0, n, size=(size, n)) + np.arange(size)[:, None] * n
-        yield np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        yield counted(random, min(chunk, total - start), n)
+
+
+@lru_cache(maxsize=1)
+def one_chunk(n: int, seed: int, total: int) -> Floats:
+    """All resamples of a split of usual size, kept for the next candidate on the same rows: drawing them is the most of
+    a bootstrap's cost."""
+    drawn = counted(stream(seed, "bootstrap", n), total, n)
+    drawn.setflags(write=False)
+    return drawn
+
+
+def counted(random: np.random.Generator, size: int, n: int) -> Floats:
+    """(size, n) how often each of n was drawn."""
+    picks = random.integers(0, n, size=(size, n)) + np.arange(size)[:, None] * n
+    return np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
 def bootstrap_values(evidence: Evidence, *, seed: int = 0) -> Floats:
