@@ -17,12 +17,13 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
-from headstart.flags import AdaptFlags, Flag, Table
+from headstart.flags import AdaptFlags, Flag, PromptFlags, Table
 from headstart.ground.errors import ConfigError, HeadstartError
 
 INTERRUPTED = 130
 
 NO_FLAGS = AdaptFlags()
+NO_PROMPT_FLAGS = PromptFlags()
 
 app = App(
     name="headstart",
@@ -170,6 +171,22 @@ def evaluate(
     from headstart.evaluating import evaluate_bases
 
     return evaluate_bases(bases, suite=suite, data=data, tasks=tasks, limit=limit, seeds=seeds, out=out, json=json)
+
+
+@app.command
+def prompt(base: str, text: str | None = None, *, flags: PromptFlags = NO_PROMPT_FLAGS) -> int:
+    """Let a base go on with a text, written as it comes. Without TEXT, answer line after line.
+
+    Parameters
+    ----------
+    base
+        Name of a base, a folder in Hugging Face layout, or a .gguf file.
+    text
+        The text to continue, or with --chat the message to answer.
+    """
+    from headstart.prompting import prompt_base
+
+    return prompt_base(base, text, flags)
 
 
 @app.command

@@ -99,6 +99,69 @@ class AdaptFlags:
         return None if self.budget is None else seconds_of(self.budget)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptFlags:
+    """What `headstart prompt` can be told besides base and text.
+
+    Parameters
+    ----------
+    file
+        Many prompts: a table with a column prompt (CSV, TSV, JSONL, JSON, Parquet), or a .txt with one a line; - reads
+        lines from standard input. The answers are JSON lines, in the same order.
+    max_tokens
+        Longest answer.
+    temperature
+        0 takes the most probable token, always; 1 draws as the base believes.
+    top_k
+        Draw among so many most probable tokens.
+    top_p
+        Draw among the fewest tokens that have so much of the probability together.
+    min_p
+        Draw among tokens with at least this share of the most probable one's probability.
+    repetition_penalty
+        Divide the logits of tokens that were read or written; 1 leaves them.
+    presence_penalty
+        Subtract this from the logits of tokens that were written.
+    frequency_penalty
+        Subtract this for every time a token was written.
+    seed
+        Seed of what is drawn.
+    stop
+        Text before which an answer ends; may be given several times.
+    logprobs
+        With --json or --file: log-probabilities, and so many alternatives for every token.
+    chat
+        Ask as in a conversation, by the base's own chat template.
+    system
+        With --chat: what stands before the conversation.
+    truncate
+        Cut the beginning off a prompt that is too long instead of refusing it.
+    allow_pickle
+        Read .bin and .pt weights of a folder that has no safetensors (tensors only, never code).
+    json
+        Print one JSON object.
+    """
+
+    file: Table | None = None
+    max_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = 0
+    stop: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    logprobs: int | None = None
+    chat: Flag = False
+    system: str | None = None
+    truncate: Flag = False
+    allow_pickle: Flag = False
+    json: Flag = False
+
+
 def seconds_of(text: str, *, flag: str = "--budget") -> float:
     """Seconds of a duration such as 90s, 2m, 1h30m or 45."""
     units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}

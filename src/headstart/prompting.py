@@ -1,0 +1,222 @@
+"""`headstart prompt`: a base and a text in, its continuation out, written as it comes.
+
+One text streams to standard output. --file answers many at once, a JSON line each; --json prints one object. Without a
+text, lines are read and answered until the input ends. Words and figures (tokens a second) go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from headstart.base.base import Base
+from headstart.base.sampling import Sampling
+from headstart.data.source import read_bytes
+from headstart.data.table import read_table
+from headstart.flags import PromptFlags
+from headstart.ground.errors import ConfigError, DataError, HeadstartError, did_you_mean
+from headstart.prompt.chat import Message
+from headstart.prompt.engine import Answer, Engine, Request
+
+COLUMN = "prompt"
+QUIT = "an empty line is skipped; end with Ctrl-D"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What answering took. tokens_read: of prompts, what they share once. seconds: of wall clock."""
+
+    tokens_read: int
+    tokens: int
+    seconds: float
+
+    def words(self) -> str:
+        """One line for standard error."""
+        rate = self.tokens / max(self.seconds, 1e-9)
+        return f"{self.tokens:,} tokens in {self.seconds:.2f} s, {rate:.1f} tokens/s; {self.tokens_read:,} tokens read"
+
+
+def prompt_base(name: str, text: str | None, flags: PromptFlags) -> int:
+    """Answer `text`, every prompt of a file, or line after line."""
+    check_flags(text, flags)
+    asked = Asking(flags)
+    prompts = None if flags.file is None else read_prompts(flags.file)
+    engine = Engine(Base.load(name, allow_pickle=flags.allow_pickle))
+    if text is None and prompts is None:
+        return converse(engine, asked)
+    requests = [asked.request(text)] if text is not None else repeated([asked.request(one) for one in prompts or []])
+    if text is not None and not flags.json:
+        stream(engine, requests[0])
+        return 0
+    answer_all(engine, requests, name=name, whole=flags.json)
+    return 0
+
+
+def check_flags(text: str | None, flags: PromptFlags) -> None:
+    """ConfigError for flags that do not go together, before anything is loaded."""
+    if text is not None and flags.file is not None:
+        raise ConfigError("both a text and --file are given; expected one of them. Leave the other out.")
+    if flags.system is not None and not flags.chat:
+        raise ConfigError("--system is given without --chat; expected both, or a text that says it. Add --chat.")
+    if text is None and flags.file is None and flags.json:
+        raise ConfigError("--json is given without a text and without --file; expected one of them. Give a text.")
+    if flags.logprobs is not None and not flags.json and flags.file is None:
+        raise ConfigError("--logprobs is given for plain text; expected --json or --file beside it. Add --json.")
+
+
+class Asking:
+    """The flags as requests. In a conversation the messages so far stand before the new one."""
+
+    def __init__(self, flags: PromptFlags) -> None:
+        self._flags = flags
+        self._sampling = Sampling(
+            max_tokens=flags.max_tokens,
+            seed=flags.seed,
+            temperature=flags.temperature,
+            top_k=flags.top_k,
+            top_p=flags.top_p,
+            min_p=flags.min_p,
+            repetition_penalty=flags.repetition_penalty,
+            presence_penalty=flags.presence_penalty,
+            frequency_penalty=flags.frequency_penalty,
+            logprobs=flags.logprobs,
+        )
+        self._before: list[Message] = [] if flags.system is None else [{"role": "system", "content": flags.system}]
+
+    def request(self, text: str) -> Request:
+        """What `text` asks."""
+        prompt = [*self._before, {"role": "user", "content": text}] if self._flags.chat else text
+        return Request(prompt, self._sampling, self._flags.stop, self._flags.truncate)
+
+    def remember(self, text: str, answer: str) -> None:
+        """With --chat, what was said stands before the next message."""
+        if self._flags.chat:
+            self._before += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+
+
+def read_prompts(source: str) -> list[str]:
+    """The prompts of a table's column, or the lines of a .txt or of standard input."""
+    if source != "-" and not source.lower().removesuffix(".gz").removesuffix(".zst").endswith(".txt"):
+        table = read_table(source)
+        for reject in table.rejects:
+            sys.stderr.write(f"{table.source}:{reject.line}: {reject.reason}; left out.\n")
+        if COLUMN not in table.columns:
+            raise DataError(
+                f"{table.source} has no column {COLUMN!r}; expected it beside {', '.join(list(table.columns)[:12])}."
+                f"{did_you_mean(COLUMN, table.columns)} Rename the column that holds the prompts."
+            )
+        found = table.columns[COLUMN]
+        empty = next((row for row, prompt in enumerate(found) if not isinstance(prompt, str) or not prompt), None)
+        if empty is not None:
+            raise DataError(f"{table.place(empty)}: {COLUMN} is {found[empty]!r}; expected text. Fix the row.")
+        return found
+    name, content = read_bytes(source)
+    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    return [decoded(line, f"{name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def decoded(line: bytes, place: str) -> str:
+    """A line of input as text."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{place} is not UTF-8 at byte {problem.start}; expected UTF-8. Convert it first.") from problem
+
+
+def repeated(requests: list[Request]) -> list[Request]:
+    """Equal prompts get copies of their own, so that they are drawn independently."""
+    seen: Counter[str] = Counter()
+    found = []
+    for request in requests:
+        key = repr(request.prompt)
+        found.append(Request(request.prompt, request.sampling, request.stop, request.truncate, copy=seen[key]))
+        seen[key] += 1
+    return found
+
+
+def stream(engine: Engine, request: Request) -> str:
+    """Write one answer as it comes, and what it cost."""
+    started, read = time.perf_counter(), engine.units_read
+    pieces = []
+    with closing(engine.stream(request)) as coming:
+        for piece in coming:
+            pieces.append(piece.text)
+            sys.stdout.write(piece.text)
+            sys.stdout.flush()
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    cost = Cost(engine.units_read - read, len(pieces), time.perf_counter() - started)
+    sys.stderr.write(cost.words() + "\n")
+    return "".join(pieces)
+
+
+def answer_all(engine: Engine, requests: list[Request], *, name: str, whole: bool) -> None:
+    """Write all answers: one JSON object, or a line each."""
+    started = time.perf_counter()
+    answers = engine.answers(requests)
+    cost = Cost(engine.units_read, sum(answer.units for answer in answers), time.perf_counter() - started)
+    facts = [facts_of(request, answer) for request, answer in zip(requests, answers, strict=True)]
+    if whole:
+        sys.stdout.write(json.dumps({"base": name, "answers": facts, "cost": asdict(cost)}, ensure_ascii=False) + "\n")
+    else:
+        for fact in facts:
+            sys.stdout.write(json.dumps(fact, ensure_ascii=False) + "\n")
+    sys.stderr.write(cost.words() + "\n")
+
+
+def facts_of(request: Request, answer: Answer) -> dict[str, Any]:
+    """One answer as plain JSON."""
+    facts: dict[str, Any] = {
+        "prompt": request.prompt,
+        "answer": answer.text,
+        "finish": answer.finish,
+        "prompt_tokens": answer.prompt_units,
+        "tokens": answer.units,
+    }
+    if answer.tokens:
+        facts["logprobs"] = [
+            {"token": token.text, "logprob": token.logprob, "top": dict(token.top)} for token in answer.tokens
+        ]
+    return facts
+
+
+def converse(engine: Engine, asked: Asking) -> int:
+    """Answer line after line. Ctrl-C ends an answer, at the start of a line the conversation."""
+    person = sys.stdin.isatty()
+    if person:
+        sys.stderr.write(f"Type a text; {QUIT}.\n")
+    for number, line in enumerate(lines_of(person), start=1):
+        text = decoded(line.rstrip(b"\r\n"), f"stdin:{number}")
+        if not text.strip():
+            continue
+        try:
+            answer = stream(engine, asked.request(text))
+        except KeyboardInterrupt:
+            if not person:
+                raise
+            sys.stdout.write("\n")
+        except HeadstartError as problem:
+            if not person:
+                raise
+            sys.stderr.write(f"{problem}\n")
+        else:
+            asked.remember(text, answer)
+    return 0
+
+
+def lines_of(person: bool) -> Iterator[bytes]:
+    """Lines of standard input until it ends, each asked for where somebody sits there."""
+    while True:
+        if person:
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+        line = sys.stdin.buffer.readline(1 << 20)
+        if not line:
+            return
+        yield line

@@ -1,0 +1,161 @@
+"""`headstart prompt` as scripts and people see it: text on stdout as it comes, words on stderr, exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from headstart.base.base import Base
+from headstart.cli import run
+
+
+@pytest.fixture
+def prompt(tiny_base_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Prompt:
+    return Prompt(tiny_base_folder, capsys, monkeypatch)
+
+
+class Prompt:
+    """`headstart prompt` on the tiny base, in this process: (exit code, stdout, stderr)."""
+
+    def __init__(self, base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.base, self._capsys, self._monkeypatch = base, capsys, monkeypatch
+
+    def __call__(self, *words: object, stdin: bytes = b"") -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = run(["prompt", str(self.base), *map(str, words)])
+        seen = self._capsys.readouterr()
+        return code, seen.out, seen.err
+
+
+def test_a_text_goes_on(prompt: Prompt, tiny_base: Base) -> None:
+    code, out, err = prompt("Where is", "--max-tokens", 12)
+    assert code == 0
+    assert out == tiny_base.generate(["Where is"], max_tokens=12)[0] + "\n"
+    assert "12 tokens in" in err
+    assert "tokens/s" in err
+
+
+def test_one_json_object(prompt: Prompt, tiny_base: Base) -> None:
+    code, out, _ = prompt("Where is", "--max-tokens", 5, "--json", "--logprobs", 2)
+    found = json.loads(out)
+    (answer,) = found["answers"]
+    assert code == 0
+    assert answer["answer"] == tiny_base.generate(["Where is"], max_tokens=5)[0]
+    assert (answer["prompt"], answer["finish"], answer["tokens"]) == ("Where is", "length", 5)
+    assert [len(one["top"]) for one in answer["logprobs"]] == [2] * 5
+    assert found["cost"]["tokens"] == 5
+
+
+@pytest.mark.parametrize("name", ["prompts.txt", "prompts.jsonl", "prompts.csv", "-"])
+def test_many_prompts(prompt: Prompt, tiny_base: Base, tmp_path: Path, name: str) -> None:
+    texts = ["Where is my card?", "I want", "Where is my card?"]
+    content = {
+        "prompts.jsonl": "".join(json.dumps({"prompt": text}) + "\n" for text in texts),
+        "prompts.csv": "prompt\n" + "".join(text + "\n" for text in texts),
+    }.get(name, "\n".join(texts))
+    path = tmp_path / name
+    if name != "-":
+        path.write_text(content)
+    sampling = ("--max-tokens", 6, "--temperature", 1, "--seed", 4)
+    code, out, _ = prompt("--file", name if name == "-" else path, *sampling, stdin=content.encode())
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [one["prompt"] for one in answers] == texts
+    assert [one["answer"] for one in answers] == tiny_base.generate(texts, max_tokens=6, temperature=1.0, seed=4)
+
+
+def test_lines_are_answered_until_they_end(prompt: Prompt, tiny_base: Base) -> None:
+    code, out, err = prompt("--max-tokens", 6, stdin=b"Where is\n\nI want\n")
+    assert code == 0
+    assert out == "".join(text + "\n" for text in tiny_base.generate(["Where is", "I want"], max_tokens=6))
+    assert err.count("tokens/s") == 2
+
+
+def test_stop_strings(prompt: Prompt, tiny_base: Base) -> None:
+    whole = tiny_base.generate(["Where is"], max_tokens=12)[0]
+    code, out, _ = prompt("Where is", "--max-tokens", 12, "--stop", whole[6:8], "--stop", "nowhere")
+    assert code == 0
+    assert out == whole[: whole.find(whole[6:8])] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "message"),
+    [
+        (("",), b"", "the prompt is empty"),
+        (("a " * 300,), b"", "tokens; expected 1 to 127"),
+        (("a", "--max-tokens", 10**18), b"", "max_tokens is 1,000,000,000,000,000,000; expected at most 128"),
+        (("a", "--max-tokens", 0), b"", "max_tokens is 0; expected at least 1"),
+        (("a", "--temperature", -1), b"", "temperature is -1.0; expected 0 to 100"),
+        (("a", "--top-p", "nan"), b"", "top_p is nan"),
+        (("a", "--stop", ""), b"", "a stop string is ''"),
+        (("a\udcff",), b"", "half of a surrogate pair"),
+        (("a", "--chat"), b"", "has no chat template"),
+        (("a", "--system", "b"), b"", "--system is given without --chat"),
+        (("a", "--file", "b.txt"), b"", "both a text and --file are given"),
+        (("a", "--logprobs", 3), b"", "--logprobs is given for plain text"),
+        (("--json",), b"", "--json is given without a text"),
+        (("--file", "nowhere.txt"), b"", "nowhere.txt"),
+        (("--file", "-"), b"good\nb\xffad\n", "stdin:2 is not UTF-8 at byte 1"),
+        ((), b"b\xffad\n", "stdin:1 is not UTF-8 at byte 1"),
+        (("--file", "-", "--max-tokens", 5), b"good\n" + b"a " * 300, "request 1: the prompt has"),
+        (("a", "--max-token", 3), b"", "--max-token"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_computed(
+    prompt: Prompt, words: tuple[object, ...], stdin: bytes, message: str
+) -> None:
+    code, out, err = prompt(*words, stdin=stdin)
+    assert code == 2
+    assert out == ""
+    assert message in err
+
+
+def test_a_prompt_is_cut_when_asked(prompt: Prompt) -> None:
+    code, out, _ = prompt("a " * 300, "--truncate", "--json", "--max-tokens", 8)
+    assert code == 0
+    assert json.loads(out)["answers"][0]["prompt_tokens"] == 120
+
+
+def test_a_column_that_is_missing_is_named(prompt: Prompt, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("prompts\nHello\n")
+    code, _, err = prompt("--file", tmp_path / "in.csv")
+    assert code == 2
+    assert "no column 'prompt'; expected it beside prompts. Did you mean 'prompts'?" in err
+
+
+def test_a_base_that_cannot_generate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.base.tiny_folders import good_folder
+
+    assert run(["prompt", str(good_folder(tmp_path / "bert")), "Hello"]) == 2
+    assert "cannot generate: it does not read from left to right" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_conversation(tiny_base_folder: Path) -> None:
+    """On a terminal, at the start of a line."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "headstart", "prompt", str(tiny_base_folder), "--max-tokens", "2"]
+    process = subprocess.Popen(
+        command, stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    os.close(slave)
+    assert process.stderr is not None
+    assert process.stdout is not None
+    assert "Type a text" in process.stderr.readline()
+    os.write(master, b"Where is\n")
+    assert "tokens/s" in process.stderr.readline()
+    assert process.stdout.readline().strip()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    os.close(master)
+    assert process.returncode == 130
+    assert "interrupted" in err
