@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_the_readme_runs(desk: Path) -> None:
             run([sys.executable, "-c", block], desk)
             continue
         for line in block.strip().splitlines():
-            words = re.sub(r"--budget \S+", "--budget 12s", line.split("#")[0]).split()
+            words = shlex.split(re.sub(r"--budget \S+", "--budget 12s", line), comments=True)
             assert words[0] == "headstart"
             run([sys.executable, "-m", *words], desk)
     with (desk / "answers.csv").open(newline="", encoding="utf-8") as handle:
