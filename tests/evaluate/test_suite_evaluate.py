@@ -220,6 +220,20 @@ def test_a_base_without_a_language_model_is_passed_by_with_a_reason(
         evaluate([mute], data=sets, out=tmp_path, settings=Settings(tasks=("facts",)))
 
 
+def test_a_damaged_cell_is_named_and_a_taken_place_refused(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    settings = Settings(tasks=("moods", "facts"), limit=6)
+    evaluate([tiny_base], data=sets, out=tmp_path, settings=settings)
+    (path,) = (tmp_path / "cells").glob("facts-*/base-*.json")
+    path.write_text("{")
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=settings)
+    (gone,) = found.skipped
+    assert (gone.task, gone.entry) == ("facts", "tiny")
+    assert "Delete it, and the same command runs it again" in gone.reason
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        evaluate([tiny_base], data=sets, out=tmp_path / "file", settings=settings)
+
+
 def test_both_forms_tell_every_score(done: Evaluation) -> None:
     human, piped = "\n".join(line.plain for line in human_lines(done)), "\n".join(plain_lines(done))
     for t in done.tasks:

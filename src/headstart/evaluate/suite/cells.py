@@ -17,7 +17,7 @@ import msgspec
 
 from headstart.evaluate.suite.index import SetOnDisk
 from headstart.ground.errors import DataError, safe_repr
-from headstart.ground.files import write_atomic
+from headstart.ground.files import disk_error, write_atomic
 
 SCHEMA_VERSION = 1
 RULES = 1  # raised where what a cell computes changes for every set: cells of other rules are not taken over
@@ -73,6 +73,15 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     cluster: str = ""
 
 
+class Judged(msgspec.Struct, frozen=True, gc=False):
+    """The part of a sample that scores are computed from; a suite's prompts and units are gigabytes of objects."""
+
+    target: Any
+    prediction: Any
+    average: str = ""
+    cluster: str = ""
+
+
 class Cell(msgspec.Struct, frozen=True):
     """What a cell knows besides its samples. metric: of the samples' evidence; labels: their names by index.
 
@@ -95,6 +104,9 @@ class Cell(msgspec.Struct, frozen=True):
     schema_version: int = SCHEMA_VERSION
 
 
+JUDGED = msgspec.json.Decoder(Judged)
+
+
 def plain(name: str) -> str:
     """A base's name as a part of a file name."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
@@ -107,12 +119,15 @@ def is_done(work: Work, folder: Path) -> bool:
 def keep(work: Work, cell: Cell, samples: Sequence[Sample], folder: Path) -> None:
     """Write a cell; it is there whole or not at all."""
     stem = folder / work.key
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise disk_error(stem.parent, problem) from problem
     write_atomic(stem.with_name(f"{stem.name}.jsonl"), b"".join(msgspec.json.encode(s) + b"\n" for s in samples))
     write_atomic(stem.with_name(f"{stem.name}.json"), msgspec.json.format(msgspec.json.encode(cell)) + b"\n")
 
 
-def read_cell(work: Work, folder: Path) -> tuple[Cell, list[Sample]]:
+def read_cell(work: Work, folder: Path) -> tuple[Cell, list[Judged]]:
     """A kept cell.
 
     Raises:
@@ -122,7 +137,7 @@ def read_cell(work: Work, folder: Path) -> tuple[Cell, list[Sample]]:
     try:
         cell = msgspec.json.decode(stem.with_name(f"{stem.name}.json").read_bytes(), type=Cell)
         lines = stem.with_name(f"{stem.name}.jsonl").read_bytes().splitlines()
-        return cell, [msgspec.json.decode(line, type=Sample) for line in lines]
+        return cell, [JUDGED.decode(line) for line in lines]
     except (OSError, msgspec.DecodeError) as problem:
         raise DataError(
             f"the cell {safe_repr(str(stem), 200)} is not readable ({safe_repr(str(problem), 100)}); expected what an "

@@ -68,8 +68,13 @@ def task_lines(found: Evaluation, table: TaskTable) -> Iterator[Text]:
     for row in rows:
         noise = "" if row.spread is None else f"  seeds ±{row.spread.seeds:.3f}"
         line = f"{'':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {span(row.value, row.ci95):<22}  "
-        line += f"{against(found, card.name, leader, row.entry):>9}  {short(row.seconds):>6}{noise}"
+        line += f"{against(found, card.name, leader, row.entry):>9}  {short(cost(row)):>6}{noise}"
         yield Text(line, style="bold" if row.entry == leader else style_of(row.role))
+
+
+def cost(row: Standing) -> float:
+    """Seconds of fitting and answering, of one seed."""
+    return row.seconds + row.ms_per_row * row.n_test / 1000
 
 
 def footnote(found: Evaluation) -> str:

@@ -16,7 +16,7 @@ from headstart.base.base import Base
 from headstart.base.lineage import code_version, hardware
 from headstart.data.task import Task
 from headstart.evaluate.progress import Event, OnEvent, silent
-from headstart.evaluate.suite.cells import Cell, Sample, Side, Work, is_done, keep, read_cell
+from headstart.evaluate.suite.cells import Cell, Judged, Sample, Side, Work, is_done, keep, read_cell
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
 from headstart.evaluate.suite.items import Item, read_items
 from headstart.evaluate.suite.probing import control, probe, read_task
@@ -122,7 +122,7 @@ class _Run:
 
     def _side(self, room: _Room, side: Side, items: int) -> Scored | None:
         """One side's cells on one set, run where they are missing; None where it cannot be scored."""
-        runs: list[tuple[list[Cell], list[Sample]]] = []
+        runs: list[tuple[list[Cell], list[Judged]]] = []
         try:
             for works in self._works(room.found, side, items):
                 for work in works:
@@ -130,6 +130,8 @@ class _Run:
                         self._run(room, work)
                 kept = [read_cell(work, self.cells) for work in works]
                 runs.append(([cell for cell, _ in kept], [sample for _, samples in kept for sample in samples]))
+        except RunError:
+            raise  # a full disk is no property of this side
         except HeadstartError as problem:
             self._pass(room.found, side.entry, problem)
             return None

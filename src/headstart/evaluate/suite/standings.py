@@ -19,7 +19,7 @@ from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.proportions import Interval, mean_of_groups
 from headstart.evaluate.report import Pair
 from headstart.evaluate.spread import separate
-from headstart.evaluate.suite.cells import Cell, Sample, Side
+from headstart.evaluate.suite.cells import Cell, Judged, Side
 from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.items import group_numbers
 from headstart.evaluate.suite.scoreboard import (
@@ -41,7 +41,7 @@ class Scored:
 
     side: Side
     cells: tuple[Cell, ...]
-    samples: tuple[tuple[Sample, ...], ...]
+    samples: tuple[tuple[Judged, ...], ...]
     evidence: Evidence
 
 
@@ -56,7 +56,7 @@ class Played:
         return next((one for one in self.sides if one.side.entry == entry), None)
 
 
-def scored(found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Sequence[Sample]]]) -> Scored:
+def scored(found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Sequence[Judged]]]) -> Scored:
     """One side from its cells and samples, one run a seed."""
     samples = tuple(tuple(kept) for _, kept in runs)
     cells = tuple(cell for parts, _ in runs for cell in parts)
