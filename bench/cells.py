@@ -74,6 +74,7 @@ def adapt_command(cell: Cell, *, folder: Path, train: Path, out: Path, places: P
             ("--validation", folder / "validation.jsonl"),
             ("--text", card["text"]),
             ("--label", card["label"]),
+            ("--metric", card["metrics"][0]),
             ("--base", places.base(cell.base)),
             ("--method", cell.method),
             ("--seed", cell.seed),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.preprocessing import MultiLabelBinarizer
 from tests.model.shapes import QWEN3
 from tests.train.tiny_base import LABELS, WORDS, tiny_base, toy_task
 
@@ -19,7 +22,7 @@ from headstart.model.adapters import lora_modules
 from headstart.train import fit as fit_module
 from headstart.train.fit import fit
 from headstart.train.methods import METHODS, FitSettings, default_lr, resolve
-from headstart.train.supervised import balanced_weights, hits, prior, supervise, task_loss
+from headstart.train.supervised import agreement, answers_of, balanced_weights, prior, supervise, task_loss
 
 QUICK = FitSettings(epochs=8, batch_rows=16, lr=5e-3)
 
@@ -166,7 +169,47 @@ def test_tag_loss_counts_first_sub_tokens_only() -> None:
     record = task_loss(outputs, batch.targets, "tags")
     assert record.weight == words
     assert float(record.total) == pytest.approx(words * np.log(2), rel=1e-5)
-    assert hits(outputs, batch.targets, "tags")[1] == words
+    assert sum(map(len, answers_of(outputs, batch.targets, data))) == words
+
+
+@pytest.mark.parametrize("kind", ["choice", "labels", "score", "tags"])
+def test_a_judge_sees_the_tasks_own_terms_and_decides_which_weights_are_kept(kind: Kind) -> None:
+    base, task = tiny_base(), toy_task(kind)
+    seen: list[tuple[list[object], list[object]]] = []
+
+    def contrary(targets: Sequence[object], answers: Sequence[object]) -> float:
+        seen.append((list(targets), list(answers)))
+        return -agreement(kind, targets, answers)
+
+    settings = FitSettings(epochs=4, batch_rows=16, lr=5e-3, patience=9)
+    usual = fit(base, task, method="full", settings=settings)
+    other = fit(base, task, method="full", settings=settings, judge=contrary)
+    assert [targets for targets, _ in seen] == [list(task.validation.targets)] * 4
+    worst = min(agreement(kind, *look) for look in seen)
+    assert other.validation == pytest.approx(-worst, abs=0.05)  # less a little loss
+    assert usual.validation >= max(agreement(kind, *look) for look in seen) - 0.05
+    kept = agreement(kind, task.validation.targets, in_indices(other.base.predict(list(task.validation.texts)), kind))
+    assert kept == pytest.approx(worst, abs=0.02)  # bf16 while it trains, fp32 after
+
+
+def in_indices(predicted: Sequence[Any], kind: Kind) -> list[Any]:
+    """Predictions with labels as indices."""
+    if kind == "score":
+        return list(predicted)
+    if kind == "choice":
+        return [LABELS.index(p) for p in predicted]
+    return [tuple(LABELS.index(p) for p in row) for row in predicted]
+
+
+def test_agreement_is_the_textbook_one() -> None:
+    random = np.random.default_rng(0)
+    wanted, said = random.integers(0, 3, 50), random.integers(0, 3, 50)
+    assert agreement("choice", wanted, said) == pytest.approx(accuracy_score(wanted, said))
+    several = [[tuple(np.flatnonzero(row)) for row in random.random((40, 4)) < share] for share in (0.3, 0.5)]
+    tables = [MultiLabelBinarizer(classes=range(4)).fit_transform(rows) for rows in several]
+    assert agreement("labels", *several) == pytest.approx(f1_score(*tables, average="micro"))
+    assert agreement("score", [1.0, 2.0], [1.5, 1.0]) == pytest.approx(-0.625)
+    assert agreement("tags", [(0, 1), (1,)], [(0, 0), (1,)]) == pytest.approx(2 / 3)
 
 
 def paired_task() -> Task:

@@ -61,7 +61,20 @@ def try_method(
     on_progress: OnProgress | None = None,
 ) -> Trial:
     """Fit one method with one seed and take its answers."""
-    fitted = fit(base, task, method=method, seed=seed, settings=settings, deadline=deadline, on_progress=on_progress)
+
+    def judge(targets: Sequence[Any], predictions: Sequence[Any]) -> float:
+        return score_task(task.kind, metric, targets, predictions, labels=task.labels)
+
+    fitted = fit(
+        base,
+        task,
+        method=method,
+        seed=seed,
+        settings=settings,
+        deadline=deadline,
+        judge=judge,
+        on_progress=on_progress,
+    )
     fitted = replace(fitted, base=with_threshold(fitted.base, task.validation))
     validation, _ = ask(fitted.base, task.validation)
     test, seconds = ask(fitted.base, task.test)

@@ -8,9 +8,10 @@ or equal on four of four sets: docs/notebook/2026-11-24-head-start.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,8 +35,9 @@ from headstart.train.schedule import trapezoid
 from headstart.train.supervised import (
     Rows,
     Supervised,
+    agreement,
+    answers_of,
     balanced_weights,
-    hits,
     prior,
     standardised,
     supervise,
@@ -47,6 +49,7 @@ PASS_TOKENS = 2048  # of one forward pass: its activations fit the caches, 5,500
 UNLIMITED = 1 << 40  # buckets are cut by rows here; micro-batches bound the memory
 PROBE_SHARE = 0.7  # of the time that is left, at most, for reading features
 Stopped = Literal["done", "deadline", "probe", "interrupted"]
+Judge = Callable[[Sequence[Any], Sequence[Any]], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +114,16 @@ def fit(
     seed: int = 0,
     settings: FitSettings | None = None,
     deadline: float | None = None,
+    judge: Judge | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Fitted:
     """Adapt `base` to `task`; the argument is never changed.
 
-    deadline: time.monotonic() by which to end with the best so far. Raises ConfigError for an unknown method, DataError
-    for rows that cannot be encoded, RunError when training diverges.
+    judge: (targets, answers) of the validation rows -> quality, by which the weights to keep are chosen; the share of
+    right answers where not given. deadline: time.monotonic() by which to end with the best so far.
+
+    Raises:
+        ConfigError: an unknown method. DataError: rows that cannot be encoded. RunError: training diverges.
     """
     started = time.monotonic()
     chosen = check_method(method)
@@ -131,7 +138,8 @@ def fit(
     else:
         fill(head, seed=seed)
         head.out.bias.data.copy_(torch.from_numpy(prior(parts.train)))
-        trained = _train(parts, head, chosen, resolved, seed, deadline, on_progress)
+        keeper = _Keeper(parts, head, resolved.patience, judge or partial(agreement, task.kind))
+        trained = _train(parts, head, keeper, chosen, resolved, seed, deadline, on_progress)
     contract = TaskContract(
         kind=task.kind,
         labels=task.labels,
@@ -237,6 +245,7 @@ def _solve_head(parts: _Parts, head: TaskHead, seed: int, deadline: float | None
 def _train(
     parts: _Parts,
     head: TaskHead,
+    keeper: _Keeper,
     method: Method,
     settings: FitSettings,
     seed: int,
@@ -245,13 +254,11 @@ def _train(
 ) -> _Trained:
     """Run the loop over the epochs; leaves the best weights in `parts.trunk` and the head, both in fp32."""
     assert settings.epochs is not None
-    head.to(device=parts.device)
-    model = nn.ModuleList([parts.trunk, head])
+    model = keeper.model
     optimiser = Optimiser(parameter_groups(parts.trunk, head, method, settings))
     plan = _Plan(parts.train, settings.batch_rows, seed)
     per_epoch = plan.per_epoch
     steps = settings.epochs * per_epoch
-    keeper = _Keeper(parts, head, model, settings.patience)
 
     def on_step(record: StepRecord) -> None:
         if on_progress is not None:
@@ -316,10 +323,11 @@ class _Plan:
 
 
 class _Keeper:
-    """Looks at validation and keeps the best weights. Quality: the share of hits (0 for scores) less a little loss."""
+    """Looks at validation and keeps the best weights. Quality: what the judge says, less a little loss."""
 
-    def __init__(self, parts: _Parts, head: TaskHead, model: nn.Module, patience: int) -> None:
-        self._parts, self._head, self._model, self._patience = parts, head, model, patience
+    def __init__(self, parts: _Parts, head: TaskHead, patience: int, judge: Judge) -> None:
+        self.model = nn.ModuleList([parts.trunk, head.to(device=parts.device)])
+        self._parts, self._head, self._patience, self._judge = parts, head, patience, judge
         self._kept: dict[str, Tensor] = {}
         self._since = 0
         self.best, self.last, self.last_loss = -float("inf"), -float("inf"), 0.0
@@ -335,7 +343,7 @@ class _Keeper:
         self.last = self._score()
         if self.last > self.best or not self._kept:
             self.best, self._since = self.last, 0
-            self._kept = {n: p.detach().clone() for n, p in self._model.named_parameters() if p.requires_grad}
+            self._kept = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
         else:
             self._since += 1
         return self._since >= self._patience
@@ -349,19 +357,31 @@ class _Keeper:
 
     @torch.inference_mode()
     def _score(self) -> float:
-        self._model.eval()
-        total = weight = good = asked = 0.0
+        self.model.eval()
+        total = weight = 0.0
         data = self._parts.validation
+        answers: list[Any] = [None] * len(data)
         for rows in bucket_batches(data.encoded.lengths, batch_tokens=PASS_TOKENS):
             batch = data.batch(rows).to(self._parts.device)
             assert batch.targets is not None
             outputs = self._head(self._parts.trunk(batch).float(), batch.lengths)
             record = task_loss(outputs, batch.targets, data.kind, batch.weights)
-            right, said = hits(outputs, batch.targets, data.kind)
-            total, weight, good, asked = total + float(record.total), weight + record.weight, good + right, asked + said
-        self._model.train()
+            total, weight = total + float(record.total), weight + record.weight
+            for row, answer in zip(rows, answers_of(outputs, batch.targets, data), strict=True):
+                answers[int(row)] = answer
+        self.model.train()
         self.last_loss = total / max(weight, 1e-9)
-        return (good / asked if asked else 0.0) - (0.01 if asked else 1.0) * self.last_loss
+        if not answers:
+            return 0.0
+        return self._judge(readable(data, answers), answers) - 0.01 * self.last_loss
+
+
+def readable(data: Supervised, answers: Sequence[Any]) -> Sequence[Any]:
+    """The targets of what was answered: a row of tags may be longer than the model reads."""
+    if data.kind != "tags":
+        return data.targets
+    targets: Sequence[Any] = data.targets
+    return [tuple(wanted)[: len(said)] for wanted, said in zip(targets, answers, strict=True)]
 
 
 def _columns(task: Task) -> tuple[str, ...]:

@@ -6,7 +6,9 @@ everywhere but on the first sub-token of a word. Losses are sums with their weig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -164,16 +166,25 @@ def task_loss(outputs: Tensor, targets: Tensor, kind: Kind, weights: Tensor | No
     return LossRecord((losses * weights).sum(), float(weights.sum()))
 
 
-def hits(outputs: Tensor, targets: Tensor, kind: Kind) -> tuple[float, float]:
-    """(right answers, answers): the part of a validation score that a loss does not show; (0, 0) for scores."""
+def answers_of(outputs: Tensor, targets: Tensor, data: Supervised) -> list[Any]:
+    """What a batch's outputs say, in the task's own terms: a label's index, a tuple of them, a number, a tag a word."""
+    if data.kind == "choice":
+        return outputs.argmax(-1).tolist()
+    if data.kind == "score":
+        return (outputs.flatten() * data.scale + data.mean).tolist()
+    if data.kind == "labels":
+        return [tuple(row.nonzero().flatten().tolist()) for row in outputs > 0]
+    return [tuple(row[asked].tolist()) for row, asked in zip(outputs.argmax(-1), targets != IGNORE, strict=True)]
+
+
+def agreement(kind: Kind, targets: Sequence[Any], answers: Sequence[Any]) -> float:
+    """Share of right answers (choice; tags by word), micro-F1 (labels), minus the mean squared error (score)."""
+    if kind == "score":
+        return -float(np.mean((np.asarray(targets) - np.asarray(answers)) ** 2))
     if kind == "choice":
-        return float((outputs.argmax(-1) == targets).sum()), float(len(targets))
-    if kind == "tags":
-        counted = targets != IGNORE
-        return float((outputs.argmax(-1)[counted] == targets[counted]).sum()), float(counted.sum())
+        return float(np.mean(np.asarray(targets) == np.asarray(answers)))
     if kind == "labels":
-        chosen, wanted = outputs > 0, targets > 0.5
-        return 2.0 * float((chosen & wanted).sum()), float(
-            chosen.sum() + wanted.sum()
-        )  # micro F1 = 2 TP / (predicted + true)
-    return 0.0, 0.0
+        right = sum(len(set(wanted) & set(said)) for wanted, said in zip(targets, answers, strict=True))
+        return 2.0 * right / max(1, sum(map(len, targets)) + sum(map(len, answers)))
+    pairs = [pair for wanted, said in zip(targets, answers, strict=True) for pair in zip(wanted, said, strict=True)]
+    return float(np.mean([wanted == said for wanted, said in pairs])) if pairs else 0.0
