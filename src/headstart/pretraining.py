@@ -7,6 +7,7 @@ goes on from its last checkpoint when the same command is given again.
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,11 +23,12 @@ from headstart.flags import seconds_of
 from headstart.ground.errors import ConfigError, GateError
 from headstart.ground.files import refuse_taken
 from headstart.ground.stopping import stop_on_signals
-from headstart.model.flops import train_flops
+from headstart.train.checkpoint import Tell
 from headstart.train.estimate import estimate
 from headstart.train.held_out import CurvePoint
 from headstart.train.loop import StepRecord
 from headstart.train.pretrain import Watch
+from headstart.train.ranks import joined
 from headstart.train.recipe import Recipe, read_recipe
 from headstart.train.sizing import Reason, recipe_for
 from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain
@@ -64,17 +66,23 @@ def pretrain_base(
     work.mkdir(parents=True, exist_ok=True)
     if verify:
         return prove(chosen, data, work, json=json)
-    for reason in reasons:
-        say(f"{reason.name} {reason.value}: {reason.why}")
-    with (work / "metrics.jsonl").open("a", encoding="utf-8") as log, stop_on_signals(say) as stop:
-        watch = Watch(step_writer(chosen, log), point_writer(log), say, stop)
-        base = pretrain(chosen, data=data, work=work, save_every=every, fork=fork, watch=watch)
-    results = base.report or {}
-    if results["stopped"] == "asked":
-        say(f"stopped after step {results['steps']:,}; the same command goes on from there")
-        return INTERRUPTED
-    base.save(out)
-    show(base, out, json=json)
+    with joined() as ranks:
+        tell = say if ranks.first else hush
+        for reason in reasons:
+            tell(f"{reason.name} {reason.value}: {reason.why}")
+        with (
+            (work / "metrics.jsonl" if ranks.first else Path(os.devnull)).open("a", encoding="utf-8") as log,
+            stop_on_signals(tell) as stop,
+        ):
+            watch = Watch(step_writer(chosen, log, tell), point_writer(log, tell), tell, stop)
+            base = pretrain(chosen, data=data, work=work, save_every=every, fork=fork, watch=watch, ranks=ranks)
+        results = base.report or {}
+        if results["stopped"] == "asked":
+            tell(f"stopped after step {results['steps']:,}; the same command goes on from there")
+            return INTERRUPTED
+        if ranks.first:
+            base.save(out)
+            show(base, out, json=json)
     return 0
 
 
@@ -134,12 +142,10 @@ def prove(recipe: Recipe, data: Path, work: Path, *, json: bool) -> int:
     return 0
 
 
-def step_writer(recipe: Recipe, log: TextIOWrapper) -> Callable[[StepRecord], None]:
+def step_writer(recipe: Recipe, log: TextIOWrapper, tell: Tell) -> Callable[[StepRecord], None]:
     """A line of metrics.jsonl a step, and every EVERY steps one for people, with speed, share of the roof and ETA."""
-    settings, config = recipe.optimisation, recipe.trunk_config()
+    settings = recipe.optimisation
     roof = arithmetic_speed(settings.dtype) * 1e9
-    mix = recipe.mixture
-    predicted = mix.causal_share + (1.0 - mix.causal_share) * (mix.mask_start + mix.mask_end) / 2
     last: StepRecord | None = None
 
     def write(record: StepRecord) -> None:
@@ -148,17 +154,11 @@ def step_writer(recipe: Recipe, log: TextIOWrapper) -> Callable[[StepRecord], No
         if last is not None and record.step % EVERY == 0:
             seconds = (record.seconds - last.seconds) / (record.step - last.step)
             speed = settings.tokens_per_step / seconds
-            width = next(w for until, w in settings.lengths if record.step / recipe.num_steps < until or until >= 1.0)
-            work = train_flops(
-                config,
-                units=settings.tokens_per_step,
-                context=width,
-                head_units=int(settings.tokens_per_step * predicted),
-            )
+            share = recipe.step_flops(record.step) / seconds / roof
             left = seconds * (recipe.num_steps - record.step - 1)
-            say(
+            tell(
                 f"step {record.step:,} of {recipe.num_steps:,}: loss {record.loss:.3f}, norm {record.grad_norm:.2f}, "
-                f"{speed:,.0f} tokens/s, {work / seconds / roof:.0%} of the machine's arithmetic, "
+                f"{speed:,.0f} tokens/s, {share:.0%} of the machine's arithmetic, "
                 f"{left / 60:.0f} min left"
             )
         if last is None or record.step % EVERY == 0:
@@ -167,13 +167,13 @@ def step_writer(recipe: Recipe, log: TextIOWrapper) -> Callable[[StepRecord], No
     return write
 
 
-def point_writer(log: TextIOWrapper) -> Callable[[CurvePoint], None]:
+def point_writer(log: TextIOWrapper, tell: Tell) -> Callable[[CurvePoint], None]:
     """A line of metrics.jsonl and one for people a point of the held-out curve."""
 
     def write(point: CurvePoint) -> None:
         log.write(jsonlib.dumps(asdict(point)) + "\n")
         log.flush()
-        say(f"held out after {point.units:,} units: {reading(point.bits_per_byte, point.masked_nats)}")
+        tell(f"held out after {point.units:,} units: {reading(point.bits_per_byte, point.masked_nats)}")
 
     return write
 
@@ -203,3 +203,7 @@ def show(base: Base, out: Path, *, json: bool) -> None:
 def say(words: str) -> None:
     """Words for people, on stderr."""
     sys.stderr.write(words + "\n")
+
+
+def hush(_: str) -> None:
+    """What the first of several processes says already."""

@@ -16,7 +16,7 @@ from headstart.base.pseudo import masked_copies
 from headstart.base.scoring import read_asked
 from headstart.ground.batch import Batch, Pattern
 from headstart.ground.errors import CapabilityError, ConfigError, DataError, HeadstartError
-from headstart.train.objective import IGNORE, lm_loss
+from headstart.train.objective import IGNORE, LanguageModel, lm_loss
 
 CLS, SEP, MASK = 2, 3, 98
 PATTERNS: dict[str, tuple[Pattern, ...]] = {"gpt2": ("causal",), "bert": ("full",), "hybrid": ("causal", "full")}
@@ -126,7 +126,7 @@ def test_hidden_units_are_asked_as_training_asked_for_them() -> None:
     batch = Batch(units, torch.full((9,), len(ids)), "full", documents=documents, targets=targets)
     assert base.lm is not None
     with torch.no_grad():
-        loss = lm_loss(base.trunk, base.lm, batch, z_loss=0.0)
+        loss = lm_loss(LanguageModel(base.trunk, base.lm), batch, z_loss=0.0)
     assert base.score([""], [text], pattern="full")[0] == pytest.approx(-9 * float(loss.total) / loss.weight, abs=2e-5)
 
 

@@ -15,8 +15,9 @@ from tests.train.test_pretrain import recipe
 
 from headstart.data.corpus import PackedCorpus
 from headstart.ground.errors import ConfigError, RunError
+from headstart.train import checkpoint as checkpoint_module
 from headstart.train import pretrain as pretrain_module
-from headstart.train.checkpoint import STATE, Checkpoints, Identity, Machine, Progress
+from headstart.train.checkpoint import MANIFEST, Checkpoints, Identity, Machine, Progress
 from headstart.train.guard import PATIENCE, WINDOW, Diverged, Guard
 from headstart.train.loop import StepRecord
 from headstart.train.pretrain import Watch, gone_back, pack_corpus, train_text
@@ -102,9 +103,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
 def test_verify_resume_compares_bit_for_bit(packed: tuple[PackedCorpus, PackedCorpus]) -> None:
     found = verify_resume(recipe(), *packed, steps=6, identity=identity_of(recipe(), packed[0]), compile_blocks=False)
     assert found.steps == 6
-    assert found.values > 2 * sum(
-        p.numel() for p in pretrain_module.fresh(recipe(), compile_blocks=False)[0].parameters()
-    )
+    assert found.values > 2 * sum(p.numel() for p in pretrain_module.fresh(recipe(), compile_blocks=False).parameters())
 
 
 def small(step: int) -> tuple[dict[str, torch.Tensor], Progress]:
@@ -118,18 +117,19 @@ def test_the_last_two_are_kept_and_a_damaged_one_is_passed_by(tmp_path: Path) ->
     for step in (1, 2, 3):
         checkpoints.save(*small(step))
     assert [p.name for p in checkpoints.found()] == ["step-00000002", "step-00000003"]
-    whole = (checkpoints.found()[-1] / STATE).read_bytes()
+    (state,) = (path for path in checkpoints.found()[-1].iterdir() if path.name != MANIFEST)
+    whole = state.read_bytes()
     random = np.random.default_rng(0)
     for place in random.integers(0, len(whole), 50):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << int(random.integers(0, 8))
-        (checkpoints.found()[-1] / STATE).write_bytes(damaged)
+        state.write_bytes(damaged)
         saved = checkpoints.newest()
         assert saved is not None
         assert saved.progress.step == 2
-        assert float(saved.tensors["weight/a"][0]) == 2.0
+        assert float(saved.tensors()["weight/a"][0]) == 2.0
     assert "damaged" in words[0]
-    (checkpoints.found()[-1] / STATE).unlink()
+    state.unlink()
     without = checkpoints.newest()
     assert without is not None
     assert without.progress.step == 2
@@ -159,7 +159,7 @@ def test_drift_is_refused_until_a_fork_is_asked_for(field: str, tmp_path: Path) 
 def test_another_machine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Checkpoints(tmp_path, HERE).save(*small(1))
     words: list[str] = []
-    monkeypatch.setattr("headstart.train.checkpoint.this_machine", lambda: Machine(7, "9.9", "other", "cpu"))
+    monkeypatch.setattr("headstart.train.checkpoint.this_machine", lambda ranks: Machine(7, 1, "9.9", "other", "cpu"))
     assert Checkpoints(tmp_path, HERE, tell=words.append).newest() is not None
     assert "not bit for bit: threads" in words[0]
 
@@ -198,7 +198,7 @@ def test_a_disk_that_fails_at_any_write_leaves_the_old_checkpoint(
             patch.setattr(os, "replace", failing(os.replace, at))
             patch.setattr(os, "rename", failing(os.rename, at))
             patch.setattr(os, "mkdir", failing(os.mkdir, at))
-            patch.setattr("headstart.train.checkpoint.save_file", failing(pretrain_save, at))
+            patch.setattr(Path, "open", failing(Path.open, at))
             patch.setattr(Path, "write_bytes", failing(Path.write_bytes, at))
             problem = refused(checkpoints)
         if problem is None:
@@ -222,19 +222,13 @@ def refused(checkpoints: Checkpoints) -> str | None:
     return None
 
 
-def pretrain_save(*args: object) -> None:
-    from safetensors.torch import save_file
-
-    save_file(*args)  # type: ignore[arg-type]
-
-
 def test_training_goes_on_over_a_full_disk_and_gives_up_at_the_third(
     packed: tuple[PackedCorpus, PackedCorpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("headstart.train.checkpoint.save_file", full)
+    monkeypatch.setattr(checkpoint_module, "write_state", full)
     seen = Until()
     with pytest.raises(RunError, match="no space left"):
         train_text(

@@ -99,8 +99,7 @@ def test_flops_are_those_that_the_run_counts(size: str, ratio: float, tmp_path: 
 
 def test_muon_moves_the_matrices_that_are_counted() -> None:
     recipe = recipe_for("300k").recipe
-    trunk, head = fresh(recipe, compile_blocks=False)
-    muon = parameter_groups(trunk, head, recipe.optimisation)[0]
+    muon = parameter_groups(fresh(recipe, compile_blocks=False), recipe.optimisation)[0]
     assert sorted(tuple(p.shape) for p in muon.params) == sorted(matrices(recipe.trunk_config()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,16 @@ from tests.model.shapes import QWEN3, perturbed
 
 from headstart.model.heads import LMHead
 from headstart.train.cross_entropy import linear_cross_entropy
-from headstart.train.objective import IGNORE, MaskSettings, causal_batch, lm_loss, masked_batch, span_mask
+from headstart.train.objective import (
+    IGNORE,
+    LanguageModel,
+    MaskSettings,
+    causal_batch,
+    draw_turns,
+    lm_loss,
+    masked_batch,
+    turns_of,
+)
 
 SETTINGS = MaskSettings(mask_id=3, bos_id=1, num_specials=4, vocab_size=61)
 
@@ -33,9 +44,26 @@ def test_causal_targets_are_the_next_units() -> None:
 
 @pytest.mark.parametrize("share", [0.15, 0.3])
 def test_spans_hide_the_share_asked_for(share: float) -> None:
-    allowed = np.ones((400, 256), dtype=bool)
-    hidden = span_mask(allowed, share=share, longest=3, rng=np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    hidden = np.stack([draw_turns(256, 3, rng) for _ in range(400)]) < share
     assert hidden.mean() == pytest.approx(share, abs=0.01)
+    starts = np.diff(np.pad(hidden, ((0, 0), (1, 1))).astype(int), axis=1)
+    lengths = np.nonzero(starts == -1)[1] - np.nonzero(starts == 1)[1]
+    assert (lengths == 1).mean() == pytest.approx((1 - share) / 3, abs=0.03)  # of the runs, some are two spans in a row
+
+
+def test_what_was_hidden_least_is_hidden_first() -> None:
+    """Ten visits at a share of 0.3 hide every unit 3 times; shares that fall, as often as any other or once more."""
+    settings = replace(SETTINGS, share_end=0.3)
+    turns = [turns_of(7, 128, settings, seed=1, hidden_before=0.3 * visit) for visit in range(10)]
+    assert set(sum((turn < 0.3).astype(int) for turn in turns)) == {3}
+    shares = (0.3, 0.27, 0.24, 0.21, 0.18)
+    counts = np.zeros(128, dtype=int)
+    for visit, share in enumerate(shares):
+        counts += turns_of(7, 128, SETTINGS, seed=1, hidden_before=sum(shares[:visit])) < share
+    assert set(counts) == {1, 2}
+    other = turns_of(8, 128, SETTINGS, seed=1, hidden_before=0.0)
+    assert not np.array_equal(other, turns[0])
 
 
 def test_masked_targets_stand_one_position_before_the_hidden_unit() -> None:
@@ -109,7 +137,7 @@ def test_a_batch_weighs_its_units_in_both_modes() -> None:
     trunk, head = perturbed(QWEN3), LMHead(QWEN3)
     rows = packed_rows(rows=2)[:, 40:65]
     for batch in (causal_batch(rows), masked_batch(rows, SETTINGS, progress=0.0, rng=np.random.default_rng(5))):
-        record = lm_loss(trunk, head, batch, z_loss=0.0)
+        record = lm_loss(LanguageModel(trunk, head), batch, z_loss=0.0)
         logits = trunk(batch) @ trunk.embed.tokens.weight.t()
         expected = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)  # type: ignore[union-attr]
         assert record.total.item() / record.weight == pytest.approx(expected.item(), rel=1e-5)

@@ -73,12 +73,12 @@ def test_units_masked_in_place_are_predicted_where_they_stand() -> None:
 
 def test_adamw_alone_takes_everything_and_spares_tables_and_norms_from_decay() -> None:
     recipe = toy("gpt2")
-    trunk, head = fresh(recipe, compile_blocks=False)
-    groups = parameter_groups(trunk, head, recipe.optimisation)
+    model = fresh(recipe, compile_blocks=False)
+    groups = parameter_groups(model, recipe.optimisation)
     assert {g.kind for g in groups} == {"adamw"}
-    assert sum(len(g.params) for g in groups) == len(list(trunk.parameters())) + len(list(head.parameters()))
+    assert sum(len(g.params) for g in groups) == len(list(model.parameters()))
     assert groups[1].weight_decay == 0.0
-    assert any(p is trunk.embed.tokens.weight for p in groups[1].params)
+    assert any(p is model.trunk.embed.tokens.weight for p in groups[1].params)
 
 
 def test_the_cosine_rises_and_falls_to_its_floor() -> None:

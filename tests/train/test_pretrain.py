@@ -136,7 +136,7 @@ def test_steps_repeat_and_mix_the_modes(corpus: Path, tmp_path: Path) -> None:
     again, there = plan.micro_batches(7), plan.micro_batches(7)
     assert all(bool((a.units == b.units).all()) for a, b in zip(again, there, strict=True))
     assert plan.modes(0) == ["masked", "causal"]
-    assert [plan.width(s) for s in (0, 19, 20, 39)] == [32, 32, 64, 64]
+    assert [plan.recipe.width(s) for s in (0, 19, 20, 39)] == [32, 32, 64, 64]
     assert sum(b.num_units for b in again) == 1024
 
 

@@ -57,20 +57,30 @@ def publish_folder(target: Path) -> Iterator[Path]:
     A `target` that already holds anything is refused: nothing of the user's is overwritten.
     """
     refuse_taken(target)
-    temporary = target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
+    temporary = sibling(target, secrets.token_hex(4))
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        for path in sorted(temporary.rglob("*")):
-            if path.is_file():
-                sync(path)
-        sync(temporary)
-        temporary.replace(target)
-        sync(target.parent)
+        publish(temporary, target)
     except OSError as problem:
         raise disk_error(target, problem) from problem
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sibling(target: Path, mark: str) -> Path:
+    """Where what will be `target` is written; leftovers of killed writers are known by the name."""
+    return target.with_name(f".{target.name}.tmp-{mark}")
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """A finished folder, synced to the disk, becomes `target`."""
+    for path in sorted(temporary.rglob("*")):
+        if path.is_file():
+            sync(path)
+    sync(temporary)
+    temporary.replace(target)
+    sync(target.parent)
 
 
 def disk_error(path: Path, problem: OSError) -> RunError:

@@ -1,31 +1,38 @@
 """Checkpoints: everything the next step depends on, written so that it is there whole or not at all, and read back.
 
-A checkpoint is a folder `step-00001234` with state.safetensors (fp32 weights and optimiser state by name) and
-manifest.json (SHA-256 of the tensors, what the run was made of, where it stood). Folders are written beside their
-place, synced and renamed (ground/files.py), the manifest last; a folder whose digest differs is passed by for the one
-before it. The order of the data is a pure function of the step, so no generator state is kept.
+A checkpoint is a folder `step-00001234` with one safetensors file a process (fp32 weights and optimiser state by name,
+written and read by torch's distributed checkpoint) and manifest.json (SHA-256 of the files, what the run was made of,
+where it stood). Folders are written beside their place, synced and renamed (ground/files.py), the manifest last; a
+folder whose digests differ is passed by for the one before it. Any number of processes goes on from what any other
+number wrote. The order of the data is a pure function of the step, so no generator state is kept.
 """
 
 from __future__ import annotations
 
 import platform
+import secrets
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from headstart.ground.errors import ConfigError, RunError
-from headstart.ground.files import publish_folder, sha256_file
+from headstart.ground.files import disk_error, publish, sha256_file, sibling
 from headstart.train.held_out import CurvePoint
+from headstart.train.optim import State
+from headstart.train.ranks import ALONE, Ranks, mine
 
-STATE, MANIFEST = "state.safetensors", "manifest.json"
+MANIFEST = "manifest.json"
 KEPT = 2  # checkpoints: the last one, and one to fall back to
 SPARE = 3.0  # checkpoints' worth of free disk below which a run does not start
 Tell = Callable[[str], None]
@@ -43,6 +50,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What decides the last bit of a sum. Another machine may go on, but not bit for bit."""
 
     threads: int
+    processes: int
     torch: str
     isa: str
     device: str
@@ -61,8 +69,8 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """manifest.json of one checkpoint."""
 
-    schema_version: Literal[1]
-    sha256: str
+    schema_version: Literal[2]
+    sha256: dict[str, str]
     identity: Identity
     machine: Machine
     progress: Progress
@@ -70,17 +78,33 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint read back: tensors by name and where the run stood."""
+    """A whole checkpoint: where the run stood, and its tensors, to be read into ones of the same names."""
 
-    tensors: dict[str, Tensor]
+    path: Path
     progress: Progress
 
+    def shapes(self) -> dict[str, torch.Size]:
+        """Of every tensor there is, by name."""
+        found = HuggingFaceStorageReader(str(self.path)).read_metadata().state_dict_metadata
+        return {name: tensor.size for name, tensor in found.items()}  # type: ignore[union-attr]
 
-def this_machine() -> Machine:
-    """Threads, torch, instruction set and device of this process."""
+    def read(self, into: State) -> None:
+        """Fill tensors, or this process's parts of them. Every process of a run must read."""
+        with one_process_is_fine():
+            load(into, storage_reader=HuggingFaceStorageReader(str(self.path)))
+
+    def tensors(self) -> State:
+        """Everything, in this process."""
+        into = {name: torch.zeros(shape) for name, shape in self.shapes().items()}
+        self.read(into)
+        return into
+
+
+def this_machine(ranks: Ranks) -> Machine:
+    """Threads, processes, torch, instruction set and device of this run."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     isa = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return Machine(torch.get_num_threads(), str(torch.__version__), isa, device)
+    return Machine(torch.get_num_threads(), ranks.size, str(torch.__version__), isa, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,47 +116,65 @@ class Checkpoints:
     every: float = 300.0  # seconds between two
     fork: bool = False
     tell: Tell = lambda words: None
+    ranks: Ranks = ALONE
 
-    def save(self, tensors: Mapping[str, Tensor], progress: Progress) -> Path:
-        """Write one and drop all but the last two. A state that is not finite is never written.
+    def save(self, state: State, progress: Progress) -> Path:
+        """Write one and drop all but the last two; every process its part. A state that is not finite is never written.
 
         Raises:
             RunError: the disk is full or refuses; what was there before still is. Or a tensor is not finite.
         """
-        for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise RunError(
-                    f"{name} at step {progress.step} holds values that are not finite; expected numbers. Nothing was "
-                    "saved: go on from the last checkpoint with a lower learning rate."
-                )
+        with self.ranks.together():
+            require_finite(state, progress.step)
         target = self.folder / f"step-{progress.step:08d}"
+        temporary = sibling(target, f"{self.ranks.first_says(secrets.randbits(32)):08x}")
+        try:
+            with self.ranks.together(), disk_errors(target):
+                write_state(state, temporary)
+            with self.ranks.together(), disk_errors(target):
+                if self.ranks.first:
+                    self._publish(temporary, target, progress)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return target
+
+    def _publish(self, temporary: Path, target: Path, progress: Progress) -> None:
+        digests = {path.name: sha256_file(path) for path in sorted(temporary.iterdir())}
+        manifest = Manifest(2, digests, self.identity, this_machine(self.ranks), progress)
+        (temporary / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         if target.exists():
             shutil.rmtree(target)  # the same step, saved before a roll-back or found broken
-        with publish_folder(target) as folder:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / STATE)
-            manifest = Manifest(1, sha256_file(folder / STATE), self.identity, this_machine(), progress)
-            (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        publish(temporary, target)
         for old in self.found()[:-KEPT]:
             shutil.rmtree(old)
-        return target
 
     def found(self) -> list[Path]:
         """Finished checkpoints, oldest first; leftovers of killed writers are no checkpoints."""
         return sorted(p for p in self.folder.glob("step-*") if (p / MANIFEST).is_file())
 
     def newest(self) -> Saved | None:
-        """The last checkpoint that is whole; None where there is none.
+        """The last checkpoint that is whole; None where there is none. The first process looks, the others follow.
 
         Raises:
             ConfigError: the run was made of another recipe, corpus or tokenizer, and `fork` was not asked for.
         """
-        self._sweep()
+        last: Path | None = None
+        with self.ranks.together():
+            if self.ranks.first:
+                self._sweep()
+                last = self._newest()
+        step = self.ranks.first_says(-1 if last is None else int(last.name.removeprefix("step-")))
+        if step < 0:
+            return None
+        path = self.folder / f"step-{step:08d}"
+        return Saved(path, read_manifest(path).progress)
+
+    def _newest(self) -> Path | None:
         for path in reversed(self.found()):
             manifest = self._whole(path)
-            if manifest is None:
-                continue
-            self._refuse_drift(path, manifest)
-            return Saved(load_file(path / STATE), manifest.progress)
+            if manifest is not None:
+                self._refuse_drift(path, manifest)
+                return path
         return None
 
     def require_space(self, size: int) -> None:
@@ -150,13 +192,14 @@ class Checkpoints:
             shutil.rmtree(leftover)
 
     def _whole(self, path: Path) -> Manifest | None:
-        """The manifest of a checkpoint whose tensors have the digest it names; says what is wrong with another."""
+        """The manifest of a checkpoint whose files have the digests it names; says what is wrong with another."""
         try:
-            manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
-            if sha256_file(path / STATE) == manifest.sha256:
+            manifest = read_manifest(path)
+            wrong = [name for name, digest in manifest.sha256.items() if sha256_file(path / name) != digest]
+            if not wrong:
                 return manifest
-            problem = f"{STATE} does not have the digest that {MANIFEST} names"
-        except (OSError, msgspec.DecodeError, SafetensorError) as error:
+            problem = f"{wrong[0]} does not have the digest that {MANIFEST} names"
+        except (OSError, msgspec.DecodeError) as error:
             problem = str(error)
         self.tell(f"{path} is damaged ({problem}); going on from the checkpoint before it")
         return None
@@ -172,7 +215,7 @@ class Checkpoints:
                 f"the {' and the '.join(changed)} changed since {path} was written; expected the same ones, so that "
                 "the run goes on as it began. Restore them, give another --out, or go on all the same with --fork."
             )
-        here = this_machine()
+        here = this_machine(self.ranks)
         different = [
             f"{name} {getattr(manifest.machine, name)} then, {getattr(here, name)} now"
             for name in Machine.__struct_fields__
@@ -180,3 +223,47 @@ class Checkpoints:
         ]
         if different:
             self.tell(f"going on, but not bit for bit: {'; '.join(different)}")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in the folder of a checkpoint."""
+    return msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
+
+
+def require_finite(state: State, step: int) -> None:
+    """RunError at the first tensor that holds a NaN or an infinity."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(mine(tensor)).all()):
+            raise RunError(
+                f"{name} at step {step} holds values that are not finite; expected numbers. Nothing was saved: go on "
+                "from the last checkpoint with a lower learning rate."
+            )
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """An OSError in the block as one that says what to do."""
+    try:
+        yield
+    except OSError as problem:
+        raise disk_error(target, problem) from problem
+
+
+def write_state(state: State, folder: Path) -> None:
+    """One safetensors file a process in a new `folder`; OSError where one of them cannot write."""
+    try:
+        with one_process_is_fine():
+            save(state, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    except CheckpointException as problem:
+        for error, _ in problem.failures.values():
+            if isinstance(error, OSError):
+                raise error from problem
+        raise
+
+
+@contextmanager
+def one_process_is_fine() -> Iterator[None]:
+    """Without torch's warning that a checkpoint is not shared by several processes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield

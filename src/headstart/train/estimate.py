@@ -38,9 +38,7 @@ def estimate(recipe: Recipe, *, speed: float | None = None) -> Estimate:
 
 def training_flops(recipe: Recipe) -> float:
     """FLOPs of forward and backward over the run; masked batches send only their targets through the head."""
-    mix = recipe.mixture
-    predicted = mix.causal_share + (1.0 - mix.causal_share) * (mix.mask_start + mix.mask_end) / 2
-    config = recipe.trunk_config()
+    config, predicted = recipe.trunk_config(), recipe.mixture.predicted_share
     return float(
         sum(
             train_flops(config, units=units, context=width, head_units=int(units * predicted))

@@ -10,9 +10,7 @@ import torch
 
 from headstart.data.corpus import PackedCorpus
 from headstart.ground.seeds import stream
-from headstart.model.heads import LMHead
-from headstart.model.trunk import Trunk
-from headstart.train.objective import LossRecord, MaskSettings, causal_batch, lm_loss, masked_batch
+from headstart.train.objective import LanguageModel, LossRecord, MaskSettings, causal_batch, lm_loss, masked_batch
 
 WIDTH = 256
 ROWS = 128
@@ -32,17 +30,17 @@ class CurvePoint:
     masked_nats: float | None
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: FSDP2 keeps what it gathers here for the next step
 def validate(
-    trunk: Trunk, head: LMHead, corpus: PackedCorpus, masks: MaskSettings, *, causal_share: float, seed: int
+    model: LanguageModel, corpus: PackedCorpus, masks: MaskSettings, *, causal_share: float, seed: int
 ) -> tuple[float | None, float | None]:
     """(bits per byte read causally, nats per hidden unit at the final mask share) over a fixed set of held-out rows.
 
     causal_share: of the run; a reading that it never trains is None.
     """
-    trunk.eval()
-    device = trunk.embed.tokens.weight.device
-    width = min(WIDTH, trunk.config.max_positions)
+    model.eval()
+    device = next(model.parameters()).device
+    width = min(WIDTH, model.trunk.config.max_positions)
     available = corpus.num_rows(width)
     indices = np.linspace(0, available - 1, min(ROWS, available)).astype(np.int64)
     causal, masked = LossSum(), LossSum()
@@ -50,11 +48,11 @@ def validate(
     for part in np.array_split(indices, math.ceil(len(indices) / ROWS_PER_BATCH)):
         rows = corpus.rows(part, width)
         if causal_share > 0.0:
-            causal.add(lm_loss(trunk, head, causal_batch(rows).to(device), z_loss=0.0))
+            causal.add(lm_loss(model, causal_batch(rows).to(device), z_loss=0.0))
         if causal_share < 1.0:
             hidden = masked_batch(rows, masks, progress=1.0, rng=rng).to(device)
-            masked.add(lm_loss(trunk, head, hidden, z_loss=0.0))
-    trunk.train()
+            masked.add(lm_loss(model, hidden, z_loss=0.0))
+    model.train()
     bits = None
     if causal_share > 0.0:
         bits = causal.mean / math.log(2) / (corpus.meta.num_bytes / corpus.meta.num_units)

@@ -18,6 +18,7 @@ from headstart.ground.batch import Batch
 from headstart.train.guard import Diverged
 from headstart.train.objective import LossRecord
 from headstart.train.optim import Optimiser
+from headstart.train.ranks import ALONE, Ranks, reduce_at
 from headstart.train.schedule import Schedule
 
 Stopped = Literal["done", "deadline", "probe", "asked", "interrupted"]
@@ -40,7 +41,8 @@ class StepRecord:
 class Job:
     """What `run` trains. micro_batches(step) is a pure function of the step. A probe returns True to stop.
 
-    first: the step to begin with, for a run that goes on. stop: asked before every step whether to end here.
+    first: the step to begin with, for a run that goes on. stop: asked before every step whether to end here. ranks: the
+    processes among which the micro-batches of a step are dealt out; records are of all of them.
     """
 
     model: nn.Module
@@ -56,6 +58,7 @@ class Job:
     probe_every: int = 0
     on_step: Callable[[StepRecord], None] | None = None
     stop: Callable[[], bool] | None = None
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +128,14 @@ def _accumulate(job: Job, batches: Sequence[Batch]) -> tuple[float, float, int]:
     """Backward over the micro-batches of a step -> (summed loss, summed weight, units)."""
     loss, weight, seen = 0.0, 0.0, 0
     device = next(job.model.parameters()).device
-    for batch in batches:
+    mine = job.ranks.share(batches)
+    for number, batch in enumerate(mine, start=1):
+        reduce_at(job.model, last=number == len(mine))
         record = job.loss(batch.to(device))
         record.total.backward()  # type: ignore[no-untyped-call]
         job.optimiser.accumulate()
         loss += float(record.total.detach())
         weight += record.weight
         seen += batch.num_units
-    return loss, weight, seen
+    loss, weight, units = job.ranks.sums(loss, weight, seen)
+    return loss, weight, int(units)

@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headstart.ground.batch import Batch
+from headstart.ground.seeds import stream
 from headstart.model.heads import LMHead
 from headstart.model.trunk import Trunk
 from headstart.train.cross_entropy import linear_cross_entropy
@@ -23,6 +24,7 @@ from headstart.train.cross_entropy import linear_cross_entropy
 IGNORE = -100
 Mode = Literal["causal", "masked"]
 Ids = npt.NDArray[np.int64]
+Turns = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class MaskSettings:
     keep_share: float = 0.1
     in_place: bool = False
 
+    def share(self, progress: float) -> float:
+        """Share of the units that is hidden at a progress of 0..1."""
+        return self.share_start + (self.share_end - self.share_start) * progress
+
 
 def causal_batch(rows: Ids) -> Batch:
     """(B, T + 1) packed units -> next-unit prediction over (B, T)."""
@@ -59,12 +65,18 @@ def causal_batch(rows: Ids) -> Batch:
     return Batch(units, _full_lengths(units), "causal", targets=targets)
 
 
-def masked_batch(rows: Ids, settings: MaskSettings, *, progress: float, rng: np.random.Generator) -> Batch:
-    """(B, T + 1) packed units -> spans hidden and predicted; attention stays in its document."""
+def masked_batch(
+    rows: Ids, settings: MaskSettings, *, progress: float, rng: np.random.Generator, turns: Turns | None = None
+) -> Batch:
+    """(B, T + 1) packed units -> spans hidden and predicted; attention stays in its document.
+
+    turns: (B, T), when each unit's turn to be hidden comes (`turns_of`); drawn anew where not given.
+    """
     units = rows[:, :-1]
+    if turns is None:
+        turns = np.stack([draw_turns(units.shape[1], settings.longest_span, rng) for _ in rows])
     documents = np.cumsum(units == settings.bos_id, axis=1)
-    share = settings.share_start + (settings.share_end - settings.share_start) * progress
-    hidden = span_mask(units >= settings.num_specials, share=share, longest=settings.longest_span, rng=rng)
+    hidden = (turns < settings.share(progress)) & (units >= settings.num_specials)
     targets = np.full_like(units, IGNORE)
     if settings.in_place:
         targets[hidden] = units[hidden]
@@ -81,35 +93,45 @@ def masked_batch(rows: Ids, settings: MaskSettings, *, progress: float, rng: np.
     )
 
 
-def span_mask(
-    allowed: npt.NDArray[np.bool_], *, share: float, longest: int, rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:
-    """Hide about `share` of the allowed positions (B, T) in spans of 1..`longest`, each length equally likely."""
-    rows, width = allowed.shape
-    mean_length = (1 + longest) / 2
-    # P(position stays uncovered) = prod over lengths of (1 - start rate)^length; solve for the rate of span starts.
-    start_rate = 1.0 - (1.0 - share) ** (1.0 / mean_length)
-    starts = rng.random((rows, width)) < start_rate
-    lengths = rng.integers(1, longest + 1, (rows, width))
-    hidden = np.zeros_like(allowed)
-    for offset in range(longest):
-        reach = starts & (lengths > offset)
-        hidden[:, offset:] |= reach[:, : width - offset]
-    return hidden & allowed
+def turns_of(row: int, width: int, settings: MaskSettings, *, seed: int, hidden_before: float) -> Turns:
+    """(T,) turns of a row that comes again, 0..1: units whose turn is below the share are hidden this time.
+
+    Every visit hides those that waited longest (count-aware masking, GPT-BERT): the row's spans and their order are a
+    function of (seed, row) alone, and each visit moves on by the share it hides, `hidden_before` in sum.
+    """
+    fixed = draw_turns(width, settings.longest_span, stream(seed, "turns", width, row))
+    return (fixed - hidden_before) % 1.0
 
 
-def lm_loss(trunk: Trunk, head: LMHead, batch: Batch, *, z_loss: float) -> LossRecord:
-    """Mean nats over the targets, weighted by the units of the batch, whatever share of them is predicted."""
-    hidden = trunk(batch)
-    assert batch.targets is not None
-    chosen = batch.targets != IGNORE
-    mean = linear_cross_entropy(
-        head.prepare(hidden[chosen]),
-        head.matrix(trunk.embed.tokens.weight),
-        head.bias,
-        batch.targets[chosen],
-        z_loss=z_loss,
-    )
+def draw_turns(width: int, longest: int, rng: np.random.Generator) -> Turns:
+    """(T,) random turns, equal within spans of 1..`longest` units, each length equally likely."""
+    spans = np.repeat(np.arange(width), rng.integers(1, longest + 1, width))[:width]
+    return rng.random(width)[spans]
+
+
+class LanguageModel(nn.Module):
+    """A trunk and the head over its vocabulary, as they are pre-trained: Batch -> mean nats over its targets."""
+
+    def __init__(self, trunk: Trunk, lm: LMHead) -> None:
+        super().__init__()
+        self.trunk, self.lm = trunk, lm
+
+    def forward(self, batch: Batch, *, z_loss: float = 0.0) -> Tensor:
+        hidden = self.trunk(batch)
+        assert batch.targets is not None
+        chosen = batch.targets != IGNORE
+        return linear_cross_entropy(
+            self.lm.prepare(hidden[chosen]),
+            self.lm.matrix(self.trunk.embed.tokens.weight),
+            self.lm.bias,
+            batch.targets[chosen],
+            z_loss=z_loss,
+        )
+
+
+def lm_loss(model: LanguageModel, batch: Batch, *, z_loss: float) -> LossRecord:
+    """The batch's mean nats, weighted by its units, whatever share of them is predicted."""
+    mean = model(batch, z_loss=z_loss)
     return LossRecord(mean * batch.num_units, float(batch.num_units))
 
 

@@ -7,7 +7,7 @@ to AdamW's size (Liu et al. 2025, "Muon is scalable"), AdamW everything else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from headstart.ground.errors import ConfigError
+from headstart.train.ranks import everywhere, whole
 
 Kind = Literal["adamw", "muon"]
 Model = TypeVar("Model", bound=nn.Module)
+State = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Optimiser:
         self._low = [i for i, p in enumerate(self._params) if p.dtype != torch.float32]
         self._sums: dict[int, Tensor] = {}  # fp32 gradients of the low parameters, kept from step to step
         master_of = dict(zip(map(id, self._params), self._masters, strict=True))
+        self._muon = [master_of[id(p)] for g in groups if g.kind == "muon" for p in g.params]
         self._inner: list[tuple[torch.optim.Optimizer, list[float]]] = []
         for kind in ("adamw", "muon"):
             chosen = [g for g in groups if g.kind == kind and g.params]
@@ -70,10 +73,12 @@ class Optimiser:
         Returns the gradient norm before clipping. A norm that is not finite changes nothing.
         """
         grads = [m.grad for m in self._masters if m.grad is not None]
-        value = float(nn.utils.get_total_norm(grads)) / weight
+        value = float(whole(nn.utils.get_total_norm(grads))) / weight
         if math.isfinite(value):
-            shrink = 1.0 if clip is None else min(1.0, clip / (value + 1e-6))
+            shrink = 1.0 if clip is None else coarse(min(1.0, clip / (value + 1e-6)))
             torch._foreach_mul_(grads, shrink / weight)  # the mean and the clipping in one pass over memory
+            for master in self._muon:  # its rule takes a matrix as a whole
+                master.grad = None if master.grad is None else everywhere(master.grad)
             for optimiser, rates in self._inner:
                 for group, rate in zip(optimiser.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
@@ -84,10 +89,10 @@ class Optimiser:
             master.grad = None
         return value
 
-    def state(self, model: nn.Module) -> dict[str, Tensor]:
+    def state(self, model: nn.Module) -> State:
         """Every tensor the next step depends on, as "what/parameter name": the fp32 weights, then each rule's own."""
         names = {id(p): name for name, p in model.named_parameters()}
-        found: dict[str, Tensor] = {}
+        found: State = {}
         for parameter, master in zip(self._params, self._masters, strict=True):
             name = names[id(parameter)]
             found[f"weight/{name}"] = master.detach()
@@ -96,8 +101,10 @@ class Optimiser:
         return found
 
     @torch.no_grad()
-    def restore(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave, into the same model and groups.
+    def restore(self, model: nn.Module, shapes: Mapping[str, torch.Size], read: Callable[[State], None]) -> None:
+        """Take over what `state` gave, into the same model and groups, however many processes wrote or read it.
+
+        shapes: of every tensor there is. read: fills the tensors it is given, by those names.
 
         Raises:
             ConfigError: a tensor is missing, left over or of another shape.
@@ -105,21 +112,25 @@ class Optimiser:
         names = {id(p): name for name, p in model.named_parameters()}
         masters = {names[id(p)]: m for p, m in zip(self._params, self._masters, strict=True)}
         inner_of = {id(p): inner for inner, _ in self._inner for group in inner.param_groups for p in group["params"]}
-        weights = {name: tensors.get(f"weight/{name}") for name in masters}
-        strange = [key for key in tensors if key.partition("/")[2] not in masters]
-        wrong = [n for n, w in weights.items() if w is None or w.shape != masters[n].shape]
+        strange = [key for key in shapes if key.partition("/")[2] not in masters]
+        wrong = [name for name, master in masters.items() if shapes.get(f"weight/{name}") != master.shape]
         if wrong or strange:
             raise ConfigError(
                 f"the checkpoint does not fit this model: {(wrong + strange)[0]} and {len(wrong + strange) - 1} more "
                 "tensors differ; expected the same names and shapes. Give another --out."
             )
-        for key, tensor in tensors.items():
+        whole_matrices = set(map(id, self._muon))
+        into: State = {}
+        for key, shape in shapes.items():
             what, _, name = key.partition("/")
             master = masters[name]
             if what == "weight":
-                master.copy_(tensor)
-            else:
-                inner_of[id(master)].state[master][what] = tensor.to(master.device).clone()
+                into[key] = master.detach()
+                continue
+            value = torch.zeros_like(master.detach()) if shape else torch.zeros((), device=master.device)
+            into[key] = everywhere(value) if id(master) in whole_matrices else value
+            inner_of[id(master)].state[master][what] = into[key]
+        read(into)
         for i in self._low:
             self._params[i].copy_(self._masters[i])
 
@@ -133,6 +144,12 @@ class Optimiser:
         for name, master in masters.items():
             model.get_parameter(name).copy_(master)
         return model
+
+
+def coarse(factor: float) -> float:
+    """A factor to 12 bits: the last bits of a norm depend on how many processes sum it, and must not reach weights."""
+    mantissa, exponent = math.frexp(factor)
+    return math.ldexp(round(mantissa * 4096) / 4096, exponent)
 
 
 def _grad(parameter: nn.Parameter) -> Tensor:

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 import torch
 from tokenizers import Tokenizer
-from torch import nn
 
 from headstart.data.corpus import PackedCorpus, pack, read_documents, train_tokenizer
 from headstart.ground.device import pick_device
@@ -27,8 +26,9 @@ from headstart.train.checkpoint import Checkpoints, Progress, Saved
 from headstart.train.guard import Diverged, Guard
 from headstart.train.held_out import CurvePoint, validate
 from headstart.train.loop import Job, StepRecord, Stopped, run
-from headstart.train.objective import lm_loss
+from headstart.train.objective import LanguageModel, lm_loss
 from headstart.train.optim import Group, Optimiser
+from headstart.train.ranks import ALONE, Ranks, spread, whole
 from headstart.train.recipe import Optimisation, Recipe
 from headstart.train.schedule import Schedule, cosine, trapezoid
 from headstart.train.step_plan import StepPlan, mask_settings
@@ -98,13 +98,16 @@ def train_text(
     compile_blocks: bool = True,
     checkpoints: Checkpoints | None = None,
     watch: Watch = SILENT,
+    ranks: Ranks = ALONE,
 ) -> Pretrained:
     """Run the recipe, from its last checkpoint where there is one. Same recipe, threads and torch: the same weights.
+
+    ranks: the processes that do it together; each of them calls this and has the whole result.
 
     Raises:
         ConfigError: the checkpoint was made of something else. RunError: three roll-backs did not help, or no space.
     """
-    setup = _Setup(recipe, train, validation, probe_every, compile_blocks, checkpoints, watch)
+    setup = _Setup(recipe, train, validation, probe_every, compile_blocks, checkpoints, watch, ranks)
     saved = None if checkpoints is None else checkpoints.newest()
     progress = Progress() if saved is None else saved.progress
     if progress.step:
@@ -139,6 +142,7 @@ class _Setup:
     compile_blocks: bool
     checkpoints: Checkpoints | None
     watch: Watch
+    ranks: Ranks
 
 
 class _Stretch:
@@ -147,11 +151,13 @@ class _Stretch:
     def __init__(self, setup: _Setup, saved: Saved | None, progress: Progress) -> None:
         self.setup, self.progress = setup, progress
         self.plan = StepPlan(setup.recipe, setup.train, progress.skipped)
-        self.trunk, self.head = fresh(setup.recipe, compile_blocks=setup.compile_blocks)
-        self.model = nn.ModuleDict({"trunk": self.trunk, "lm": self.head})
-        self.optimiser = Optimiser(parameter_groups(self.trunk, self.head, setup.recipe.optimisation))
+        self.model = fresh(setup.recipe, compile_blocks=setup.compile_blocks)
+        if setup.ranks.size > 1:
+            dtype = next(self.model.parameters()).dtype
+            spread(self.model.float(), self.model.trunk.blocks, dtype=dtype)
+        self.optimiser = Optimiser(parameter_groups(self.model, setup.recipe.optimisation))
         if saved is not None:
-            self.optimiser.restore(self.model, saved.tensors)
+            self.optimiser.restore(self.model, saved.shapes(), saved.read)
         if setup.checkpoints is not None:
             setup.checkpoints.require_space(STATE_PER_WEIGHT * sum(p.numel() for p in self.model.parameters()))
         self.guard = Guard()
@@ -170,12 +176,13 @@ class _Stretch:
             micro_batches=self.plan.micro_batches,
             steps=self.plan.steps,
             first=self.progress.step,
-            loss=partial(lm_loss, self.trunk, self.head, z_loss=self.setup.recipe.mixture.z_loss),
+            loss=partial(lm_loss, self.model, z_loss=self.setup.recipe.mixture.z_loss),
             schedule=lambda progress: slowed * falling(progress),
             probe=self._probe,
             probe_every=self.setup.probe_every,
             on_step=self._after_step,
             stop=self._between_steps,
+            ranks=self.setup.ranks,
         )
         result = run(job)
         if result.stopped == "interrupted":  # in the middle of a step: what is in memory is no state to keep
@@ -185,10 +192,10 @@ class _Stretch:
             self._probe(steps)
         if result.steps and self.setup.checkpoints is not None:
             self._save(self.setup.checkpoints)
-        self.optimiser.in_full_precision(self.model).cpu()
+        model = gathered(self.optimiser.in_full_precision(self.model), self.setup.recipe)
         progress = self.progress
         return Pretrained(
-            self.trunk, self.head, progress.curve, result.stopped, steps, progress.seconds, self.plan.flops(steps)
+            model.trunk, model.lm, progress.curve, result.stopped, steps, progress.seconds, self.plan.flops(steps)
         )
 
     def _after_step(self, record: StepRecord) -> None:
@@ -201,8 +208,7 @@ class _Stretch:
         setup = self.setup
         seconds = self.seconds_before + time.monotonic() - self.begun
         bits, nats = validate(
-            self.trunk,
-            self.head,
+            self.model,
             setup.validation,
             mask_settings(setup.recipe),
             causal_share=setup.recipe.mixture.causal_share,
@@ -214,9 +220,11 @@ class _Stretch:
         return False
 
     def _between_steps(self) -> bool:
-        """Save where it is time; whether to stop here."""
-        checkpoints = self.setup.checkpoints
-        if checkpoints is not None and time.monotonic() - self.saved_at >= checkpoints.every:
+        """Save where it is time; whether to stop here. All processes do the same."""
+        checkpoints, ranks = self.setup.checkpoints, self.setup.ranks
+        late = checkpoints is not None and ranks.first and time.monotonic() - self.saved_at >= checkpoints.every
+        saving, stopping = ranks.sums(late, self.setup.watch.stop())
+        if checkpoints is not None and saving:
             try:
                 self._save(checkpoints)
                 self.failed_saves = 0
@@ -226,25 +234,37 @@ class _Stretch:
                     raise
                 self.setup.watch.tell(f"{problem} Training goes on; the next try comes with the next checkpoint")
             self.saved_at = time.monotonic()
-        return self.setup.watch.stop()
+        return stopping > 0
 
     def _save(self, checkpoints: Checkpoints) -> None:
         checkpoints.save(self.optimiser.state(self.model), self.progress)
 
 
-def fresh(recipe: Recipe, *, compile_blocks: bool) -> tuple[Trunk, LMHead]:
+def fresh(recipe: Recipe, *, compile_blocks: bool) -> LanguageModel:
     """The recipe's trunk and head as a run starts, on the device and in the recipe's dtype."""
-    config, family, device = recipe.trunk_config(), recipe.known_family(), pick_device()
-    seed, dtype = recipe.optimisation.seed, getattr(torch, recipe.optimisation.dtype)
-    trunk, head = Trunk(config), LMHead(config, transform=family.lm_transform, bias=family.lm_bias)
-    initialise(trunk, seed=seed, zero_outputs=recipe.optimisation.rule == "muon")
-    fill(head, seed=seed + 1)
-    trunk.to(device=device, dtype=dtype)
-    head.to(device=device, dtype=dtype)
+    model, seed = unwritten(recipe), recipe.optimisation.seed
+    initialise(model.trunk, seed=seed, zero_outputs=recipe.optimisation.rule == "muon")
+    fill(model.lm, seed=seed + 1)
+    model.to(device=pick_device(), dtype=getattr(torch, recipe.optimisation.dtype))
     if compile_blocks:
-        for block in trunk.blocks:
+        for block in model.trunk.blocks:
             block.compile(dynamic=False)
-    return trunk, head
+    return model
+
+
+def unwritten(recipe: Recipe) -> LanguageModel:
+    """The recipe's trunk and head before anything is written into them, in fp32."""
+    config, family = recipe.trunk_config(), recipe.known_family()
+    return LanguageModel(Trunk(config), LMHead(config, transform=family.lm_transform, bias=family.lm_bias))
+
+
+@torch.no_grad()
+def gathered(model: LanguageModel, recipe: Recipe) -> LanguageModel:
+    """A trained model on the CPU, whole where its tensors are spread over processes."""
+    copy = unwritten(recipe)
+    for name, parameter in model.named_parameters():
+        copy.get_parameter(name).copy_(whole(parameter))
+    return copy
 
 
 def schedule_of(settings: Optimisation) -> Schedule:
@@ -254,11 +274,11 @@ def schedule_of(settings: Optimisation) -> Schedule:
     return trapezoid(warmup=settings.warmup, cooldown=settings.cooldown, floor=settings.floor)
 
 
-def parameter_groups(trunk: Trunk, head: LMHead, settings: Optimisation) -> list[Group]:
+def parameter_groups(model: LanguageModel, settings: Optimisation) -> list[Group]:
     """Muon or AdamW for the blocks' matrices; AdamW for the rest, without decay for tables, norms and biases."""
-    matrices = tuple(p for p in trunk.blocks.parameters() if p.dim() == 2)
+    matrices = tuple(p for p in model.trunk.blocks.parameters() if p.dim() == 2)
     taken = set(map(id, matrices))
-    rest = tuple(p for p in (*trunk.parameters(), *head.parameters()) if id(p) not in taken)
+    rest = tuple(p for p in model.parameters() if id(p) not in taken)
     betas = (0.9, 0.95)
     if settings.rule == "muon":
         first = Group(matrices, "muon", settings.muon_lr, settings.weight_decay)

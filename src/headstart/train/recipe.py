@@ -14,6 +14,7 @@ from headstart.base.families import FAMILIES, Family
 from headstart.data.corpus_part import CorpusPart
 from headstart.ground.errors import ConfigError, did_you_mean
 from headstart.model.config import TrunkConfig
+from headstart.model.flops import train_flops
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +44,11 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     z_loss: float
     longest_span: int = 3
     targets: Literal["next", "same"] = "next"
+
+    @property
+    def predicted_share(self) -> float:
+        """Share of a run's units that goes through the head: every causal one, of the masked ones the hidden."""
+        return self.causal_share + (1.0 - self.causal_share) * (self.mask_start + self.mask_end) / 2
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.causal_share <= 1.0:
@@ -95,6 +101,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def num_steps(self) -> int:
         """Optimiser steps of the whole run."""
         return math.ceil(self.optimisation.tokens / self.optimisation.tokens_per_step)
+
+    def width(self, step: int) -> int:
+        """Row width at a step, from the curriculum."""
+        progress = step / self.num_steps
+        return next(width for until, width in self.optimisation.lengths if progress < until or until >= 1.0)
+
+    def step_flops(self, step: int) -> int:
+        """Training FLOPs of a step; masked batches send only their targets through the head."""
+        units = self.optimisation.tokens_per_step
+        predicted = int(units * self.mixture.predicted_share)
+        return train_flops(self.trunk_config(), units=units, context=self.width(step), head_units=predicted)
 
     def known_family(self) -> Family:
         """The family the trunk is made like; ConfigError where it is none that can be made here."""

@@ -10,8 +10,7 @@ import numpy as np
 from headstart.data.corpus import BOS_ID, MASK_ID, SPECIALS, PackedCorpus, row_order
 from headstart.ground.batch import Batch
 from headstart.ground.seeds import stream
-from headstart.model.flops import train_flops
-from headstart.train.objective import Ids, MaskSettings, Mode, causal_batch, masked_batch
+from headstart.train.objective import Ids, MaskSettings, Mode, causal_batch, masked_batch, turns_of
 from headstart.train.recipe import Recipe
 
 
@@ -31,11 +30,6 @@ class StepPlan:
         """Optimiser steps of the whole run."""
         return self.recipe.num_steps
 
-    def width(self, step: int) -> int:
-        """Row width at a step, from the recipe's curriculum."""
-        progress = step / self.steps
-        return next(width for until, width in self.recipe.optimisation.lengths if progress < until or until >= 1.0)
-
     def units_before(self, step: int) -> int:
         """Units consumed before a step."""
         return step * self.recipe.optimisation.tokens_per_step
@@ -53,15 +47,14 @@ class StepPlan:
     def micro_batches(self, step: int) -> list[Batch]:
         """The corrupted micro-batches of a step."""
         rng = stream(self.recipe.optimisation.seed, "mask", step + self.skipped)
-        modes, width = self.modes(step), self.width(step)
-        return [
-            self._corrupt(self.corpus.rows(part, width), mode, step, rng)
-            for part, mode in zip(np.array_split(self.rows(step), len(modes)), modes, strict=True)
-        ]
+        modes = self.modes(step)
+        rows, epochs = (np.array_split(part, len(modes)) for part in self.visits(step))
+        return [self._corrupt(r, e, mode, step, rng) for r, e, mode in zip(rows, epochs, modes, strict=True)]
 
-    def rows(self, step: int) -> Ids:
-        """Row numbers of a step, at its width: every epoch visits every row once, in its own order."""
-        settings, width = self.recipe.optimisation, self.width(step)
+    def visits(self, step: int) -> tuple[Ids, Ids]:
+        """Row numbers of a step at its width, and how often each was visited before: every epoch takes every row once,
+        in its own order."""
+        settings, width = self.recipe.optimisation, self.recipe.width(step)
         per_step, available = settings.tokens_per_step // width, self.corpus.num_rows(width)
         first = (step + self.skipped) * per_step
         epochs, places = np.divmod(np.arange(first, first + per_step), available)
@@ -69,28 +62,29 @@ class StepPlan:
         for epoch in np.unique(epochs):
             order = row_order(available, seed=settings.seed, epoch=int(epoch))
             found[epochs == epoch] = order[places[epochs == epoch]]
-        return found
+        return found, epochs
 
     def flops(self, steps: int) -> float:
-        """Training FLOPs of the first `steps` steps; masked batches send only their targets through the head."""
-        config, settings, mix = self.recipe.trunk_config(), self.recipe.optimisation, self.recipe.mixture
-        predicted = mix.causal_share + (1.0 - mix.causal_share) * (mix.mask_start + mix.mask_end) / 2
-        return float(
-            sum(
-                train_flops(
-                    config,
-                    units=settings.tokens_per_step,
-                    context=self.width(s),
-                    head_units=int(settings.tokens_per_step * predicted),
-                )
-                for s in range(steps)
-            )
-        )
+        """Training FLOPs of the first `steps` steps."""
+        return float(sum(self.recipe.step_flops(step) for step in range(steps)))
 
-    def _corrupt(self, rows: Ids, mode: Mode, step: int, rng: np.random.Generator) -> Batch:
+    def _corrupt(self, rows: Ids, epochs: Ids, mode: Mode, step: int, rng: np.random.Generator) -> Batch:
+        width, masks = self.recipe.width(step), mask_settings(self.recipe)
+        units, progress = self.corpus.rows(rows, width), step / self.steps
         if mode == "causal":
-            return causal_batch(rows)
-        return masked_batch(rows, mask_settings(self.recipe), progress=step / self.steps, rng=rng)
+            return causal_batch(units)
+        an_epoch = self.corpus.num_rows(width) * width / self.units_before(self.steps)  # of the run's progress
+        turns = [
+            turns_of(
+                int(row),
+                width,
+                masks,
+                seed=self.recipe.optimisation.seed,
+                hidden_before=sum(masks.share(max(0.0, progress - ago * an_epoch)) for ago in range(1, epoch + 1)),
+            )
+            for row, epoch in zip(rows, epochs, strict=True)
+        ]
+        return masked_batch(units, masks, progress=progress, rng=rng, turns=np.stack(turns))
 
 
 def mask_settings(recipe: Recipe) -> MaskSettings:

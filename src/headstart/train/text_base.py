@@ -21,6 +21,7 @@ from headstart.data.corpus import PackedCorpus
 from headstart.ground.errors import DataError, did_you_mean
 from headstart.train.checkpoint import Checkpoints, Identity
 from headstart.train.pretrain import SILENT, Pretrained, Watch, pack_corpus, train_text
+from headstart.train.ranks import ALONE, Ranks
 from headstart.train.recipe import Recipe, read_recipe
 
 POINTS = 20  # of the curve, evenly over the run
@@ -37,10 +38,12 @@ def pretrain(
     save_every: float = 300.0,
     fork: bool = False,
     watch: Watch = SILENT,
+    ranks: Ranks = ALONE,
 ) -> Base:
     """Pre-train a base. work: folder for tokenizer, packed corpus and checkpoints; a stopped run goes on from there.
 
-    save_every: seconds between checkpoints. fork: go on although recipe, corpus or tokenizer changed.
+    save_every: seconds between checkpoints. fork: go on although recipe, corpus or tokenizer changed. ranks: the
+    processes that do it together (headstart.train.ranks.joined); each calls this and has the base.
 
     Raises:
         ConfigError: an unknown recipe or key, or a checkpoint made of something else.
@@ -49,7 +52,8 @@ def pretrain(
     """
     chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
     shards, folder = Path(data), Path(work)
-    train, validation = find_corpus(chosen, shards, folder)
+    with ranks.first_alone():
+        train, validation = find_corpus(chosen, shards, folder)
     found = train_text(
         chosen,
         train,
@@ -57,9 +61,10 @@ def pretrain(
         probe_every=max(1, chosen.num_steps // POINTS),
         compile_blocks=chosen.optimisation.tokens >= COMPILE_FROM,
         checkpoints=Checkpoints(
-            folder / "checkpoints", identity_of(chosen, train), every=save_every, fork=fork, tell=watch.tell
+            folder / "checkpoints", identity_of(chosen, train), save_every, fork, watch.tell, ranks
         ),
         watch=watch,
+        ranks=ranks,
     )
     return base_of(chosen, found, train, tokenizer=shards if is_built(shards) else folder, licences=licences_of(shards))
 

@@ -85,10 +85,11 @@ def compare(straight: list[float], broken: list[float], one: Saved, two: Saved) 
                 f"the loss of step {step} is {b!r} after going on and {a!r} in one piece; expected the same bits. "
                 "Do not trust resumed runs on this machine, and report its torch version."
             )
-    for name, tensor in one.tensors.items():
-        if not torch.equal(tensor, two.tensors[name]):
+    first, second = one.tensors(), two.tensors()
+    for name, tensor in first.items():
+        if not torch.equal(tensor, second[name]):
             raise GateError(
                 f"{name} differs after going on; expected the same bits. Do not trust resumed runs on this machine, "
                 "and report its torch version."
             )
-    return Verified(len(straight), len(one.tensors), sum(t.numel() for t in one.tensors.values()))
+    return Verified(len(straight), len(first), sum(t.numel() for t in first.values()))
