@@ -10,6 +10,8 @@ MEASUREMENTS = {
     "speed-finetune": "bench.speed_finetune",
     "speed-probe": "bench.speed_probe",
     "label-curve": "bench.label_curve",
+    "speed-pretrain": "bench.speed_pretrain",
+    "time-to-loss": "bench.time_to_loss",
     "ladder": "bench.ladder",
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",
