@@ -1,4 +1,4 @@
-"""`headstart pretrain`: a recipe and a folder of shards -> a saved base, its curve, and an exit code.
+"""`headstart pretrain`: a recipe and a folder of shards -> a saved base, its curve, its page, and an exit code.
 
 The tokenizer, the packed corpus, metrics.jsonl and the checkpoints lie in OUT.work. A run that was stopped or killed
 goes on from its last checkpoint when the same command is given again.
@@ -19,7 +19,9 @@ import msgspec
 
 from headstart.base.base import Base
 from headstart.doctor import arithmetic_speed
+from headstart.evaluate.training_page import write_training_page
 from headstart.flags import seconds_of
+from headstart.ground.device import pick_device
 from headstart.ground.errors import ConfigError, GateError
 from headstart.ground.files import refuse_taken
 from headstart.ground.stopping import stop_on_signals
@@ -28,7 +30,7 @@ from headstart.train.estimate import estimate
 from headstart.train.held_out import CurvePoint
 from headstart.train.loop import StepRecord
 from headstart.train.pretrain import Watch
-from headstart.train.ranks import joined
+from headstart.train.ranks import Ranks, joined
 from headstart.train.recipe import Recipe, read_recipe
 from headstart.train.sizing import Reason, recipe_for
 from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain
@@ -82,6 +84,7 @@ def pretrain_base(
             return INTERRUPTED
         if ranks.first:
             base.save(out)
+            write_training_page(base, out, metrics=work / "metrics.jsonl", roof=roof_of(chosen, ranks))
             show(base, out, json=json)
     return 0
 
@@ -165,6 +168,13 @@ def step_writer(recipe: Recipe, log: TextIOWrapper, tell: Tell) -> Callable[[Ste
             last = record
 
     return write
+
+
+def roof_of(recipe: Recipe, ranks: Ranks) -> float | None:
+    """FLOP/s of this machine's matrix products; None where an accelerator or several processes did the work."""
+    if ranks.size > 1 or pick_device().type != "cpu":
+        return None
+    return arithmetic_speed(recipe.optimisation.dtype) * 1e9
 
 
 def point_writer(log: TextIOWrapper, tell: Tell) -> Callable[[CurvePoint], None]:

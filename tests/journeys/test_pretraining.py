@@ -84,6 +84,9 @@ def test_a_signal_saves_and_the_same_command_goes_on(recipe: Path, corpus: Path,
     assert losses(parts) == losses(whole)
     weights = [folder / "model.safetensors" for folder in (whole, parts)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+    page = (parts / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg ") == 3, "two held-out curves and the loss, of both parts together"
+    assert f"read {STEPS * 1024 / 1000:.0f} k tokens" in page
 
 
 def test_resume_is_proved_on_request(recipe: Path, corpus: Path, tmp_path: Path) -> None:
