@@ -15,7 +15,7 @@ from tests.evaluate.made_sets import set_of, write_sets
 from headstart.base.base import Base
 from headstart.evaluate.progress import Event
 from headstart.evaluate.suite import run as run_module
-from headstart.evaluate.suite.leaderboard import human_lines, plain_lines, show
+from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
 from headstart.evaluate.untrained import untrained
@@ -248,6 +248,12 @@ def test_both_forms_tell_every_score(done: Evaluation) -> None:
     with Console(record=True, width=90, force_terminal=True) as console:
         show(done, console)
     assert "overall" in console.export_text()
+
+
+def test_long_names_keep_what_tells_them_apart() -> None:
+    names = [cut("someone/some-very-long-name-of-a-base" + end) for end in ("", ", random")]
+    assert len({*names}) == 2
+    assert {len(name) for name in names} == {26}
 
 
 def test_settings_are_checked() -> None:

@@ -113,7 +113,8 @@ def span(value: float, ci95: tuple[float, float]) -> str:
 
 
 def cut(name: str) -> str:
-    return name if len(name) <= NAMES else name[: NAMES - 1] + "…"
+    """At most NAMES characters; what is too long loses its middle, because the end tells a base from its random twin."""
+    return name if len(name) <= NAMES else f"{name[: NAMES - 13]}…{name[-12:]}"
 
 
 def style_of(role: str) -> str:
