@@ -113,7 +113,7 @@ def span(value: float, ci95: tuple[float, float]) -> str:
 
 
 def cut(name: str) -> str:
-    """At most NAMES characters; what is too long loses its middle, because the end tells a base from its random twin."""
+    """At most NAMES characters; a long name loses its middle, because the end tells a base from its random twin."""
     return name if len(name) <= NAMES else f"{name[: NAMES - 13]}…{name[-12:]}"
 
 
