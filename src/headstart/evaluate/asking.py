@@ -18,7 +18,7 @@ from headstart.evaluate.calibration import best_threshold, given_labels
 from headstart.evaluate.controls import Answers
 from headstart.evaluate.metrics import Floats
 
-PARITY_ROWS = 512
+PARITY_ROWS = 256
 SCORE_TOLERANCE = 1e-4  # of a score's spread; labels must be equal
 
 
@@ -62,7 +62,7 @@ def with_threshold(base: Base, examples: Examples) -> Base:
 
 
 def verify_saved(base: Base, folder: str | Path, examples: Examples) -> Check:
-    """Load `folder` again and compare its answers with the base's on up to 512 held-out rows.
+    """Load `folder` again and compare its answers with the base's on up to 256 held-out rows.
 
     status ok: every answer is the same (scores: within 1e-4 of their spread). value: the number of rows that differ.
     """

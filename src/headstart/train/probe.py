@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor
 
 from headstart.base.forward import Reader
@@ -131,19 +133,23 @@ def _ridge(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, Tensor]:
 def _lbfgs(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, kind: Kind, strength: float, class_weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-    solver = torch.optim.LBFGS(
-        [weight, bias], max_iter=40, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
-    )
+    """SciPy's solver: torch's imports its compiler, which takes longer than most probes."""
+    shapes = (weight.shape, bias.shape)
+    sizes = [weight.numel(), bias.numel()]
 
-    def closure() -> Tensor:
-        solver.zero_grad()
+    def value_and_slope(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        parts = torch.split(torch.from_numpy(values).float(), sizes)
+        weight, bias = (part.view(shape).requires_grad_() for part, shape in zip(parts, shapes, strict=True))
         loss = _loss(F.linear(x, weight, bias), y, kind, class_weights) + 0.5 * strength * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        slopes = torch.autograd.grad(loss, (weight, bias))
+        return float(loss.detach()), torch.cat([slope.flatten() for slope in slopes]).double().numpy()
 
-    solver.step(closure)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+    start = torch.cat([weight.flatten(), bias]).double().numpy()
+    found = minimize(
+        value_and_slope, start, jac=True, method="L-BFGS-B", options={"maxiter": 40, "maxcor": 10, "gtol": 1e-5}
+    )
+    solved = torch.split(torch.from_numpy(found.x).float(), sizes)
+    return solved[0].view(shapes[0]), solved[1].view(shapes[1])
 
 
 def _loss(outputs: Tensor, y: Tensor, kind: Kind, class_weights: Tensor | None) -> Tensor:
