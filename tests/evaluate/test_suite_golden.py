@@ -1,0 +1,95 @@
+"""Golden scores: what fixed answers score on every public set. A change of one needs a new version of its spec.
+
+Likelihood sets are answered by a scorer that knows nothing but the letters, which goes through the readers, the rule of
+ties and bytes, and the averages; labelled sets by the majority of their train rows, which goes through splits and
+leakage. The version stands in the table: raise both together, and say in the notebook what changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headstart.evaluate.suite.cells import Cell, Judged, Sample, Side
+from headstart.evaluate.suite.index import SetOnDisk, find_sets
+from headstart.evaluate.suite.items import read_items
+from headstart.evaluate.suite.probing import control, read_task
+from headstart.evaluate.suite.scoring import cell_of, sample_of
+from headstart.evaluate.suite.specs import KNOWN
+from headstart.evaluate.suite.standings import scored
+
+BY_LETTERS = {  # set: (version, score)
+    "copa": (1, 0.6),
+    "winograd_wsc273": (1, 0.501832),
+    "bigbench_a": (1, 0.285156),
+    "truthfulqa": (1, 0.19951),
+    "piqa": (1, 0.515778),
+    "arc_easy": (1, 0.250842),
+    "boolq": (1, 0.418349),
+    "crows_pairs": (1, 0.571618),
+    "hellaswag": (1, 0.242183),
+    "blimp": (1, 0.497657),
+}
+BY_MAJORITY = {  # set: (version, score, test rows)
+    "trec6": (1, 0.188, 500),
+    "rte": (1, 0.527076, 277),
+    "nlupp_banking": (1, 0.12766, 204),
+    "mrpc": (1, 0.664928, 1725),
+    "banking77": (1, 0.012987, 3080),
+    "cola": (1, 0.0, 1043),
+    "stsb": (1, 0.0, 1379),
+    "ag_news": (1, 0.25, 7600),
+    "subj": (1, 0.483, 1000),
+    "conll2000_chunk": (1, 0.715981, 2012),
+    "ud_ewt_pos": (1, 0.859528, 2077),
+    "sst2": (1, 0.499176, 1821),
+}
+
+
+def find(shared: Path, name: str) -> SetOnDisk:
+    return find_sets(shared / "tasks", suite="all", tasks=(name,))[0][0]
+
+
+def value(found: SetOnDisk, cell: Cell, samples: list[Sample]) -> float:
+    judged = [Judged(s.target, s.prediction, s.average, s.cluster) for s in samples]
+    return scored(found, Side("majority", "fixed"), [([cell], judged)]).evidence.value()
+
+
+def letters(text: str) -> float:
+    """Any number that depends on every letter."""
+    return -float(sum(place % 7 * ord(letter) for place, letter in enumerate(text, 1)))
+
+
+def by_letters(found: SetOnDisk) -> float:
+    items = read_items(found)
+    samples = [sample_of(item, [letters("".join(option)) for option in item.options], found.spec, []) for item in items]
+    return value(found, cell_of("letters", found.spec, items, 0.0), samples)
+
+
+def by_majority(found: SetOnDisk) -> tuple[float, int]:
+    cell, samples = control("majority", read_task(found, limit=None), metric=found.spec.metric)
+    return value(found, cell, samples), len(samples)
+
+
+def test_every_known_set_has_a_golden_score() -> None:
+    assert {*BY_LETTERS, *BY_MAJORITY} == {*KNOWN}
+    assert {name: known.version for name, known in KNOWN.items()} == {
+        **{name: version for name, (version, _) in BY_LETTERS.items()},
+        **{name: version for name, (version, _, _) in BY_MAJORITY.items()},
+    }
+
+
+@pytest.mark.parametrize("name", BY_LETTERS)
+def test_likelihood_sets_score_as_ever(name: str, shared: Path) -> None:
+    found = find(shared, name)
+    version, golden = BY_LETTERS[name]
+    assert (found.spec.version, by_letters(found)) == (version, pytest.approx(golden, abs=5e-7))
+
+
+@pytest.mark.parametrize("name", BY_MAJORITY)
+def test_labelled_sets_score_as_ever(name: str, shared: Path) -> None:
+    found = find(shared, name)
+    score, rows = by_majority(found)
+    version, golden, golden_rows = BY_MAJORITY[name]
+    assert (found.spec.version, score, rows) == (version, pytest.approx(golden, abs=5e-7), golden_rows)
