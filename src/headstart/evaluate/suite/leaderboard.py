@@ -32,23 +32,31 @@ def show(found: Evaluation, console: Console) -> None:
 
 
 def human_lines(found: Evaluation, *, width: int = 80) -> Iterator[Text]:
-    yield Text()
     yield from overall_lines(found)
     for table in found.tasks:
         yield Text()
         yield from task_lines(found, table)
     yield Text()
     yield from wrapped("", footnote(found), width, "dim")
-    for one in found.skipped:
-        who = f"{one.task}, {one.entry}" if one.entry else one.task
-        yield from wrapped("passed by", f" {who}: {one.reason}", width, "yellow")
+    for (entry, reason), tasks in passed_by(found).items():
+        who = f" for {entry}" if entry else ""
+        yield from wrapped("passed by", f" {', '.join(tasks)}{who}: {reason}", width, "yellow")
     yield from wrapped("samples", found.samples, width)
+
+
+def passed_by(found: Evaluation) -> dict[tuple[str, str], list[str]]:
+    """What was not evaluated: the tasks by entry and reason."""
+    gone: dict[tuple[str, str], list[str]] = {}
+    for one in found.skipped:
+        gone.setdefault((one.entry, one.reason), []).append(one.task)
+    return gone
 
 
 def overall_lines(found: Evaluation) -> Iterator[Text]:
     """The mean over tasks, where there is more than one."""
     if not found.overall or found.overall[0].of < 2:
         return
+    yield Text()
     yield Text(
         f"{'overall':<{MARGIN}}  {'':<{NAMES}}  {'0 guessing, 1 perfect':<22}  {'vs first':>9}  tasks", style="dim"
     )

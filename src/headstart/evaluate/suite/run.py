@@ -21,7 +21,7 @@ from headstart.evaluate.suite.index import SetOnDisk, find_sets
 from headstart.evaluate.suite.items import Item, read_items
 from headstart.evaluate.suite.probing import control, probe, read_task
 from headstart.evaluate.suite.scoreboard import BaseFacts, Evaluation, Passed
-from headstart.evaluate.suite.scoring import constant, overlap, pattern_of, score
+from headstart.evaluate.suite.scoring import constant, overlap, score
 from headstart.evaluate.suite.specs import SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
 from headstart.evaluate.untrained import untrained
@@ -118,7 +118,8 @@ class _Run:
             yield from (side for side in CONTROLS if side.role == "tfidf")
         for side in self.own:
             yield side
-            yield replace(side, role="random", entry=f"{side.entry}, random")
+            if found.spec.protocol == "probe" or self.by_digest[side.digest].score_patterns:
+                yield replace(side, role="random", entry=f"{side.entry}, random")
 
     def _side(self, room: _Room, side: Side, items: int) -> Scored | None:
         """One side's cells on one set, run where they are missing; None where it cannot be scored."""
@@ -161,7 +162,6 @@ class _Run:
             return constant(room.items, spec)
         if side.role == "tfidf":
             return overlap(room.items, spec)
-        pattern_of(self.by_digest[side.digest])  # before a random twin is made
         stretch = room.items[work.part * PART_ITEMS : (work.part + 1) * PART_ITEMS]
         return score(self._base(work), stretch, spec, room.items)
 
