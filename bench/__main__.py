@@ -12,6 +12,7 @@ MEASUREMENTS = {
     "label-curve": "bench.label_curve",
     "speed-pretrain": "bench.speed_pretrain",
     "time-to-loss": "bench.time_to_loss",
+    "speed-prompt": "bench.speed_prompt",
     "ladder": "bench.ladder",
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",

@@ -1,0 +1,107 @@
+"""Our side of `speed-prompt`: scoring a file of requests, or greedy decoding as the shared peer script does it.
+
+`decode` writes exactly --new units after each of that script's prompts at every batch size (the end token does not
+stop it), takes the median of --repeats after one warm-up, and measures how fast this process reads weights from memory,
+which is the roof of decoding one text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.prompt_requests import read_requests
+from headstart.base.base import Base
+from headstart.base.generating import prompt_units
+from headstart.base.sampling import Sampling
+
+PROMPTS = (  # generate_peers.py
+    "The history of the printing press begins", "A recipe for bread needs", "In 1969, the first people to",
+    "The three states of matter are", "To install a Python package,", "The capital of France is",
+    "Photosynthesis is the process by which", "A good night's sleep is",
+)  # fmt: skip
+ROOF_BYTES = 256 << 20
+
+
+def score(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
+    """Log-likelihoods of a file of requests, tokenising included, loading not."""
+    contexts, continuations, _ = read_requests(chosen.requests)
+    start, cpu = time.perf_counter(), time.process_time()
+    nats = base.score(contexts, continuations)
+    record = {"seconds": time.perf_counter() - start, "score_cpu_seconds": time.process_time() - cpu}
+    chosen.out.write_text(json.dumps(nats), encoding="utf-8")
+    return {**record, "requests": len(nats)}
+
+
+def decode(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
+    """Tokens a second at every batch size, and the first text for a look."""
+    special = dataclasses.replace(base.codec.special, eos=None)
+    endless = dataclasses.replace(base, codec=dataclasses.replace(base.codec, special=special))
+    found = []
+    for batch in (int(size) for size in chosen.batches.split(",")):
+        prompts = prompt_units(base.codec, (PROMPTS * batch)[:batch])
+        seconds, cpu = [], []
+        for _ in range(chosen.repeats + 1):
+            decoder = endless.decoder(max_rows=batch)
+            numbers = [decoder.add(ids, Sampling(max_tokens=chosen.new), copy=n) for n, ids in enumerate(prompts)]
+            start, start_cpu = time.perf_counter(), time.process_time()
+            units: list[int] = []
+            while decoder.busy:
+                units += [drawn.unit for drawn in decoder.step() if drawn.request == numbers[0]]
+            seconds.append(time.perf_counter() - start)
+            cpu.append(time.process_time() - start_cpu)
+        middle, middle_cpu = statistics.median(seconds[1:]), statistics.median(cpu[1:])
+        made = batch * chosen.new
+        found.append(
+            {
+                "engine": "headstart-float32",
+                "batch": batch,
+                "seconds": middle,
+                "tokens_per_s": made / middle,
+                "tokens_per_cpu_s": made / middle_cpu,
+                "text": base.codec.decode(units)[:80],
+            }
+        )
+    tensors = {
+        tensor.data_ptr(): tensor for module in (base.trunk, base.lm) if module for tensor in module.parameters()
+    }
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return {"results": found, "weight_bytes": weights, "bytes_per_s": read_speed()}
+
+
+def read_speed() -> float:
+    """Bytes a second of a matrix-vector product over a matrix too large for any cache; the best of five."""
+    matrix = torch.ones(ROOF_BYTES // 4 // 4096, 4096)
+    vector = torch.ones(4096)
+    best = float("inf")
+    for _ in range(6):
+        start = time.perf_counter()
+        torch.mv(matrix, vector)
+        best = min(best, time.perf_counter() - start)
+    return ROOF_BYTES / best
+
+
+def main() -> None:
+    """Runs one of the two."""
+    parser = argparse.ArgumentParser(prog="bench.prompt_ours")
+    parser.add_argument("what", choices=("score", "decode"))
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--requests", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--batches", default="1,8")
+    parser.add_argument("--new", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
+    chosen = parser.parse_args()
+    base = Base.load(chosen.model)
+    print(json.dumps(score(base, chosen) if chosen.what == "score" else decode(base, chosen)))
+
+
+if __name__ == "__main__":
+    main()
