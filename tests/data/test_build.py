@@ -162,7 +162,7 @@ def test_weights_repeat_and_thin_out_sources(data: Path, tmp_path: Path) -> None
     halved = [mixed[text] for text in plain if text in chat - books]
     assert set(halved) == {0, 1}
     assert 12 < sum(halved) < 41
-    none = built(data, tmp_path / "none", part(weights={"chat": 0})).report
+    none = built(data, tmp_path / "none", part(weights={"ch*": 0, "chat": 2})).report
     assert none.sources[1].documents_kept == 0
     assert none.licences == ["CC0-1.0"]
 

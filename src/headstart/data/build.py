@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
@@ -149,7 +150,7 @@ class _Building:
 
     def _refuse_unknown_weights(self, gathered: Gathered) -> None:
         for source in self.part.weights:
-            if source not in gathered.sources:
+            if not any(fnmatchcase(name, source) for name in gathered.sources):
                 near = did_you_mean(source, gathered.sources) or " Mend or remove it."
                 raise ConfigError(
                     f"corpus.weights names the source {source!r}, which no shard has; expected one of "

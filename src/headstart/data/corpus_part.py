@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import msgspec
@@ -28,8 +29,8 @@ class CorpusPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     The rest is for `data build`. filters: language and quality. near: Jaccard similarity of word 5-grams from which a
     document repeats an earlier one; at 1 only exact repeats go. against: task files, relative to --data, whose items
-    must not be in the text. weights: how often a source is read, by its name; 0.5 takes half of its documents, 2 all of
-    them twice; sources without a weight are read once.
+    must not be in the text. weights: how often a source is read, by its name or a shell pattern (the first that fits);
+    0.5 takes half of its documents, 2 all of them twice; sources without a weight are read once.
     """
 
     train: tuple[str, ...]
@@ -39,6 +40,10 @@ class CorpusPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     near: float = 0.8
     against: tuple[str, ...] = ()
     weights: dict[str, float] = {}
+
+    def weight(self, source: str) -> float:
+        """How often a source is read."""
+        return next((weight for name, weight in self.weights.items() if fnmatchcase(source, name)), 1.0)
 
     def check(self) -> None:
         """ConfigError where a value is out of its range."""

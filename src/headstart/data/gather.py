@@ -63,7 +63,7 @@ class Gathered:
                     f"the corpus has more than {MAX_SOURCES:,} sources; expected 'source' to name a collection, "
                     f"such as wikipedia. Mend or remove the key (the last one is {name[:60]!r})."
                 )
-            licence, weight = self.licences.get(name, "not stated"), self.part.weights.get(name, 1.0)
+            licence, weight = self.licences.get(name, "not stated"), self.part.weight(name)
             self.sources[name] = SourceReport(name, licence, weight)
         return self.sources[name]
 
