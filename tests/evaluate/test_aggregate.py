@@ -49,6 +49,7 @@ def test_two_tasks_of_one_size_are_drawn_apart() -> None:
 def test_all_right_is_no_proof_of_perfection() -> None:
     _, found = aggregate([Part(hits(np.ones(30)), 0.5)])
     assert found.low < 0.95
+    assert found.high == 1.0
 
 
 def test_a_paired_difference_of_one_task_is_a_paired_t_test() -> None:

@@ -42,7 +42,7 @@ def aggregate(parts: Sequence[Part], *, seed: int = 0) -> tuple[float, Interval]
     require(parts)
     mean = float(np.mean([part.value() for part in parts]))
     half = half_width([(deviation(part, seed + place), part.evidence.units) for place, part in enumerate(parts)])
-    return mean, Interval(mean - half, mean + half)
+    return mean, Interval(mean - half, max(mean, min(1.0, mean + half)))
 
 
 def aggregate_difference(reference: Sequence[Part], other: Sequence[Part], *, seed: int = 0) -> Comparison:
