@@ -16,6 +16,8 @@ import pytest
 from tests.train.test_pretrain import TOY
 from tests.train.test_pretrain import corpus as corpus  # a fixture
 
+import headstart
+
 STEPS = 120
 
 
@@ -122,6 +124,20 @@ def test_the_plan_says_every_setting_with_its_reason() -> None:
     assert {"width", "layers", "tokens", "muon_lr"} <= {reason["name"] for reason in plan["reasons"]}
     assert all(reason["why"] for reason in plan["reasons"])
     assert plan["seconds"] > 0
+
+
+def test_torchrun_trains_one_base_and_speaks_once(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text().replace(f"tokens = {STEPS * 1024}", "tokens = 4096"))
+    line = command(recipe, corpus, tmp_path / "out", "--json")
+    line[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    process = start(line)
+    said, words = process.communicate(timeout=240)
+    assert process.returncode == 0, words
+    assert json.loads(said)["steps"] == 4
+    assert words.count("held out after 4,096 units") == 1
+    log = (tmp_path / "out.work" / "metrics.jsonl").read_text().splitlines()
+    assert [record["step"] for record in map(json.loads, log) if "loss" in record] == [0, 1, 2, 3]
+    assert headstart.Base.load(tmp_path / "out").name == "toy"
 
 
 @pytest.mark.parametrize("flags", [[], ["text-tiny", "--size", "3m"]])
