@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from headstart.base import prefixes, reading
 from headstart.base.base import Base
 from headstart.ground.batch import Batch
 from headstart.ground.errors import DataError
+from headstart.model import attention
 
 FAMILIES = ["gpt2", "llama", "qwen3"]
 
@@ -82,6 +85,20 @@ def test_chained_stems(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         expected = [alone(base, *pair) for pair in zip(contexts, continuations, strict=True)]
     np.testing.assert_allclose(base.score(contexts, continuations), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_fused_kernel_and_bf16_share_too(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, (contexts, continuations) = tiny_base(family), few_shot()
+    expected = base.score(contexts, continuations)
+    monkeypatch.setattr(prefixes, "STEM_UNITS", 2)
+    monkeypatch.setattr(reading, "BUSH_UNITS", 12)
+    monkeypatch.setattr(attention, "MAX_EXPLICIT_KEYS", 0)
+    np.testing.assert_allclose(base.score(contexts, continuations), expected, rtol=0, atol=1e-5)
+    assert base.lm is not None
+    half = dataclasses.replace(base, trunk=base.trunk.bfloat16(), lm=base.lm.bfloat16())
+    np.testing.assert_allclose(half.score(contexts, continuations), expected, rtol=0.05, atol=0.3)
+    assert len(half.generate(["w4 w5", "w4 w6 w7"], max_tokens=6)) == 2
 
 
 def test_a_preamble_is_read_once(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
