@@ -13,7 +13,8 @@ from headstart.model.config import TrunkConfig
 from headstart.model.flops import train_flops
 from headstart.train.recipe import Recipe
 
-PROCESS = 470_000_000  # bytes before any weight exists: between training alone (405 MB) and the whole command (550 MB)
+PROCESS = 450_000_000  # bytes before any weight exists: between training alone (390 MB) and the whole command (550 MB)
+IN_FLIGHT = {"bfloat16": 1.37, "float32": 1.65}  # what a backward pass holds over what the forward pass saved, fitted
 CROSS_ENTROPY_ROWS = 512  # rows whose logits exist at once (train/cross_entropy.py)
 NEWTON_SCHULZ_STEPS = 5  # of torch's Muon
 OVERHEAD = 14_000  # FLOPs whose time norms, RoPE, softmax and residuals take, a unit, layer and unit of width
@@ -96,7 +97,7 @@ def memory_parts(recipe: Recipe) -> dict[str, int]:
         "masters": everything * 4 if low else 0,
         "gradients": everything * (size + 4 if low else 4),
         "optimiser": 4 * moved + 8 * (everything - moved),
-        "activations": settings.micro_tokens * units_bytes(config, longest, size),
+        "activations": round(settings.micro_tokens * units_bytes(config, longest, size) * IN_FLIGHT[settings.dtype]),
         "logits": CROSS_ENTROPY_ROWS * config.vocab_size * (4 + 2 * size) + config.vocab_size * config.dim * (4 + size),
         "loader": loader_bytes(recipe),
     }
