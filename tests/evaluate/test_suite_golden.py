@@ -52,7 +52,7 @@ def find(shared: Path, name: str) -> SetOnDisk:
 
 
 def value(found: SetOnDisk, cell: Cell, samples: list[Sample]) -> float:
-    judged = [Judged(s.target, s.prediction, s.average, s.cluster) for s in samples]
+    judged = [Judged(s.target, s.prediction, average=s.average, cluster=s.cluster) for s in samples]
     return scored(found, Side("majority", "fixed"), [([cell], judged)]).evidence.value()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.evaluate.made_sets import set_of, write_sets
 from headstart.data.table import read_table
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
 from headstart.evaluate.suite.items import Item, after, guess_of, read_items
-from headstart.evaluate.suite.scoring import NO_PLACE, by_bytes, constant, likeliest, overlap
+from headstart.evaluate.suite.scoring import NO_PLACE, by_bytes, constant, likeliest, overlap, sample_of
 from headstart.ground.errors import DataError
 
 
@@ -99,6 +100,15 @@ def test_ties_and_what_is_no_number_are_wrong() -> None:
 def test_bytes_are_those_of_the_words_without_the_leading_space() -> None:
     item = Item(0, (("q", " ab"), ("q", " é")), 0)
     assert by_bytes(item, [-4.0, -4.0]).tolist() == [-2.0, -2.0]
+
+
+def test_both_rules_are_kept_and_the_metric_picks(sets: dict[str, SetOnDisk]) -> None:
+    item, spec = Item(0, (("q", " a"), ("q", " a long one")), 1), sets["facts"].spec
+    by_sum = sample_of(item, [-3.0, -9.0], spec, [])
+    by_byte = sample_of(item, [-3.0, -9.0], replace(spec, metric="accuracy_norm"), [])
+    assert by_sum.rules == by_byte.rules == [0, 1]
+    assert (by_sum.prediction, by_byte.prediction) == (0, 1)
+    assert sample_of(item, [-3.0, -9.0], sets["grammar"].spec, []).rules == []
 
 
 @pytest.mark.parametrize(

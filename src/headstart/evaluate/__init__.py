@@ -1,1 +1,1 @@
-"""Evidence: metrics, intervals, paired tests, calibration, controls, label curves -> Report (terminal, JSON, HTML)."""
+"""Evidence: metrics, intervals, paired tests, calibration, controls, label curves, suites -> reports."""

@@ -60,7 +60,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: row of the file. prompt: a text, a pair, words, or the options as [context, continuation]. target, prediction:
     as the metric reads them (label indices, numbers, option numbers; -1 for a tie). scores: probabilities by label, or
-    nats by option. units: token ids as they were read, one list a text. average, cluster: the item's groups.
+    nats by option. rules: the option with the highest sum, the one with the highest score a byte. units: token ids as
+    read, one list a text. average, cluster: the item's groups.
     """
 
     id: int
@@ -68,6 +69,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     target: Any
     prediction: Any
     scores: list[float] = []
+    rules: list[int] = []
     units: list[list[int]] = []
     average: str = ""
     cluster: str = ""
@@ -78,6 +80,7 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
 
     target: Any
     prediction: Any
+    rules: list[int] = []
     average: str = ""
     cluster: str = ""
 

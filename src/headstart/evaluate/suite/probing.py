@@ -115,8 +115,8 @@ def samples_of(task: Task, answers: Answers, units: Sequence[list[list[int]]]) -
             rows.texts[row] if rows.pairs is None else (rows.texts[row], rows.pairs[row]),
             rows.targets[row],
             answers.predictions[row],
-            [] if chances is None else np.round(chances[row], 6).tolist(),
-            units[row],
+            scores=[] if chances is None else np.round(chances[row], 6).tolist(),
+            units=units[row],
         )
         for row in range(len(rows))
     ]

@@ -97,15 +97,33 @@ def cell_of(method: str, spec: TaskSpec, whole: Sequence[Item], ms_per_row: floa
 
 
 def sample_of(item: Item, nats: Sequence[float], spec: TaskSpec, units: list[list[int]]) -> Sample:
-    prediction = likeliest(nats if spec.metric != "accuracy_norm" else by_bytes(item, nats))
+    rules = [likeliest(nats), likeliest(by_bytes(item, nats))]
     options = [list(option) for option in item.options]
-    return Sample(item.id, options, item.answer, prediction, list(nats), units, item.average, item.cluster)
+    return Sample(
+        item.id,
+        options,
+        item.answer,
+        rules[spec.metric == "accuracy_norm"],
+        scores=list(nats),
+        rules=rules if spec.protocol == "choices" else [],
+        units=units,
+        average=item.average,
+        cluster=item.cluster,
+    )
 
 
 def bare(item: Item, prediction: int, scores: Sequence[float] = ()) -> Sample:
     """A control's sample, without units."""
     options = [list(option) for option in item.options]
-    return Sample(item.id, options, item.answer, prediction, list(scores), [], item.average, item.cluster)
+    return Sample(
+        item.id,
+        options,
+        item.answer,
+        prediction,
+        scores=list(scores),
+        average=item.average,
+        cluster=item.cluster,
+    )
 
 
 def by_bytes(item: Item, nats: Sequence[float]) -> Floats:
