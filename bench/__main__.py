@@ -13,6 +13,7 @@ MEASUREMENTS = {
     "speed-pretrain": "bench.speed_pretrain",
     "time-to-loss": "bench.time_to_loss",
     "speed-prompt": "bench.speed_prompt",
+    "prompt-exact": "bench.prompt_exact",
     "ladder": "bench.ladder",
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",

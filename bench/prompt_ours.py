@@ -32,7 +32,8 @@ ROOF_BYTES = 256 << 20
 
 def score(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
     """Log-likelihoods of a file of requests, tokenising included, loading not."""
-    contexts, continuations, _ = read_requests(chosen.requests)
+    asked = read_requests(chosen.requests)
+    contexts, continuations = ([request[side] for request in asked] for side in ("context", "continuation"))
     start, cpu = time.perf_counter(), time.process_time()
     nats = base.score(contexts, continuations)
     record = {"seconds": time.perf_counter() - start, "score_cpu_seconds": time.process_time() - cpu}

@@ -1,8 +1,8 @@
 """The questions that every side of `speed-prompt` is asked: ag_news rows, four labels, with and without a preamble.
 
-A file a case, one JSON object a request: context, continuation, and whether it is the right label. `few-shot`: five
-labelled rows of about 384 tokens in front, labels of two tokens each. `one-token`: the same with labels of one token,
-which lm-eval reads once a row. `zero-shot`: no rows in front, labels of two tokens.
+A file a case, one JSON object a request: item, context, continuation, and whether it is the right label. `few-shot`:
+five labelled rows of about 384 tokens in front, labels of two tokens each. `one-token`: the same with labels of one
+token, which lm-eval reads once a row. `zero-shot`: no rows in front, labels of two tokens.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from headstart.data.text_codec import TextCodec
+from headstart.evaluate.suite.items import Item
 
 SHOTS, PREAMBLE_TOKENS, DRAWS = 5, 384, 300
 PROMPT = "Text: {}\nTopic:"
@@ -47,11 +49,13 @@ def write_requests(case: str, *, tasks: Path, codec: TextCodec, rows: int, targe
         raise SystemExit(f"the labels of {case} have {sizes} tokens; expected {asked.tokens_per_label} each.")
     train, test = read_rows(tasks / "ag_news" / "train.parquet"), read_rows(tasks / "ag_news" / "test.parquet")
     preamble = preamble_of(train, asked, codec) if asked.shots else ""
-    with target.open("w", encoding="utf-8") as out:
-        for text, label in test[:rows]:
-            for place, name in enumerate(asked.labels):
-                request = {"context": preamble + PROMPT.format(text), "continuation": name, "right": place == label}
-                out.write(json.dumps(request) + "\n")
+    write_items(
+        [
+            Item(n, tuple((preamble + PROMPT.format(text), name) for name in asked.labels), label)
+            for n, (text, label) in enumerate(test[:rows])
+        ],
+        target,
+    )
     return {"preamble_tokens": len(codec.encode_plain([preamble])[0]), "label_tokens": asked.tokens_per_label}
 
 
@@ -72,14 +76,25 @@ def read_rows(path: Path) -> list[tuple[str, int]]:
     return list(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
-def read_requests(path: Path) -> tuple[list[str], list[str], list[bool]]:
-    """Contexts, continuations, and which of them are right."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [one["context"] for one in lines], [one["continuation"] for one in lines], [one["right"] for one in lines]
+def write_items(items: Sequence[Item], target: Path) -> None:
+    """A line a request: the item it belongs to, its context and continuation, and whether it is the right one."""
+    with target.open("w", encoding="utf-8") as out:
+        for item in items:
+            for place, (context, continuation) in enumerate(item.options):
+                right = place == item.answer
+                request = {"item": item.id, "context": context, "continuation": continuation, "right": right}
+                out.write(json.dumps(request) + "\n")
 
 
-def accuracy(nats: Sequence[float], right: Sequence[bool], *, labels: int) -> float:
-    """Share of rows whose likeliest label is the right one."""
-    rows = range(0, len(nats), labels)
-    best = [max(range(row, row + labels), key=lambda place: nats[place]) for row in rows]
-    return sum(right[place] for place in best) / len(best)
+def read_requests(path: Path) -> list[dict[str, Any]]:
+    """What `write_items` wrote."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def accuracy(nats: Sequence[float], requests: Sequence[dict[str, Any]]) -> float:
+    """Share of items whose likeliest continuation is the right one; of equal ones the first counts."""
+    best: dict[int, tuple[float, bool]] = {}
+    for value, request in zip(nats, requests, strict=True):
+        if request["item"] not in best or value > best[request["item"]][0]:
+            best[request["item"]] = value, request["right"]
+    return sum(right for _, right in best.values()) / len(best)

@@ -49,13 +49,13 @@ def scoring_side(
     command += ["score"] if name == "ours" else ["--batch-size", str(chosen.batch_size)]
     command += ["--model", str(model), "--requests", str(requests), "--out", str(out)]
     run = measured(command, threads=chosen.threads, cwd=ROOT)
-    line, labels = run.last_json(), len(CASES[case].labels)
-    rows = line["requests"] // labels
+    line, asked = run.last_json(), read_requests(requests)
+    rows = len({request["item"] for request in asked})
     nats, ours = (json.loads(file.read_text()) for file in (out, requests.with_suffix(".ours.nats.json")))
     return {
         "examples_per_s": rows / line["seconds"],
         "examples_per_cpu_s": rows / line["score_cpu_seconds"],
-        "accuracy": accuracy(nats, read_requests(requests)[2], labels=labels),
+        "accuracy": accuracy(nats, asked),
         "largest_difference": max(abs(a - b) for a, b in zip(nats, ours, strict=True)),
         "versions": line.get("versions"),
         **cost(run),

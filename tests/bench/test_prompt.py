@@ -26,7 +26,8 @@ def test_rows_become_requests(tiny_base: Base, tasks: Path, tmp_path: Path, monk
     labels = (" a", " b", " c", " d")
     monkeypatch.setitem(CASES, "few-shot", Case(labels, 5, 1))
     size = write_requests("few-shot", tasks=tasks, codec=tiny_base.codec, rows=3, target=tmp_path / "out.jsonl")
-    contexts, continuations, right = read_requests(tmp_path / "out.jsonl")
+    asked = read_requests(tmp_path / "out.jsonl")
+    contexts, continuations, right = ([one[key] for one in asked] for key in ("context", "continuation", "right"))
     assert len(contexts) == 12
     assert size["preamble_tokens"] > 20
     assert continuations[:4] == list(labels)
@@ -41,5 +42,5 @@ def test_labels_of_another_length_are_refused(tiny_base: Base, tasks: Path, tmp_
 
 
 def test_accuracy_counts_rows() -> None:
-    right = [True, False, False, True, True, False]
-    assert accuracy([-1.0, -2.0, -1.0, -2.0, -3.0, -2.9], right, labels=2) == pytest.approx(1 / 3)
+    asked = [{"item": n // 2, "right": right} for n, right in enumerate([True, False, False, True, True, False])]
+    assert accuracy([-1.0, -2.0, -1.0, -2.0, -3.0, -2.9], asked) == pytest.approx(1 / 3)
