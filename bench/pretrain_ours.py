@@ -103,9 +103,9 @@ def options() -> argparse.Namespace:
     """The command line; names as in the peer scripts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peers", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--val", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--val", required=True)
+    parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for the packed text")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="11m")
     parser.add_argument("--mode", choices=("causal", "masked", "shipped"), default="causal")
@@ -128,7 +128,7 @@ def main() -> None:
     torch.set_num_threads(common.THREADS)
     train_ids, val_ids, val_bytes, vocab, info = common.load_lm(chosen)
     del train_ids
-    corpus = pack([chosen.data], chosen.tokenizer, chosen.work)
+    corpus = pack([Path(chosen.data)], Path(chosen.tokenizer), chosen.work)
     per_step = chosen.batch_size * chosen.accum * chosen.context
     steps = chosen.steps if chosen.tokens is None else -(-chosen.tokens // per_step)
     recipe = recipe_of(chosen, vocab_size=vocab, steps=steps)

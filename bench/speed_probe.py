@@ -1,10 +1,10 @@
 """banking77 end to end: our probe against SetFit, few shots and all labels.
 
-Sides: `ours-shots` and `setfit-shots` on the same 8 examples a class (drawn here, given to both as files), `ours-
-full` on all training rows. End to end = the process from start to the scored test file; ours is `headstart adapt`,
-whose controls, saved folder and check of it are inside. `headstart predict`, which writes the answers out, is not: SetFit's
-script writes none. SetFit's default draws every pair (oversampling: hundreds of thousands at 77 classes);
-`--setfit-steps` bounds it and the time a whole default epoch would take is given beside it, marked as projected.
+Sides: `ours-shots` and `setfit-shots` on the same 8 examples a class (drawn here, given to both as files),
+`ours-full` on all training rows. End to end = the process from start to the scored test file; ours is `headstart
+adapt`, whose controls, saved folder and check of it are inside. `headstart predict`, which writes the answers out, is
+not: SetFit's script writes none. SetFit's default draws every pair (oversampling: hundreds of thousands at 77
+classes); `--setfit-steps` bounds it and the time of a whole default epoch is given beside it, marked as projected.
 """
 
 from __future__ import annotations
