@@ -26,11 +26,12 @@ from headstart.evaluate.study import Study, study
 from headstart.evaluate.terminal import Live, show
 from headstart.flags import AdaptFlags
 from headstart.ground.errors import ConfigError, GateError
-from headstart.ground.files import refuse_taken, write_atomic
+from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.train.methods import FitSettings
 
 INTERRUPTED = 130
 REJECTS_SHOWN = 5
+RUNS = Path("runs")  # where results go without --out
 SAVE_SECONDS = 1.5  # writing, loading again and the report, kept out of the study's budget
 LEAST_SECONDS = 1.0  # given to the study even where loading used the budget up
 
@@ -43,6 +44,7 @@ def specialise(train: str, flags: AdaptFlags, *, started: float, name: str | Non
     seconds = flags.seconds
     if flags.out is not None:
         refuse_taken(flags.out)
+    refuse_unwritable(flags.out or RUNS / "new")
     task = Task.read(
         train,
         test=flags.test,
@@ -155,7 +157,7 @@ def free_folder(task: Task) -> Path:
     """runs/NAME-DIGEST, with a number behind it where that is taken."""
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in task.name) or "task"
     stem = f"{name}-{task.digest[:4]}"
-    names = (Path("runs") / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 10_000))
+    names = (RUNS / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 10_000))
     return next(path for path in names if not path.exists())
 
 

@@ -50,6 +50,20 @@ def refuse_taken(target: Path) -> None:
         raise ConfigError(f"{target} already holds something; expected a new or empty folder. Give another --out.")
 
 
+def refuse_unwritable(target: Path) -> None:
+    """ConfigError where no folder can be made at `target`; tried out, since permission bits do not tell all."""
+    try:
+        home = next(folder for folder in target.absolute().parents if folder.exists())
+        tried = home / f".headstart.tmp-{secrets.token_hex(4)}"
+        tried.mkdir()
+        tried.rmdir()
+    except OSError as problem:
+        raise ConfigError(
+            f"{target} cannot be made: {problem.strerror or problem}; expected a place where a new folder can be made. "
+            "Give another --out."
+        ) from problem
+
+
 @contextlib.contextmanager
 def publish_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder that becomes `target` on success and vanishes on failure.
