@@ -268,6 +268,8 @@ def test_events_tell_the_plan_and_end_every_piece_of_work(
         ({"method": "ful"}, "Did you mean 'full'"),
         ({"budget": 0.0}, "budget is 0.0"),
         ({"seeds": 0}, "number of seeds is 0"),
+        ({"seed": -1}, "first seed is -1"),
+        ({"seed": 2**32 - 1, "seeds": 2}, "expected 0 to 4294967294"),
         ({"metric": "bleu"}, "metric is 'bleu'"),
     ],
 )

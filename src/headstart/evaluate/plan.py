@@ -10,6 +10,7 @@ from headstart.train.methods import FitSettings
 
 StudyMethod = Literal["auto", "probe", "lora", "full", "scratch"]
 STUDY_METHODS: tuple[StudyMethod, ...] = get_args(StudyMethod)
+LARGEST_SEED = 2**32 - 1  # what NumPy's and scikit-learn's generators take
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class Plan:
             )
         if not 1 <= self.seeds <= 100:
             raise ConfigError(f"the number of seeds is {self.seeds}; expected 1 to 100. Give for instance --seeds 3.")
+        if not 0 <= self.seed <= LARGEST_SEED - self.seeds + 1:
+            raise ConfigError(
+                f"the first seed is {self.seed}; expected 0 to {LARGEST_SEED - self.seeds + 1}. "
+                "Leave --seed out, or give a small number."
+            )
 
 
 def check_method(name: str) -> StudyMethod:
