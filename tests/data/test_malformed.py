@@ -482,8 +482,15 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_folder_names_the_tables_inside(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"is a folder; .*train\.parquet"):
+    with pytest.raises(DataError, match=r"is a folder; .*train\.parquet") as told:
         Task.read(tmp_path)
+    assert "cannot be read" not in str(told.value), "one refusal inside another"
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_of_rejects_that_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match="expected 0 to 1"):
+        Task.read(records(), max_reject=share)
 
 
 def test_unreadable_source_objects() -> None:

@@ -48,6 +48,8 @@ def _read_file(path: Path) -> bytes:
             return handle.read(MAX_TABLE_BYTES + 1)
     except FileNotFoundError as problem:
         raise _not_found(path) from problem
+    except DataError:
+        raise  # a DataError is a ValueError too, and says already what is wrong
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         raise DataError(

@@ -18,7 +18,7 @@ import msgspec
 from headstart.data.formats import Parsed, Reject, parse_bytes
 from headstart.data.parquet import declared_names
 from headstart.data.source import read_bytes
-from headstart.ground.errors import DataError, safe_repr
+from headstart.ground.errors import ConfigError, DataError, safe_repr
 
 __all__ = ["Reject", "Table", "read_table"]
 
@@ -76,7 +76,12 @@ def read_table(source: Any, *, max_reject: float = 0.01, max_cell_bytes: int = 1
 
 
 def check_rejects(name: str, rejects: Sequence[Reject], total: int, max_reject: float) -> None:
-    """Raises DataError where more than `max_reject` of `total` rows were set aside."""
+    """Raises DataError where more than `max_reject` of `total` rows were set aside; ConfigError unless it is a share."""
+    if not 0 <= max_reject <= 1:
+        raise ConfigError(
+            f"the share of rows that may be set aside is {max_reject}; expected 0 to 1. Give for instance "
+            "--max-reject 0.05."
+        )
     if not rejects or len(rejects) <= max_reject * total:
         return
     first = rejects[0]
