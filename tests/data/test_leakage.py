@@ -128,6 +128,30 @@ def test_given_test_stays_and_train_loses_the_copies() -> None:
     assert kept.checks[0].status == "warn"
 
 
+def test_copies_within_train_do_not_make_a_near_copy_of_a_test_row_a_word_for_word_one() -> None:
+    train = [
+        {"text": f"message {i} about order {i * 7919 % 997} and nothing else", "label": "ab"[i % 2]} for i in range(100)
+    ]
+    train += [{"text": "the parcel with my new kettle came late on a monday morning", "label": "a"}] * 2
+    test = [
+        {"text": "the parcel with my new kettle came late on a monday mornin", "label": "a"},
+        {"text": "quite another thing is asked here", "label": "b"},
+    ]
+    assert "2 rows repeat rows of test (0 word for word, 2 nearly)" in Task.read(train, test=test).checks[0].detail
+
+
+def test_duplicates_kept_across_our_own_split_are_not_called_absent() -> None:
+    data = [
+        {"text": f"message {i // 4} about the order {i // 4 * 7919 % 997} again", "label": "ab"[i // 4 % 2]}
+        for i in range(400)
+    ]
+    task = Task.read(data, keep_duplicates=True)
+    held_out = {row for part in (task.validation, task.test) for row in part.texts}
+    assert held_out & set(task.train.texts), "the split must cut some groups for this test to say anything"
+    assert (task.checks[0].status, task.checks[0].value > 0) == ("warn", True)
+    assert "were kept, as asked" in task.checks[0].detail
+
+
 def test_own_split_moves_whole_groups_to_train() -> None:
     data = [
         {"text": f"message {i // 4} about the order {i // 4 * 7919 % 997} again", "label": "ab"[i // 4 % 2]}

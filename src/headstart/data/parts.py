@@ -57,9 +57,11 @@ def divide(
         if not len(chosen[name]):
             raise DataError(
                 f"no row is left for {name}, because duplicates join all of them; expected different texts. "
-                f"Give --{name} FILE, or read the table with keep_duplicates=True."
+                f"Give --{name} FILE, or in Python keep_duplicates=True."
             )
-    leak = _leak_check(crossing, twins, moved, keep_duplicates, "test" in given)
+    if keep_duplicates:  # what our own split cut counts as well as what was given
+        crossing = _drop_repeats(part, twins, ("train", "validation", "test"), keep_duplicates)
+    leak = _leak_check(crossing, twins, part, moved, keep_duplicates, frozenset(given) - {"train"})
     checks = (leak, *_conflicts(pool, twins, kind), *_small_test(len(chosen["test"])))
     split = "".join(f"{name} is a tenth of the rows, drawn with seed {seed}; " for name in ours)
     notes = (split.removesuffix("; "),) if ours else ()
@@ -148,18 +150,26 @@ def _move_cut_groups(part: NDArray[np.object_], twins: Duplicates, given: frozen
     return moved
 
 
-def _leak_check(crossing: Sequence[int], twins: Duplicates, moved: int, kept: bool, test_given: bool) -> Check:
+def _leak_check(
+    crossing: Sequence[int],
+    twins: Duplicates,
+    part: NDArray[np.object_],
+    moved: int,
+    kept: bool,
+    held_out: frozenset[str],
+) -> Check:
+    """held_out: the given parts besides train, which stay as they are."""
     if kept and crossing:
         return Check(
             "split.leak",
             "warn",
             float(len(crossing)),
-            f"{len(crossing):,} rows of train or validation repeat test rows and were kept, as asked",
+            f"{len(crossing):,} rows of train or validation repeat rows of test or validation and were kept, as asked",
         )
     if crossing:
-        sizes = np.bincount(twins.exact, minlength=len(twins.exact))
-        exact = sum(1 for row in crossing if sizes[twins.exact[row]] > 1)
-        where = "test" if test_given else "validation"
+        held = set(twins.exact[np.isin(part, list(held_out))].tolist())
+        exact = sum(1 for row in crossing if int(twins.exact[row]) in held)
+        where = " and ".join(sorted(held_out))
         return Check(
             "split.leak",
             "ok",
