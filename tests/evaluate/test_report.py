@@ -228,6 +228,12 @@ def test_off_a_terminal_the_same_content_comes_as_key_value_lines() -> None:
         assert any(word in line for line in lines), word
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_next_commands_can_be_pasted_where_the_folder_has_a_space(terminal: bool) -> None:
+    told = printed(make(saved="runs/my reviews"), terminal=terminal)
+    assert "headstart predict 'runs/my reviews' new.csv" in told
+
+
 @pytest.mark.parametrize(
     ("value", "line"),
     [("a", "a"), ("a b", '"a b"'), ('say "x"', '"say \\"x\\""'), ("two\nlines", '"two lines"'), ("", '""')],

@@ -6,6 +6,7 @@ Both forms carry the same content. The last two lines of the human form are comm
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -46,15 +47,15 @@ def human_lines(report: Report, *, width: int = 80) -> Iterator[Text]:
     yield from check_lines(report, width)
     if report.saved is not None:
         yield headed("saved", report.saved)
-        yield headed("next", f"headstart predict {report.saved} new.csv")
+        yield headed("next", f"headstart predict {shlex.quote(report.saved)} new.csv")
         yield headed("", again(report))
 
 
 def again(report: Report) -> str:
     """The second command to paste."""
-    return (
-        report.command if report.interrupted and report.command else f"python -m webbrowser {report.saved}/report.html"
-    )
+    if report.interrupted and report.command:
+        return report.command
+    return f"python -m webbrowser {shlex.quote(f'{report.saved}/report.html')}"
 
 
 def headed(heading: str, content: str, style: str = "") -> Text:
@@ -164,7 +165,7 @@ def plain_lines(report: Report) -> Iterator[str]:
         yield f"interrupted=true again={quoted(report.command)}"
     if report.saved is not None:
         yield f"saved={quoted(report.saved)}"
-        yield f"next={quoted(f'headstart predict {report.saved} new.csv')}"
+        yield f"next={quoted(f'headstart predict {shlex.quote(report.saved)} new.csv')}"
 
 
 def quoted(value: str) -> str:
