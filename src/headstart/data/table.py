@@ -76,7 +76,7 @@ def read_table(source: Any, *, max_reject: float = 0.01, max_cell_bytes: int = 1
 
 
 def check_rejects(name: str, rejects: Sequence[Reject], total: int, max_reject: float) -> None:
-    """Raises DataError where more than `max_reject` of `total` rows were set aside; ConfigError unless it is a share."""
+    """DataError where more than `max_reject` of `total` rows were set aside; ConfigError where it is no share."""
     if not 0 <= max_reject <= 1:
         raise ConfigError(
             f"the share of rows that may be set aside is {max_reject}; expected 0 to 1. Give for instance "
