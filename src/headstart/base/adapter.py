@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from headstart.base.families import Fields, Slot
-from headstart.base.tensors import SafetensorsFile, contained, listed
+from headstart.base.tensors import SafetensorsFile, contained, listed, save_tensors
 from headstart.base.weights import Weights
 from headstart.ground.errors import BaseError
 from headstart.model.adapters import attach_lora, lora_modules, lora_state
@@ -57,7 +56,7 @@ def save_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapp
         tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"] = torch.cat([a.float() for a, _, _ in pieces])
         tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"] = _block_diagonal(slot, pieces)
         patterns[path] = len(pieces)
-    save_file({k: v.contiguous() for k, v in tensors.items()}, target / "adapter_model.safetensors", {"format": "pt"})
+    save_tensors({k: v.contiguous() for k, v in tensors.items()}, target / "adapter_model.safetensors")
     fused = {path: count for path, count in patterns.items() if count > 1}
     described = {
         "peft_type": "LORA",

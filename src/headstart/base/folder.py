@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import msgspec
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from headstart.base.adapter import FOLDER as ADAPTER_FOLDER
@@ -25,7 +24,16 @@ from headstart.base.card import card
 from headstart.base.contract import TaskContract
 from headstart.base.lineage import Record, imported
 from headstart.base.shipped import DEFAULT, EMBEDDED, embedded_names
-from headstart.base.tensors import SafetensorsFile, ShardedFiles, TensorSource, TorchFile, contained, listed, read_json
+from headstart.base.tensors import (
+    SafetensorsFile,
+    ShardedFiles,
+    TensorSource,
+    TorchFile,
+    contained,
+    listed,
+    read_json,
+    save_tensors,
+)
 from headstart.base.weights import Weights, check_linear, disk_tensors, hf_config, read_config, read_weights
 from headstart.data.codec import load_tokenizer
 from headstart.data.text_codec import TextCodec
@@ -230,11 +238,11 @@ def write_folder(target: Path, contents: Contents) -> None:
     )
     with publish_folder(target) as folder:
         _write_json(folder / "config.json", config)
-        save_file(_unshared(disk_tensors(weights, config)), folder / "model.safetensors", {"format": "pt"})
+        save_tensors(_unshared(disk_tensors(weights, config)), folder / "model.safetensors")
         codec.save(folder)
         (folder / "headstart.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         if contents.head is not None:
-            save_file(_unshared(contents.head.state_dict()), folder / "head.safetensors", {"format": "pt"})
+            save_tensors(_unshared(contents.head.state_dict()), folder / "head.safetensors")
         if spec is not None:
             save_adapter(folder, weights, spec, config)
         if weights.family.pattern == "causal" and weights.lm is not None:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from headstart.ground.errors import BaseError, safe_repr
@@ -192,6 +194,17 @@ def read_json(path: Path, *, limit: int = 64 << 20) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BaseError(f"{path} holds a JSON {type(value).__name__}; expected an object. Download it again.")
     return value
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; what the disk refuses is an OSError, as it is everywhere else in Python."""
+    try:
+        save_file(tensors, path, {"format": "pt"})
+    except SafetensorError as problem:
+        refused = re.search(r"\(os error (\d+)\)", str(problem))
+        if refused is None:
+            raise
+        raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(path)) from problem
 
 
 def listed(names: list[str], *, most: int = 5) -> str:

@@ -147,7 +147,7 @@ class TextCodec:
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json as transformers 4 and 5 read them."""
-        self.tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer.json").write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")
         config: dict[str, Any] = {
             "backend": "tokenizers",
             "tokenizer_class": "PreTrainedTokenizerFast",
