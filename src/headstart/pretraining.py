@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from headstart.base.base import Base
 from headstart.doctor import arithmetic_speed
@@ -69,19 +71,18 @@ def pretrain_base(
     if verify:
         return prove(chosen, data, work, json=json)
     with joined() as ranks:
-        tell = say if ranks.first else hush
-        for reason in reasons:
-            tell(f"{reason.name} {reason.value}: {reason.why}")
-        with (
-            (work / "metrics.jsonl" if ranks.first else Path(os.devnull)).open("a", encoding="utf-8") as log,
-            stop_on_signals(tell) as stop,
-        ):
-            watch = Watch(step_writer(chosen, log, tell), point_writer(log, tell), tell, stop)
-            base = pretrain(chosen, data=data, work=work, save_every=every, fork=fork, watch=watch, ranks=ranks)
-        results = base.report or {}
-        if results["stopped"] == "asked":
-            tell(f"stopped after step {results['steps']:,}; the same command goes on from there")
-            return INTERRUPTED
+        log_file = work / "metrics.jsonl" if ranks.first else Path(os.devnull)
+        console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not ranks.first)
+        with Speaker(console, chosen.num_steps) as speaker, log_file.open("a", encoding="utf-8") as log:
+            for reason in reasons:
+                speaker.tell(f"{reason.name} {reason.value}: {reason.why}")
+            with stop_on_signals(speaker.tell) as stop:
+                watch = Watch(step_writer(chosen, log, speaker), point_writer(log, speaker.tell), speaker.tell, stop)
+                base = pretrain(chosen, data=data, work=work, save_every=every, fork=fork, watch=watch, ranks=ranks)
+            results = base.report or {}
+            if results["stopped"] == "asked":
+                speaker.tell(f"stopped after step {results['steps']:,}; the same command goes on from there")
+                return INTERRUPTED
         if ranks.first:
             base.save(out)
             write_training_page(base, out, metrics=work / "metrics.jsonl", roof=roof_of(chosen, ranks))
@@ -145,7 +146,7 @@ def prove(recipe: Recipe, data: Path, work: Path, *, json: bool) -> int:
     return 0
 
 
-def step_writer(recipe: Recipe, log: TextIOWrapper, tell: Tell) -> Callable[[StepRecord], None]:
+def step_writer(recipe: Recipe, log: TextIOWrapper, speaker: Speaker) -> Callable[[StepRecord], None]:
     """A line of metrics.jsonl a step, and every EVERY steps one for people, with speed, share of the roof and ETA."""
     settings = recipe.optimisation
     roof = arithmetic_speed(settings.dtype) * 1e9
@@ -154,12 +155,13 @@ def step_writer(recipe: Recipe, log: TextIOWrapper, tell: Tell) -> Callable[[Ste
     def write(record: StepRecord) -> None:
         nonlocal last
         log.write(jsonlib.dumps(asdict(record)) + "\n")
+        speaker.reach(record.step + 1, f"loss {record.loss:.3f}")
         if last is not None and record.step % EVERY == 0:
             seconds = (record.seconds - last.seconds) / (record.step - last.step)
             speed = settings.tokens_per_step / seconds
             share = recipe.step_flops(record.step) / seconds / roof
             left = seconds * (recipe.num_steps - record.step - 1)
-            tell(
+            speaker.tell(
                 f"step {record.step:,} of {recipe.num_steps:,}: loss {record.loss:.3f}, norm {record.grad_norm:.2f}, "
                 f"{speed:,.0f} tokens/s, {share:.0%} of the machine's arithmetic, "
                 f"{left / 60:.0f} min left"
@@ -210,10 +212,25 @@ def show(base: Base, out: Path, *, json: bool) -> None:
     )
 
 
-def say(words: str) -> None:
-    """Words for people, on stderr."""
-    sys.stderr.write(words + "\n")
+class Speaker:
+    """Words for people on stderr, and below them, on a terminal only, a bar with the share done and the time left."""
 
+    def __init__(self, console: Console, steps: int) -> None:
+        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=steps)
 
-def hush(_: str) -> None:
-    """What the first of several processes says already."""
+    def __enter__(self) -> Speaker:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, words: str) -> None:
+        """One line."""
+        self._bar.console.print(words, markup=False)
+
+    def reach(self, step: int, words: str) -> None:
+        """Move the bar to a step."""
+        self._bar.update(self._task, completed=step, description=words)

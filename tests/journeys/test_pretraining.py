@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tests.train.test_pretrain import TOY
 from tests.train.test_pretrain import corpus as corpus  # a fixture
 
 import headstart
+from headstart.pretraining import Speaker
 
 STEPS = 120
 
@@ -166,3 +169,18 @@ def test_sixty_kills_at_random_change_nothing(recipe: Path, corpus: Path, tmp_pa
         finish(start(command(recipe, corpus, killed)))
     assert losses(killed) == losses(whole)
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_terminal_gets_a_bar_and_a_file_plain_lines() -> None:
+    told = []
+    for terminal in (True, False):
+        out = StringIO()
+        console = Console(file=out, force_terminal=terminal, width=60, soft_wrap=True, highlight=False)
+        with Speaker(console, 40) as speaker:
+            speaker.reach(10, "loss 3.210")
+            speaker.tell("held out after [10] units: " + "a long line " * 8)
+            speaker.reach(40, "loss 2.000")
+        told.append(out.getvalue())
+    assert "100%" in told[0]
+    assert "loss 2.000" in told[0]
+    assert told[1] == "held out after [10] units: " + "a long line " * 8 + "\n"
