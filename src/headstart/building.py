@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tokenizers import Tokenizer
 
 from headstart.data.build import build_corpus
 from headstart.data.check import check_shard, is_shard
 from headstart.data.task import Task
 from headstart.ground.errors import DataError
-from headstart.train.recipe import read_recipe
+from headstart.train.recipe import Recipe, read_recipe
 
 
-def build_data(recipe: str, *, data: Path, out: Path, against: Sequence[Path], json: bool) -> int:
+def build_data(recipe: str, *, data: Path, out: Path, against: Sequence[Path], start: str | None, json: bool) -> int:
     """Build the corpus of a recipe and print what was kept and what was dropped, and why."""
     chosen = read_recipe(recipe)
+    tokenizer = None if start is None else units_of(start, chosen)
     begun = time.monotonic()
     built = build_corpus(
         chosen.corpus,
@@ -32,6 +34,7 @@ def build_data(recipe: str, *, data: Path, out: Path, against: Sequence[Path], j
         data=data,
         out=out,
         against=against,
+        tokenizer=tokenizer,
         tell=lambda words: _say(f"{time.monotonic() - begun:6.1f} s  {words}"),
     )
     report = built.report
@@ -44,9 +47,20 @@ def build_data(recipe: str, *, data: Path, out: Path, against: Sequence[Path], j
     else:
         sys.stdout.write(
             f"{report.train_units:,} units of {report.documents_kept:,} documents in {out}\n"
-            f"headstart pretrain {recipe} --data {out} --out runs/{chosen.name}\n"
+            f"headstart pretrain {recipe} --data {out} --out runs/{chosen.name}"
+            f"{'' if start is None else f' --from {start}'}\n"
         )
     return 0
+
+
+def units_of(start: str, recipe: Recipe) -> Tokenizer:
+    """The tokenizer of a base that a run of the recipe can begin with."""
+    from headstart.base.base import Base  # torch, which building alone does without
+    from headstart.train.text_base import require_start
+
+    base = Base.load(start)
+    require_start(recipe, base)
+    return base.codec.tokenizer
 
 
 def check_data(file: Path, *, json: bool) -> int:

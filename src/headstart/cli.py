@@ -196,6 +196,7 @@ def pretrain(
     size: str | None = None,
     data: Path | None = None,
     out: Path | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
     save_every: str = "5m",
     fork: Flag = False,
     verify_resume: Flag = False,
@@ -214,10 +215,12 @@ def pretrain(
         Folder with the recipe's shards (.jsonl.zst, one {"text": ...} a line).
     out
         New folder for the base. Tokenizer, packed text, metrics.jsonl and checkpoints lie beside it in OUT.work.
+    from_
+        A base that the recipe made, by name or folder: go on training it, on this text, instead of random weights.
     save_every
         Time between checkpoints, such as 90s or 5m.
     fork
-        Go on from the last checkpoint although recipe, corpus or tokenizer changed since.
+        Go on from the last checkpoint although recipe, corpus, tokenizer or --from changed since.
     verify_resume
         Train a few steps in one piece and in two, compare them bit for bit, and end.
     dry_run
@@ -232,6 +235,7 @@ def pretrain(
         size=size,
         data=data,
         out=out,
+        start=from_,
         save_every=save_every,
         fork=fork,
         verify=verify_resume,
@@ -273,6 +277,7 @@ def data_build(
     data: Path,
     out: Path,
     against: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())] = (),
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
     json: Flag = False,
 ) -> int:
     """Turn raw text into a corpus to pre-train on: filtered, without repeats and task text, tokenised.
@@ -287,12 +292,14 @@ def data_build(
         New folder for the corpus, for `headstart pretrain --data`. What is up to date there is kept.
     against
         Tables of test items; documents that hold one are dropped.
+    from_
+        A base by name or folder whose units to write, so that its training can go on with this text.
     json
         Print the report as one JSON object.
     """
     from headstart.building import build_data
 
-    return build_data(recipe, data=data, out=out, against=against, json=json)
+    return build_data(recipe, data=data, out=out, against=against, start=from_, json=json)
 
 
 @data_app.command(name="check")

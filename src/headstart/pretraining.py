@@ -49,6 +49,7 @@ def pretrain_base(
     size: str | None,
     data: Path | None,
     out: Path | None,
+    start: str | None,
     save_every: str,
     fork: bool,
     verify: bool,
@@ -68,6 +69,7 @@ def pretrain_base(
     every = seconds_of(save_every, flag="--save-every")
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
+    begin = None if start is None else Base.load(start)
     if verify:
         return prove(chosen, data, work, json=json)
     with joined() as ranks:
@@ -78,7 +80,9 @@ def pretrain_base(
                 speaker.tell(f"{reason.name} {reason.value}: {reason.why}")
             with stop_on_signals(speaker.tell) as stop:
                 watch = Watch(step_writer(chosen, log, speaker), point_writer(log, speaker.tell), speaker.tell, stop)
-                base = pretrain(chosen, data=data, work=work, save_every=every, fork=fork, watch=watch, ranks=ranks)
+                base = pretrain(
+                    chosen, data=data, work=work, start=begin, save_every=every, fork=fork, watch=watch, ranks=ranks
+                )
             results = base.report or {}
             if results["stopped"] == "asked":
                 speaker.tell(f"stopped after step {results['steps']:,}; the same command goes on from there")

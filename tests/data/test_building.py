@@ -15,6 +15,7 @@ from tests.data.prose import Prose, write_shard
 
 from headstart.cli import run
 from headstart.data.built import open_build
+from headstart.data.codec import load_tokenizer
 from headstart.train.recipe import read_recipe
 
 RECIPE = """
@@ -85,6 +86,23 @@ def test_build_says_what_it_dropped_and_where_the_corpus_is(desk: Path, capsys: 
     assert said.out.splitlines()[-1] == "headstart pretrain toy.toml --data built --out runs/toy"
     assert run([*BUILD]) == 2
     assert "already holds something" in capsys.readouterr().err
+
+
+def test_a_base_lends_its_units_to_another_corpus(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*BUILD]) == 0
+    assert run(["pretrain", "toy.toml", "--data", "built", "--out", "first"]) == 0
+    write_shard(desk / "data" / "train.jsonl", [Prose(77).text(120) for _ in range(20)])
+    again = ("data", "build", "toy.toml", "--data", "data", "--out")
+    assert run([*again, "own"]) == 0
+    assert run(["pretrain", "toy.toml", "--data", "own", "--out", "second", "--from", "first"]) == 2
+    assert "Build it again with `headstart data build ... --from" in capsys.readouterr().err
+    assert run([*again, "lent", "--from", "first"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "headstart pretrain toy.toml --data lent --out runs/toy --from first"
+    first, lent = (load_tokenizer(desk / name).tokenizer.get_vocab() for name in ("first", "lent"))
+    assert lent == first != load_tokenizer(desk / "own").tokenizer.get_vocab()
+    assert run(["pretrain", "toy.toml", "--data", "lent", "--out", "second", "--from", "first"]) == 0
+    assert len(json.loads((desk / "second" / "headstart.json").read_text())["lineage"]) == 2
 
 
 def test_several_task_files_follow_one_flag(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,3 +147,29 @@ def test_recipes_have_a_closed_schema(tmp_path: Path) -> None:
         read_recipe(str(tmp_path / "r.toml"))
     with pytest.raises(ConfigError, match="Did you mean 'text-tiny'"):
         read_recipe("text-tny")
+
+
+def test_training_goes_on_from_a_base_with_its_units_and_its_lineage(corpus: Path, tmp_path: Path) -> None:
+    first = pretrain(recipe(), data=corpus, work=tmp_path / "work")
+    before, lines = first.digest, (corpus / "train.jsonl").read_text().splitlines()
+    for name, part in (("train.jsonl", lines[:60]), ("val.jsonl", lines[60:70])):  # another text, other merges
+        (corpus / name).write_text("\n".join(part).replace("birds", "boats").replace("sun", "tide") + "\n")
+    second = pretrain(recipe(), data=corpus, work=tmp_path / "further", start=first)
+    fresh = pretrain(recipe(), data=corpus, work=tmp_path / "fresh")
+    begun, anew = (base.lineage[-1].results["curve"] for base in (second, fresh))
+    assert begun[0]["bits_per_byte"] < 0.8 * anew[0]["bits_per_byte"]
+    assert begun[-1]["bits_per_byte"] < begun[0]["bits_per_byte"]
+    assert second.codec.tokenizer.get_vocab() == first.codec.tokenizer.get_vocab()
+    assert [step.parent for step in second.lineage] == [None, before]
+    assert first.digest == before != second.digest
+    assert pretrain(recipe(), data=corpus, work=tmp_path / "further", start=first).digest == second.digest
+    with pytest.raises(ConfigError, match=r"start.*--fork"):
+        pretrain(recipe(), data=corpus, work=tmp_path / "further", start=second)
+
+
+def test_a_start_of_another_shape_is_refused_by_the_field_that_differs(corpus: Path, tmp_path: Path) -> None:
+    base = pretrain(recipe(), data=corpus, work=tmp_path / "work")
+    wider = msgspec.structs.replace(recipe(), shape=msgspec.structs.replace(recipe().shape, dim=48))
+    with pytest.raises(ConfigError, match="toy cannot start a run of the recipe toy: dim is 32; expected 48"):
+        pretrain(wider, data=corpus, work=tmp_path / "other", start=base)
+    assert not (tmp_path / "other").exists()

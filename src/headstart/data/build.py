@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -56,12 +57,14 @@ def build_corpus(
     data: Path,
     out: Path,
     against: Sequence[Path] = (),
+    tokenizer: Tokenizer | None = None,
     tell: Tell = lambda words: None,
 ) -> Built:
     """Build the corpus of a recipe from the shards in `data` into the new folder `out`.
 
-    against: task files (tables) whose text must not be in the corpus, besides those that the recipe names. An `out`
-    that was built from the same inputs is kept as it is. On any failure nothing is left in `out`.
+    against: task files (tables) whose text must not be in the corpus, besides those that the recipe names. tokenizer:
+    one with the special units of `train_tokenizer` first, instead of one trained on this text. An `out` that was
+    built from the same inputs is kept as it is. On any failure nothing is left in `out`.
 
     Raises:
         ConfigError: a value of the recipe is out of range, or `out` is taken by something else.
@@ -82,6 +85,7 @@ def build_corpus(
         "shards": shards,
         "tasks": sorted(_task_digest(file) for file in tasks),
         "build": SCHEMA,
+        "tokenizer": None if tokenizer is None else sha256(tokenizer.to_str().encode()).hexdigest(),
     }
     inputs: dict[str, object] = msgspec.json.decode(msgspec.json.encode(facts))
     found = read_report(out)
@@ -90,7 +94,7 @@ def build_corpus(
         return Built(out, found, fresh=False)
     refuse_taken(out)
     with publish_folder(out) as folder:
-        report = _Building(part, name, vocab_size, data, shards, tasks, folder, tell).run(inputs)
+        report = _Building(part, name, vocab_size, data, shards, tasks, folder, tokenizer, tell).run(inputs)
     return Built(out, report, fresh=True)
 
 
@@ -105,6 +109,7 @@ class _Building:
     shards: dict[str, str]
     tasks: list[Path]
     folder: Path
+    given: Tokenizer | None
     tell: Tell
 
     def run(self, inputs: dict[str, object]) -> BuildReport:
@@ -124,7 +129,10 @@ class _Building:
             )
             self._drop_repeats(gathered, fates)
             kept_bytes = self._count_kept(gathered, fates)
-            tokenizer, trained_on = self._train_tokenizer(gathered, fates, kept_bytes)
+            tokenizer, trained_on = (
+                (self.given, 0) if self.given is not None else self._train_tokenizer(gathered, fates, kept_bytes)
+            )
+            tokenizer.save(str(self.folder / "tokenizer.json"))
             train = self._pack(gathered, fates, tokenizer, "train")
             validation = self._pack(gathered, fates, tokenizer, "validation")
             report = self._report(gathered, inputs, task_files, train, validation, trained_on)
@@ -222,7 +230,6 @@ class _Building:
                 f"the tokenizer found {tokenizer.get_vocab_size():,} units in {seen:,} bytes of text; expected "
                 f"{self.vocab_size:,}. Give more text, a larger corpus.tokenizer_bytes or a smaller shape.vocab_size."
             )
-        tokenizer.save(str(self.folder / "tokenizer.json"))
         self.tell(f"trained the tokenizer on {seen / 1e6:,.1f} MB; writing units")
         return tokenizer, seen
 

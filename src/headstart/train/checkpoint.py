@@ -39,11 +39,15 @@ Tell = Callable[[str], None]
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run is made of: digests that must be equal for it to go on where it stopped."""
+    """What a run is made of: digests that must be equal for it to go on where it stopped.
+
+    start: of the weights it began with, None where they were random.
+    """
 
     recipe: str
     corpus: str
     tokenizer: str
+    start: str | None = None
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,6 +33,7 @@ from headstart.train.recipe import Optimisation, Recipe
 from headstart.train.schedule import Schedule, cosine, trapezoid
 from headstart.train.step_plan import StepPlan, mask_settings
 
+TOKENIZER = "tokenizer.json"
 MAX_ROLLBACKS = 3
 MAX_FAILED_SAVES = 3
 STATE_PER_WEIGHT = 12  # bytes at most: an fp32 weight and AdamW's two moments; Muon keeps one
@@ -66,7 +67,7 @@ SILENT = Watch()
 
 def build_tokenizer(shards: Sequence[Path], *, vocab_size: int, num_bytes: int, target: Path) -> Path:
     """Train the tokenizer on the first `num_bytes` of text, once; returns the tokenizer.json."""
-    file = target / "tokenizer.json"
+    file = target / TOKENIZER
     if not file.is_file():
         target.mkdir(parents=True, exist_ok=True)
         train_tokenizer(_first_bytes(shards, num_bytes), vocab_size=vocab_size).save(str(file))
@@ -99,15 +100,17 @@ def train_text(
     checkpoints: Checkpoints | None = None,
     watch: Watch = SILENT,
     ranks: Ranks = ALONE,
+    start: LanguageModel | None = None,
 ) -> Pretrained:
     """Run the recipe, from its last checkpoint where there is one. Same recipe, threads and torch: the same weights.
 
-    ranks: the processes that do it together; each of them calls this and has the whole result.
+    start: weights of the recipe's shape to begin with instead of random ones; they are not changed. ranks: the
+    processes that do it together; each of them calls this and has the whole result.
 
     Raises:
         ConfigError: the checkpoint was made of something else. RunError: three roll-backs did not help, or no space.
     """
-    setup = _Setup(recipe, train, validation, probe_every, compile_blocks, checkpoints, watch, ranks)
+    setup = _Setup(recipe, train, validation, probe_every, compile_blocks, checkpoints, watch, ranks, start)
     saved = None if checkpoints is None else checkpoints.newest()
     progress = Progress() if saved is None else saved.progress
     if progress.step:
@@ -143,6 +146,7 @@ class _Setup:
     checkpoints: Checkpoints | None
     watch: Watch
     ranks: Ranks
+    start: LanguageModel | None
 
 
 class _Stretch:
@@ -151,7 +155,7 @@ class _Stretch:
     def __init__(self, setup: _Setup, saved: Saved | None, progress: Progress) -> None:
         self.setup, self.progress = setup, progress
         self.plan = StepPlan(setup.recipe, setup.train, progress.skipped)
-        self.model = fresh(setup.recipe, compile_blocks=setup.compile_blocks)
+        self.model = fresh(setup.recipe, setup.start, compile_blocks=setup.compile_blocks)
         if setup.ranks.size > 1:
             dtype = next(self.model.parameters()).dtype
             spread(self.model.float(), self.model.trunk.blocks, dtype=dtype)
@@ -240,11 +244,14 @@ class _Stretch:
         checkpoints.save(self.optimiser.state(self.model), self.progress)
 
 
-def fresh(recipe: Recipe, *, compile_blocks: bool) -> LanguageModel:
-    """The recipe's trunk and head as a run starts, on the device and in the recipe's dtype."""
+def fresh(recipe: Recipe, start: LanguageModel | None = None, *, compile_blocks: bool) -> LanguageModel:
+    """The recipe's trunk and head as a run starts, random or those of `start`, on the device and in the dtype."""
     model, seed = unwritten(recipe), recipe.optimisation.seed
-    initialise(model.trunk, seed=seed, zero_outputs=recipe.optimisation.rule == "muon")
-    fill(model.lm, seed=seed + 1)
+    if start is None:
+        initialise(model.trunk, seed=seed, zero_outputs=recipe.optimisation.rule == "muon")
+        fill(model.lm, seed=seed + 1)
+    else:
+        model.load_state_dict(start.state_dict())
     model.to(device=pick_device(), dtype=getattr(torch, recipe.optimisation.dtype))
     if compile_blocks:
         for block in model.trunk.blocks:

@@ -7,6 +7,7 @@ from (shards with digests and licences, recipe, curve, seconds, FLOPs).
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from headstart.base.base import Base
 from headstart.base.lineage import DataRef, Record, code_version, hardware
 from headstart.data.built import is_built, licences_of, open_build
 from headstart.data.codec import load_tokenizer
-from headstart.data.corpus import PackedCorpus
-from headstart.ground.errors import DataError, did_you_mean
+from headstart.data.corpus import SPECIALS, PackedCorpus
+from headstart.ground.errors import ConfigError, DataError, did_you_mean
 from headstart.train.checkpoint import Checkpoints, Identity
-from headstart.train.pretrain import SILENT, Pretrained, Watch, pack_corpus, train_text
+from headstart.train.objective import LanguageModel
+from headstart.train.pretrain import SILENT, TOKENIZER, Pretrained, Watch, pack_corpus, train_text
 from headstart.train.ranks import ALONE, Ranks
 from headstart.train.recipe import Recipe, read_recipe
 
@@ -35,6 +37,7 @@ def pretrain(
     *,
     data: str | Path,
     work: str | Path,
+    start: Base | None = None,
     save_every: float = 300.0,
     fork: bool = False,
     watch: Watch = SILENT,
@@ -42,18 +45,20 @@ def pretrain(
 ) -> Base:
     """Pre-train a base. work: folder for tokenizer, packed corpus and checkpoints; a stopped run goes on from there.
 
-    save_every: seconds between checkpoints. fork: go on although recipe, corpus or tokenizer changed. ranks: the
-    processes that do it together (headstart.train.ranks.joined); each calls this and has the base.
+    start: a base of the recipe's shape to begin with (on text of one's own, say) instead of random weights; its
+    tokenizer is used and its lineage kept. save_every: seconds between checkpoints. fork: go on although recipe,
+    corpus, tokenizer or start changed. ranks: the processes that do it together (headstart.train.ranks.joined); each
+    calls this and has the base.
 
     Raises:
-        ConfigError: an unknown recipe or key, or a checkpoint made of something else.
+        ConfigError: an unknown recipe or key, a checkpoint made of something else, or a start of another shape.
         DataError: a shard is missing or cannot be read.
         RunError: no disk space, or a loss that left its course three times.
     """
     chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
     shards, folder = Path(data), Path(work)
     with ranks.first_alone():
-        train, validation = find_corpus(chosen, shards, folder)
+        train, validation = find_corpus(chosen, shards, folder, start)
     found = train_text(
         chosen,
         train,
@@ -61,17 +66,67 @@ def pretrain(
         probe_every=max(1, chosen.num_steps // POINTS),
         compile_blocks=chosen.optimisation.tokens >= COMPILE_FROM,
         checkpoints=Checkpoints(
-            folder / "checkpoints", identity_of(chosen, train), save_every, fork, watch.tell, ranks
+            folder / "checkpoints", identity_of(chosen, train, start), save_every, fork, watch.tell, ranks
         ),
         watch=watch,
         ranks=ranks,
+        start=None if start is None else started_from(start),
     )
-    return base_of(chosen, found, train, tokenizer=shards if is_built(shards) else folder, licences=licences_of(shards))
+    base = base_of(chosen, found, train, tokenizer=shards if is_built(shards) else folder, licences=licences_of(shards))
+    return base if start is None else after(start, base)
 
 
-def find_corpus(recipe: Recipe, shards: Path, work: Path) -> tuple[PackedCorpus, PackedCorpus]:
-    """(train, validation) of the recipe: as built, or packed below `work`; DataError where a shard is missing."""
+def started_from(base: Base) -> LanguageModel:
+    """The weights of a base that passed `require_start`."""
+    assert base.lm is not None
+    return LanguageModel(base.trunk, base.lm)
+
+
+def after(start: Base, base: Base) -> Base:
+    """`base` with what it was made from: the lineage of `start` before its own step."""
+    return replace(base, lineage=(*start.lineage, replace(base.lineage[0], parent=start.digest)))
+
+
+def require_start(recipe: Recipe, start: Base) -> None:
+    """ConfigError unless training by the recipe can begin with the weights and units of `start`."""
+    wanted, found = recipe.trunk_config().as_dict(), start.trunk.config.as_dict()
+    other = [name for name in wanted if wanted[name] != found[name]]
+    if start.lm is None or start.family != recipe.family or other:
+        differs = (
+            f"{other[0]} is {found[other[0]]}; expected {wanted[other[0]]}"
+            if other
+            else f"its family is {start.family}; expected {recipe.family}"
+            if start.family != recipe.family
+            else "it has no language-model head; expected one"
+        )
+        raise ConfigError(
+            f"{start.name} cannot start a run of the recipe {recipe.name}: {differs}. Give a base that was trained by "
+            "this recipe, or write the base's shape into a recipe of your own."
+        )
+    units = [start.codec.tokenizer.token_to_id(special) for special in SPECIALS]
+    if units != list(range(len(SPECIALS))):
+        raise ConfigError(
+            f"the tokenizer of {start.name} has {', '.join(SPECIALS)} at {units}; expected them as its first units. "
+            "Only bases that `headstart pretrain` made can start a run."
+        )
+
+
+def find_corpus(
+    recipe: Recipe, shards: Path, work: Path, start: Base | None = None
+) -> tuple[PackedCorpus, PackedCorpus]:
+    """(train, validation) of the recipe: as built, or packed below `work` in the units of `start` where it is given.
+
+    Raises:
+        DataError: a shard is missing. ConfigError: `start` fits neither the recipe nor the units of a built corpus.
+    """
+    if start is not None:
+        require_start(recipe, start)
     if is_built(shards):
+        if start is not None and load_tokenizer(shards).tokenizer.get_vocab() != start.codec.tokenizer.get_vocab():
+            raise ConfigError(
+                f"{shards} was built with other units than those of {start.name}; expected the same. Build it again "
+                f"with `headstart data build ... --from {start.name}`."
+            )
         return open_build(shards, vocab_size=recipe.shape.vocab_size)
     for name in (*recipe.corpus.train, recipe.corpus.validation):
         if not (shards / name).is_file():
@@ -79,15 +134,19 @@ def find_corpus(recipe: Recipe, shards: Path, work: Path) -> tuple[PackedCorpus,
             raise DataError(
                 f"{shards / name} is missing; expected the shards of the recipe {recipe.name}.{near} Give --data."
             )
+    if start is not None and not (work / TOKENIZER).is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        start.codec.tokenizer.save(str(work / TOKENIZER))
     return pack_corpus(recipe, data=shards, work=work)
 
 
-def identity_of(recipe: Recipe, corpus: PackedCorpus) -> Identity:
+def identity_of(recipe: Recipe, corpus: PackedCorpus, start: Base | None = None) -> Identity:
     """The digests of what a run is made of."""
     return Identity(
         recipe=sha256(msgspec.json.encode(recipe)).hexdigest(),
         corpus=sha256(msgspec.json.encode(corpus.meta)).hexdigest(),
         tokenizer=corpus.meta.tokenizer_sha256,
+        start=None if start is None else start.digest,
     )
 
 
