@@ -39,6 +39,7 @@ class Plan:
     max_length: int
     rows_cap: int | None
     threads: int
+    peer_bf16: bool
 
     def folder(self, task: str) -> str:
         """Name of the exported table."""
@@ -58,7 +59,7 @@ def cells_of(plan: Plan) -> list[Cell]:
                     if "ours" in plan.sides:
                         found.append(Cell("ours", **common))
                     if "hf" in plan.sides and method == "full" and base == plan.bases[0]:
-                        found.append(Cell("hf", **common))
+                        found.append(Cell("hf", **common, bf16=plan.peer_bf16))
     return found
 
 
@@ -170,6 +171,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--rows-cap", type=int, help="training rows of every task at most")
     parser.add_argument("--threads", type=int, default=2, help="of every cell; two runs on a core each get more done")
+    parser.add_argument("--peer-bf16", action="store_true", help="the Trainer in bf16, as ours is on this CPU")
     parser.add_argument("--minutes", type=float, help="start no further cell after this long")
     parser.add_argument(
         "--force", action="store_true", help="measure on a busy machine too (seconds mean nothing then)"
@@ -193,6 +195,7 @@ def main() -> None:
         max_length=chosen.max_length,
         rows_cap=chosen.rows_cap,
         threads=chosen.threads,
+        peer_bf16=chosen.peer_bf16,
     )
     unknown = [name for name in plan.tasks if name not in BY_NAME]
     if unknown:
