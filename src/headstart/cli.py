@@ -142,6 +142,7 @@ def evaluate(
     data: Path,
     suite: str = "core",
     tasks: str | None = None,
+    method: str | None = None,
     limit: int | None = None,
     seeds: int = 1,
     out: Path = Path("runs/evaluate"),
@@ -156,13 +157,15 @@ def evaluate(
     data
         Folder of sets: an INDEX.json with a card a set (name, kind, columns, metric), and a folder a set.
     suite
-        core, language (scored by likelihood), adapt (a probe on labelled sets), bias, or all.
+        core, language (scored by likelihood), adapt (labelled sets), bias, or all.
     tasks
         Names of sets instead of a suite, with commas.
+    method
+        How a base is turned to labelled sets: probe, lora or full; several with commas. Without it probe.
     limit
         At most this many rows of every part of a set: a quick look, no result.
     seeds
-        Repeat whatever draws at random (probes, random weights) with this many seeds.
+        Repeat whatever draws at random (trainings, random weights) with this many seeds.
     out
         Folder of finished cells, with every item as it was asked and answered.
     json
@@ -170,7 +173,9 @@ def evaluate(
     """
     from headstart.evaluating import evaluate_bases
 
-    return evaluate_bases(bases, suite=suite, data=data, tasks=tasks, limit=limit, seeds=seeds, out=out, json=json)
+    return evaluate_bases(
+        bases, suite=suite, data=data, tasks=tasks, method=method, limit=limit, seeds=seeds, out=out, json=json
+    )
 
 
 @app.command

@@ -16,7 +16,7 @@ from headstart.evaluate.suite.index import find_sets
 from headstart.evaluate.suite.leaderboard import show
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import to_json
-from headstart.evaluate.suite.specs import check_suite
+from headstart.evaluate.suite.specs import check_methods, check_suite
 from headstart.evaluate.terminal import Live
 from headstart.ground.files import write_atomic
 
@@ -29,6 +29,7 @@ def evaluate_bases(
     suite: str,
     data: Path,
     tasks: str | None,
+    method: str | None,
     limit: int | None,
     seeds: int,
     out: Path,
@@ -38,6 +39,7 @@ def evaluate_bases(
     settings = Settings(
         suite=check_suite(suite),
         tasks=() if tasks is None else tuple(name.strip() for name in tasks.split(",") if name.strip()),
+        methods=() if method is None else check_methods(method),
         limit=limit,
         seeds=seeds,
         command=shlex.join(["headstart", *sys.argv[1:]]),

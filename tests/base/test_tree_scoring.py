@@ -74,6 +74,19 @@ def test_sharing_never_changes_a_score(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_likeliest_is_what_the_base_writes_itself(family: str) -> None:
+    base, (asked, _) = tiny_base(family), few_shot()
+    answers = zip(asked, base.generate(asked, max_tokens=3), strict=True)
+    pairs = [(context, f" {text}") for context, text in answers if len(text.split()) == 3]  # no special unit in it
+    assert len(pairs) > 20
+    contexts, written = zip(*pairs, strict=True)
+    assert base.likelihoods(contexts, written).likeliest.all()
+    wrong = [f" w{5 if text.split()[0] != 'w5' else 6}{text[text.find(' ', 1) :]}" for text in written]
+    assert not base.likelihoods(contexts, wrong).likeliest.any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_chained_stems(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two preambles that begin alike, each with many rows: three stems, one before the other two."""
     monkeypatch.setattr(prefixes, "STEM_UNITS", 3)

@@ -18,6 +18,7 @@ from headstart.evaluate.suite import run as run_module
 from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
+from headstart.evaluate.suite.specs import check_methods
 from headstart.evaluate.untrained import untrained
 from headstart.ground.errors import ConfigError, RunError
 
@@ -62,7 +63,7 @@ def test_scores_have_intervals_and_the_rows_of_the_files(done: Evaluation) -> No
         for row in t.candidates:
             assert row.ci95[0] <= row.value <= row.ci95[1]
             assert row.n_test == t.task.rows["test"]
-            if t.task.protocol == "probe" or (t.task.protocol == "choices" and row.role in ("base", "random")):
+            if t.task.protocol == "adapt" or (t.task.protocol == "choices" and row.role in ("base", "random")):
                 assert row.metrics[row.metric] == pytest.approx(row.value)
     assert table(done, "moods").task.rows["test"] == 30
     assert table(done, "twins").task.metric == "mcc"
@@ -254,6 +255,35 @@ def test_long_names_keep_what_tells_them_apart() -> None:
     names = [cut("someone/some-very-long-name-of-a-base" + end) for end in ("", ", random")]
     assert len({*names}) == 2
     assert {len(name) for name in names} == {26}
+
+
+def test_methods_stand_side_by_side_with_their_own_controls(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    settings = Settings(tasks=("moods", "facts"), methods=("probe", "full", "lora"), limit=20)
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=settings)
+    rows = {row.entry: row.method for row in table(found, "moods").candidates}
+    assert rows == {
+        "majority": "majority",
+        "TF-IDF": "tfidf",
+        "tiny, probe": "probe",
+        "tiny, probe, random": "probe",
+        "tiny, full": "full",
+        "tiny, lora": "lora",
+        "tiny, from scratch": "scratch",
+    }
+    assert {row.entry for row in table(found, "facts").candidates} == {"majority", "TF-IDF", "tiny", "tiny, random"}
+    pairs = {frozenset((c.a, c.b)) for c in found.comparisons if c.task == "moods"}
+    assert frozenset(("tiny, full", "tiny, from scratch")) in pairs
+    assert frozenset(("tiny, full", "tiny, lora")) in pairs
+    assert frozenset(("tiny, probe", "tiny, from scratch")) not in pairs
+    covered = {row.entry: row.tasks for row in found.overall}
+    both, one = ("majority", "TF-IDF"), {*rows, "tiny", "tiny, random"} - {"majority", "TF-IDF"}
+    assert covered == dict.fromkeys(both, 2) | dict.fromkeys(one, 1)
+
+
+def test_methods_are_checked() -> None:
+    assert check_methods("lora, probe,lora") == ("lora", "probe")
+    with pytest.raises(ConfigError, match="expected some of zero-shot, few-shot, probe, lora, full"):
+        check_methods("probe,lorra")
 
 
 def test_settings_are_checked() -> None:

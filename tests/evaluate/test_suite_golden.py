@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from headstart.evaluate.suite.adapting import AdaptProtocol, read_task
 from headstart.evaluate.suite.cells import Cell, Judged, Sample, Side
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
 from headstart.evaluate.suite.items import read_items
-from headstart.evaluate.suite.probing import control, read_task
 from headstart.evaluate.suite.scoring import cell_of, sample_of
 from headstart.evaluate.suite.specs import KNOWN
 from headstart.evaluate.suite.standings import scored
@@ -68,7 +68,7 @@ def by_letters(found: SetOnDisk) -> float:
 
 
 def by_majority(found: SetOnDisk) -> tuple[float, int]:
-    cell, samples = control("majority", read_task(found, limit=None), metric=found.spec.metric)
+    cell, samples = AdaptProtocol().control("majority", read_task(found, limit=None), found.spec)
     return value(found, cell, samples), len(samples)
 
 

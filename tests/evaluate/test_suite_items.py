@@ -134,7 +134,7 @@ def test_bad_rows_are_named_with_their_line(kind: str, row: dict[str, object], w
 def test_the_public_sets_are_read_whole(shared: Path) -> None:
     found, _ = find_sets(shared / "tasks", suite="all")
     for one in found:
-        if one.spec.protocol == "probe" or one.spec.name in ("blimp", "hellaswag"):
+        if one.spec.protocol == "adapt" or one.spec.name in ("blimp", "hellaswag"):
             continue
         items = read_items(one)
         assert len(items) == len(read_table(one.files[one.test]))

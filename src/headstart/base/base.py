@@ -23,7 +23,7 @@ from headstart.base.lineage import Record, weights_digest
 from headstart.base.pseudo import score_hidden
 from headstart.base.rows import read_rows, read_word_rows
 from headstart.base.sampling import Sampling
-from headstart.base.scoring import score_continuations
+from headstart.base.scoring import Likelihoods, score_continuations
 from headstart.base.weights import Weights
 from headstart.data.text_codec import TextCodec
 from headstart.ground.batch import Pattern
@@ -136,6 +136,20 @@ class Base:
             CapabilityError: the pattern is not one of `score_patterns`.
             DataError: a pair is longer than the base has positions for.
         """
+        found = self.likelihoods(contexts, continuations, pattern=pattern, truncate=truncate, batch_tokens=batch_tokens)
+        scores: list[float] = found.nats.tolist()
+        return scores
+
+    def likelihoods(
+        self,
+        contexts: Sequence[str],
+        continuations: Sequence[str],
+        *,
+        pattern: Pattern = "causal",
+        truncate: bool = False,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> Likelihoods:
+        """What `score` tells, and which continuations are those that the base finds likeliest unit by unit."""
         if pattern == "causal":
             lm = self._causal_head("score")
             return score_continuations(

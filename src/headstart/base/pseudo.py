@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.base.scoring import Asked, distinct, log_probabilities, read_asked
+from headstart.base.scoring import Asked, Likelihoods, distinct, log_probabilities, read_asked
 from headstart.data.text_codec import TextCodec
 from headstart.ground.batch import Batch
 from headstart.model.heads import LMHead
@@ -57,18 +57,19 @@ def score_hidden(
     shifted: bool,
     truncate: bool,
     batch_tokens: int,
-) -> list[float]:
-    """Sum over the continuation's units of log p(unit | all others) in nats (0 or less), per pair, in the order given.
+) -> Likelihoods:
+    """Sum over the continuation's units of log p(unit | all others), of every pair.
 
     mask: id of the mask unit. shifted: a unit is predicted at the position before it.
     """
     asked, order = distinct(read_asked(codec, contexts, continuations, closed=True, truncate=truncate))
-    scores = np.zeros(len(asked))
+    scores, misses = np.zeros(len(asked)), np.zeros(len(asked))
     for rows in same_length(asked):
         copies = masked_copies([asked[row] for row in rows], mask=mask)
-        found = _answers(trunk, lm, copies, shifted=shifted, batch_tokens=batch_tokens)
+        found, best = _answers(trunk, lm, copies, shifted=shifted, batch_tokens=batch_tokens)
         scores[rows] = np.bincount(copies.row, weights=found, minlength=len(rows))
-    return scores[order].tolist()  # type: ignore[no-any-return]
+        misses[rows] = np.bincount(copies.row, weights=~best, minlength=len(rows))
+    return Likelihoods(scores[order], misses[order] == 0)
 
 
 def same_length(asked: Sequence[Asked]) -> Iterator[list[int]]:
@@ -102,9 +103,11 @@ def masked_copies(asked: Sequence[Asked], *, mask: int) -> Copies:
     return Copies(different[:, 1:], different[:, 0], row, copy.reshape(-1), targets)
 
 
-def _answers(trunk: Trunk, lm: LMHead, copies: Copies, *, shifted: bool, batch_tokens: int) -> NDArray[np.float64]:
-    """(A,) log-probability of every hidden unit."""
-    found = np.empty(len(copies.copy))
+def _answers(
+    trunk: Trunk, lm: LMHead, copies: Copies, *, shifted: bool, batch_tokens: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(A,) log-probability of every hidden unit, (A,) whether none is likelier."""
+    found, best = np.empty(len(copies.copy)), np.empty(len(copies.copy), dtype=np.bool_)
     by_copy = np.argsort(copies.copy, kind="stable")
     size = max(1, batch_tokens // copies.units.shape[1])
     for start in range(0, len(copies.units), size):
@@ -113,8 +116,9 @@ def _answers(trunk: Trunk, lm: LMHead, copies: Copies, *, shifted: bool, batch_t
         answers = by_copy[first:last]
         read = _read(trunk, copies.units[start:stop], copies.positions[start:stop] - shifted)
         places = copies.copy[answers] - start
-        found[answers] = log_probabilities(lm, read, trunk.embed.tokens.weight, places, copies.targets[answers])
-    return found
+        told = log_probabilities(lm, read, trunk.embed.tokens.weight, places, copies.targets[answers])
+        found[answers], best[answers] = told
+    return found, best
 
 
 def _read(trunk: Trunk, units: Whole, positions: Whole) -> Tensor:

@@ -35,6 +35,18 @@ class Asked:
     stop: int
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Likelihoods:
+    """What a base thinks of N continuations, in the order they were asked.
+
+    nats: (N,) log-probabilities, 0 or less. likeliest: (N,), whether every unit of a continuation was the likeliest one
+    in its place, so that a base that reads from left to right would have written just that.
+    """
+
+    nats: NDArray[np.float64]
+    likeliest: NDArray[np.bool_]
+
+
 @torch.inference_mode()
 def score_continuations(
     trunk: Trunk,
@@ -45,10 +57,10 @@ def score_continuations(
     *,
     truncate: bool,
     batch_tokens: int,
-) -> list[float]:
-    """log p(continuation | context) in nats (0 or less), per pair, in the order given."""
+) -> Likelihoods:
+    """log p(continuation | context) of every pair."""
     asked, order = distinct(read_asked(codec, contexts, continuations, closed=False, truncate=truncate))
-    scores = np.zeros(len(asked))
+    scores, misses = np.zeros(len(asked)), np.zeros(len(asked))
     embedding = trunk.embed.tokens.weight
     rows = [one.ids[:-1] for one in asked]  # nothing follows the last unit
     unasked = [one.start - 1 for one in asked]
@@ -64,10 +76,11 @@ def score_continuations(
         targets = np.concatenate([one.ids[one.start : one.stop] for one in chosen])
         different, where = np.unique(cells, return_inverse=True)
         hidden = read.hidden[torch.from_numpy(different).to(read.hidden.device)]
-        found = log_probabilities(lm, hidden, embedding, where, targets)
+        found, best = log_probabilities(lm, hidden, embedding, where, targets)
         owner = np.repeat(np.arange(len(chosen)), [one.stop - one.start for one in chosen])
         scores[read.rows] = np.bincount(owner, weights=found, minlength=len(chosen))
-    return scores[order].tolist()  # type: ignore[no-any-return]
+        misses[read.rows] = np.bincount(owner, weights=~best, minlength=len(chosen))
+    return Likelihoods(scores[order], misses[order] == 0)
 
 
 def log_probabilities(
@@ -76,12 +89,12 @@ def log_probabilities(
     embedding_VD: Tensor,
     places: NDArray[np.integer],
     targets: NDArray[np.integer],
-) -> NDArray[np.float64]:
-    """(N,) log p(target) in nats at each target's place in `hidden`, the softmax in fp32.
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N,) log p(target) in nats at each target's place in `hidden`, the softmax in fp32; whether no unit is likelier.
 
     Targets of one place share its logits; the (U, V) logits never exist as a whole.
     """
-    found = np.empty(len(targets))
+    found, best = np.empty(len(targets)), np.empty(len(targets), dtype=np.bool_)
     by_place = np.argsort(places, kind="stable")
     ordered = places[by_place]
     step = max(1, HEAD_LOGITS // embedding_VD.shape[0])
@@ -93,8 +106,10 @@ def log_probabilities(
             torch.from_numpy(indices.astype(np.int64)).to(chances.device)
             for indices in (places[mine] - start, targets[mine])
         )
-        found[mine] = chances[rows, columns].double().cpu().numpy()
-    return found
+        told = chances[rows, columns]
+        found[mine] = told.double().cpu().numpy()
+        best[mine] = (told == chances.amax(dim=-1)[rows]).cpu().numpy()
+    return found, best
 
 
 def distinct(asked: Sequence[Asked]) -> tuple[list[Asked], NDArray[np.int64]]:

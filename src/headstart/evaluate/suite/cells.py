@@ -16,22 +16,27 @@ from typing import Any, Literal
 import msgspec
 
 from headstart.evaluate.suite.index import SetOnDisk
+from headstart.evaluate.suite.specs import Method
 from headstart.ground.errors import DataError, safe_repr
 from headstart.ground.files import disk_error, write_atomic
 
 SCHEMA_VERSION = 1
-RULES = 1  # raised where what a cell computes changes for every set: cells of other rules are not taken over
-Role = Literal["base", "random", "majority", "tfidf"]
+RULES = 2  # raised where what a cell computes changes for every set: cells of other rules are not taken over
+Role = Literal["base", "random", "scratch", "majority", "tfidf"]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Who answers. entry: its name in tables. name: of the base, "" for a control. digest: of the base's weights."""
+    """Who answers. entry: its name in tables. name: of the base, "" for a control. digest: of the base's weights.
+
+    method: how the base is turned to the set, None for a control that needs no base.
+    """
 
     role: Role
     entry: str
     name: str = ""
     digest: str = ""
+    method: Method | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Work:
     def key(self) -> str:
         """The cell's path below the folder of cells, without an ending: readable, and different for other settings."""
         side = self.side
-        who = f"{side.role}-{plain(side.name)}-{side.digest[:8]}" if side.name else side.role
+        who = f"{side.role}-{plain(side.name)}-{side.digest[:8]}-{side.method}" if side.name else side.role
         rows = "all" if self.limit is None else f"n{self.limit}"
         part = f"-{self.part + 1}of{self.parts}" if self.parts > 1 else ""
         return f"{self.found.spec.name}-{self.found.digest[:8]}/{who}-{rows}-s{self.seed}{part}-r{RULES}"

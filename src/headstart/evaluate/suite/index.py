@@ -139,7 +139,7 @@ def on_disk(folder: Path, card: Card, spec: TaskSpec) -> SetOnDisk | Unread:
         return Unread(card.name, f"{folder.name} has no file for its split {missing[0]}")
     if not {"test", "validation"} & set(files):
         return Unread(card.name, f"{folder.name} has neither a test nor a validation file")
-    if spec.protocol == "probe" and "train" not in files:
+    if spec.protocol == "adapt" and "train" not in files:
         return Unread(card.name, f"{folder.name} has no train file")
     digests = {split: sha256_file(path) for split, path in files.items()}
     content = "\n".join([spec.name, str(spec.version), *(f"{split}={digests[split]}" for split in digests)])

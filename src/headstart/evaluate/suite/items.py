@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from headstart.data.table import Table, read_table
-from headstart.evaluate.proportions import Groups
+from headstart.evaluate.proportions import Floats, Groups
 from headstart.evaluate.suite.index import SetOnDisk
 from headstart.ground.errors import DataError, safe_repr
 from headstart.ground.seeds import stream
@@ -102,6 +102,15 @@ def group_numbers(names: Sequence[str]) -> Groups:
     """0 to G - 1 by first occurrence."""
     places: dict[str, int] = {}
     return np.asarray([places.setdefault(name, len(places)) for name in names], dtype=np.int64)
+
+
+def weights_of(names: Sequence[str], *, averaged: bool) -> Floats:
+    """(N,) the weight of every item: 1, or 1 / (the rows of its group) where groups weigh the same."""
+    if not averaged:
+        return np.ones(len(names))
+    groups = group_numbers(names)
+    weights: Floats = 1.0 / np.bincount(groups)[groups]
+    return weights
 
 
 def guess_of(items: Sequence[Item], *, average: bool) -> float:

@@ -11,35 +11,37 @@ import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from headstart.base.base import Base
 from headstart.base.lineage import code_version, hardware
-from headstart.data.task import Task
 from headstart.evaluate.progress import Event, OnEvent, silent
 from headstart.evaluate.suite.cells import Cell, Judged, Sample, Side, Work, is_done, keep, read_cell
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
-from headstart.evaluate.suite.items import Item, read_items
-from headstart.evaluate.suite.probing import control, probe, read_task
+from headstart.evaluate.suite.protocol import CONTROL_OF, Ask
+from headstart.evaluate.suite.protocols import methods_of, protocol_of
 from headstart.evaluate.suite.scoreboard import BaseFacts, Evaluation, Passed
-from headstart.evaluate.suite.scoring import constant, overlap, score
-from headstart.evaluate.suite.specs import SuiteName
+from headstart.evaluate.suite.specs import Method, SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
 from headstart.evaluate.untrained import untrained
 from headstart.ground.errors import ConfigError, HeadstartError, RunError
 
 PART_ITEMS = 1000  # of a cell by likelihood: about a minute of a small base, so that a kill costs no more
-CONTROLS = (Side("majority", "majority"), Side("tfidf", "TF-IDF"))
+CONTROL_ENTRIES = {"majority": "majority", "tfidf": "TF-IDF"}
+TWIN_ENTRIES = {"random": "random", "scratch": "from scratch"}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What was asked besides bases and data. tasks: names, none for the whole suite. limit: rows a part at most.
 
+    methods: how bases are turned to a set, where it can be done in several ways; none for the default of every set.
     command: the line that does it again.
     """
 
     suite: SuiteName = "core"
     tasks: tuple[str, ...] = ()
+    methods: tuple[Method, ...] = ()
     limit: int | None = None
     seeds: int = 1
     command: str = ""
@@ -103,23 +105,29 @@ class _Run:
         """Run what is missing of one set and read all of it."""
         try:
             room = _Room(found, self.settings.limit)
-            items = len(room.items) if found.spec.protocol != "probe" else 0
+            items = room.protocol.size(room.rows) if room.protocol.in_parts else 0
         except HeadstartError as problem:
             self._pass(found, "", problem)
             return None
-        sides = [one for side in self._sides(found) if (one := self._side(room, side, items)) is not None]
-        return Played(found, tuple(sides)) if any(one.side.role == "base" for one in sides) else None
+        sides = tuple(self._sides(found))
+        played = [one for side in sides if (one := self._side(room, side, items)) is not None]
+        return Played(found, tuple(played), sides) if any(one.side.role == "base" for one in played) else None
 
     def _sides(self, found: SetOnDisk) -> Iterator[Side]:
         """Controls first: they are quick and say at once what there is to beat."""
-        if found.spec.protocol == "probe" or found.spec.kind.constant:
-            yield from CONTROLS
-        elif found.spec.protocol == "choices":
-            yield from (side for side in CONTROLS if side.role == "tfidf")
-        for side in self.own:
-            yield side
-            if found.spec.protocol == "probe" or self.by_digest[side.digest].score_patterns:
-                yield replace(side, role="random", entry=f"{side.entry}, random")
+        protocol = protocol_of(found.spec)
+        for role in protocol.controls(found.spec):
+            yield Side(role, CONTROL_ENTRIES[role])
+        methods = methods_of(found.spec, self.settings.methods)
+        for own in self.own:
+            twins: dict[str, Side] = {}
+            for method in methods:
+                entry = f"{own.entry}, {method}" if len(methods) > 1 else own.entry
+                yield replace(own, entry=entry, method=method)
+                if protocol.can(self.by_digest[own.digest]):
+                    twin = twin_of(own, method, entry)
+                    twins.setdefault(twin.entry, twin)
+            yield from twins.values()
 
     def _side(self, room: _Room, side: Side, items: int) -> Scored | None:
         """One side's cells on one set, run where they are missing; None where it cannot be scored."""
@@ -140,8 +148,8 @@ class _Run:
 
     def _works(self, found: SetOnDisk, side: Side, items: int) -> Iterator[list[Work]]:
         """The cells of one side, one list a seed: whatever draws nothing is run with one seed."""
-        by_chance = side.role == "random" or (side.role == "base" and found.spec.protocol == "probe")
-        parts = -(-items // PART_ITEMS) if items and side.role in ("base", "random") else 1
+        by_chance = side.role in ("random", "scratch") or side.method in protocol_of(found.spec).by_chance
+        parts = -(-items // PART_ITEMS) if items and side.method is not None else 1
         for seed in range(self.settings.seeds if by_chance else 1):
             yield [Work(found, side, seed, part, parts, self.settings.limit) for part in range(parts)]
 
@@ -154,19 +162,13 @@ class _Run:
 
     def _compute(self, room: _Room, work: Work) -> tuple[Cell, list[Sample]]:
         spec, side = work.found.spec, work.side
-        if spec.protocol == "probe":
-            if side.role in ("majority", "tfidf"):
-                return control(side.role, room.task, metric=spec.metric)
-            return probe(self._base(work), room.task, metric=spec.metric, seed=work.seed)
-        if side.role == "majority":
-            return constant(room.items, spec)
-        if side.role == "tfidf":
-            return overlap(room.items, spec)
-        stretch = room.items[work.part * PART_ITEMS : (work.part + 1) * PART_ITEMS]
-        return score(self._base(work), stretch, spec, room.items)
+        if side.method is None:
+            return room.protocol.control(side.role, room.rows, spec)
+        stretch = slice(work.part * PART_ITEMS, (work.part + 1) * PART_ITEMS) if work.parts > 1 else slice(None)
+        return room.protocol.run(self._base(work), room.rows, spec, Ask(side.method, work.seed, stretch))
 
     def _base(self, work: Work) -> Base:
-        if work.side.role == "base":
+        if work.side.role != "random":
             return self.by_digest[work.side.digest]
         name = (work.side.digest, work.seed)
         if name not in self.twins:
@@ -205,21 +207,23 @@ class _Room:
     """A set's rows, read when they are first needed: a run that finds all cells reads no table but the items."""
 
     def __init__(self, found: SetOnDisk, limit: int | None) -> None:
-        self.found, self._limit = found, limit
-        self._task: Task | None = None
-        self._items: list[Item] | None = None
+        self.found, self.protocol, self._limit = found, protocol_of(found.spec), limit
+        self._rows: Any = None
 
     @property
-    def task(self) -> Task:
-        if self._task is None:
-            self._task = read_task(self.found, limit=self._limit)
-        return self._task
+    def rows(self) -> Any:
+        """In the shape of the set's protocol."""
+        if self._rows is None:
+            self._rows = self.protocol.read(self.found, limit=self._limit)
+        return self._rows
 
-    @property
-    def items(self) -> list[Item]:
-        if self._items is None:
-            self._items = read_items(self.found, limit=self._limit)
-        return self._items
+
+def twin_of(own: Side, method: Method, entry: str) -> Side:
+    """What stands beside a base that is turned by `method`: the same on random weights, or trained from them."""
+    role = CONTROL_OF[method]
+    if role == "scratch":
+        return replace(own, role=role, entry=f"{own.entry}, {TWIN_ENTRIES[role]}", method="scratch")
+    return replace(own, role=role, entry=f"{entry}, {TWIN_ENTRIES[role]}", method=method)
 
 
 def own_sides(bases: Sequence[Base]) -> list[Side]:

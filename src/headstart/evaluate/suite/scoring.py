@@ -18,14 +18,73 @@ import numpy as np
 from headstart.base.base import Base
 from headstart.base.scoring import read_asked
 from headstart.evaluate.metrics import Floats
-from headstart.evaluate.suite.cells import Cell, Sample
-from headstart.evaluate.suite.items import Item, guess_of
+from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
+from headstart.evaluate.suite.index import SetOnDisk
+from headstart.evaluate.suite.items import Item, guess_of, read_items, weights_of
+from headstart.evaluate.suite.protocol import Ask, Protocol
 from headstart.evaluate.suite.specs import TaskSpec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import CapabilityError
 
 METHODS: dict[Pattern, str] = {"causal": "zero-shot", "full": "zero-shot masked"}
 NO_PLACE = -1  # the prediction of a tie
+
+
+class OptionsProtocol(Protocol[list[Item]]):
+    """Items with options, of which a base finds one the likeliest."""
+
+    methods = ("zero-shot",)
+
+    def read(self, found: SetOnDisk, *, limit: int | None) -> list[Item]:
+        return read_items(found, limit=limit)
+
+    def size(self, rows: list[Item]) -> int:
+        return len(rows)
+
+    def can(self, base: Base) -> bool:
+        return bool(base.score_patterns)
+
+    def control(self, role: Role, rows: list[Item], spec: TaskSpec) -> tuple[Cell, list[Sample]]:
+        return constant(rows, spec) if role == "majority" else overlap(rows, spec)
+
+    def run(self, base: Base, rows: list[Item], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
+        return score(base, rows[ask.stretch], spec, rows)
+
+    def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
+        """The shares of ties and of items that filled all positions."""
+        ties = np.mean([[s.prediction == NO_PLACE for s in run] for run in runs])
+        return {"ties": float(ties), "filled": sum(cell.filled for cell in cells) / (len(runs) * len(runs[0]))}
+
+
+class ChoicesProtocol(OptionsProtocol):
+    """Options that follow a context: also told by both rules, by sums and by scores a byte."""
+
+    name = "choices"
+
+    def controls(self, spec: TaskSpec) -> tuple[Role, ...]:
+        return ("majority", "tfidf") if spec.kind.constant else ("tfidf",)
+
+    def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
+        return {**by_rules(runs, averaged=spec.average is not None), **super().details(cells, runs, spec)}
+
+
+class PairsProtocol(OptionsProtocol):
+    """Two sentences, of which one is preferred."""
+
+    name = "pairs"
+
+    def controls(self, spec: TaskSpec) -> tuple[Role, ...]:
+        return ()
+
+
+def by_rules(runs: Sequence[Sequence[Judged]], *, averaged: bool) -> dict[str, float]:
+    """Accuracy by sums and by scores a byte, whichever of them the leaderboard shows; groups weigh the same."""
+    if not runs[0][0].rules:
+        return {}
+    weights = weights_of([s.average for s in runs[0]], averaged=averaged)
+    right = np.asarray([[[s.target == place for place in s.rules] for s in run] for run in runs])
+    shares = (right * weights[None, :, None]).sum(axis=(0, 1)) / (len(runs) * weights.sum())
+    return dict(zip(("accuracy", "accuracy_norm"), shares.tolist(), strict=True))
 
 
 def score(base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Item]) -> tuple[Cell, list[Sample]]:

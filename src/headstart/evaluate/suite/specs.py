@@ -16,7 +16,9 @@ from headstart.ground.errors import ConfigError, did_you_mean
 
 SuiteName = Literal["core", "language", "adapt", "bias", "all"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
-Protocol = Literal["probe", "choices", "pairs"]
+ProtocolName = Literal["adapt", "choices", "pairs"]
+Method = Literal["zero-shot", "few-shot", "probe", "lora", "full", "scratch"]
+METHODS: tuple[Method, ...] = ("zero-shot", "few-shot", "probe", "lora", "full")  # scratch is a control
 NOT_STATED = "not stated"
 
 
@@ -31,7 +33,7 @@ class KindSpec:
 
     name: str
     suite: SuiteName
-    protocol: Protocol | None
+    protocol: ProtocolName | None
     metric: str = "accuracy"
     asks: Kind | None = None
     text: str = ""
@@ -45,11 +47,11 @@ PASSAGES = ("passage", "passage_id")
 KINDS: dict[str, KindSpec] = {
     k.name: k
     for k in (
-        KindSpec("text_classification", "adapt", "probe", "accuracy", "choice", "text", "label"),
-        KindSpec("multilabel_classification", "adapt", "probe", "micro_f1", "labels", "text", "labels"),
-        KindSpec("pair_classification", "adapt", "probe", "accuracy", "choice", "text_a,text_b", "label"),
-        KindSpec("pair_regression", "adapt", "probe", "pearson", "score", "text_a,text_b", "score"),
-        KindSpec("token_tagging", "adapt", "probe", "", "tags", "tokens", "tags"),
+        KindSpec("text_classification", "adapt", "adapt", "accuracy", "choice", "text", "label"),
+        KindSpec("multilabel_classification", "adapt", "adapt", "micro_f1", "labels", "text", "labels"),
+        KindSpec("pair_classification", "adapt", "adapt", "accuracy", "choice", "text_a,text_b", "label"),
+        KindSpec("pair_regression", "adapt", "adapt", "pearson", "score", "text_a,text_b", "score"),
+        KindSpec("token_tagging", "adapt", "adapt", "", "tags", "tokens", "tags"),
         KindSpec("multiple_choice", "language", "choices", average=("subtask",), cluster=PASSAGES, constant=True),
         KindSpec("schema", "language", "choices", constant=True),
         KindSpec("truthfulness", "language", "choices"),
@@ -85,7 +87,7 @@ class TaskSpec:
     cluster: str | None = None
 
     @property
-    def protocol(self) -> Protocol | None:
+    def protocol(self) -> ProtocolName | None:
         return self.kind.protocol
 
 
@@ -209,6 +211,19 @@ def check_suite(name: str) -> SuiteName:
         if name == suite:
             return suite
     raise ConfigError(f"the suite is {name!r}; expected one of {', '.join(SUITES)}.{did_you_mean(name, SUITES)}")
+
+
+def check_methods(words: str) -> tuple[Method, ...]:
+    """Methods from a list with commas, each once, or an error with a suggestion."""
+    found: list[Method] = []
+    for word in filter(None, (part.strip() for part in words.split(","))):
+        match = next((method for method in METHODS if method == word), None)
+        if match is None:
+            hint = did_you_mean(word, METHODS)
+            raise ConfigError(f"--method names {word!r}; expected some of {', '.join(METHODS)}.{hint}")
+        if match not in found:
+            found.append(match)
+    return tuple(found)
 
 
 def belongs(spec: TaskSpec, suite: SuiteName) -> bool:

@@ -21,7 +21,9 @@ from headstart.evaluate.report import Pair
 from headstart.evaluate.spread import separate
 from headstart.evaluate.suite.cells import Cell, Judged, Side
 from headstart.evaluate.suite.index import SetOnDisk
-from headstart.evaluate.suite.items import group_numbers
+from headstart.evaluate.suite.items import group_numbers, weights_of
+from headstart.evaluate.suite.protocol import CONTROL_OF
+from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.scoreboard import (
     OVERALL,
     Overall,
@@ -47,10 +49,11 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """One task with everybody who was scored on it."""
+    """One task with everybody who was scored on it. expected: also those who could not be."""
 
     found: SetOnDisk
     sides: tuple[Scored, ...]
+    expected: tuple[Side, ...]
 
     def of(self, entry: str) -> Scored | None:
         return next((one for one in self.sides if one.side.entry == entry), None)
@@ -66,9 +69,9 @@ def scored(found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Se
         for run in samples
     ]
     statistics, groups = np.stack(layers), None
-    if found.spec.average is not None:
-        averaged = group_numbers([s.average for s in samples[0]])
-        statistics = statistics / np.bincount(averaged)[averaged][:, None]  # every group weighs 1
+    statistics = (
+        statistics * weights_of([s.average for s in samples[0]], averaged=found.spec.average is not None)[:, None]
+    )
     if found.spec.cluster is not None:
         groups = group_numbers([s.cluster for s in samples[0]])
     return Scored(side, cells, samples, Evidence(first.metric, statistics, groups))
@@ -107,8 +110,8 @@ def card_of(played: Played) -> TaskCard:
 
 
 def metric_of(found: SetOnDisk, cell: Cell) -> str:
-    """What the leaderboard calls the number: the evidence of every likelihood metric is a share of right items."""
-    return cell.metric if found.spec.protocol == "probe" else found.spec.metric
+    """What the leaderboard calls the number: several of them are shares of right items to the statistics."""
+    return found.spec.metric or cell.metric
 
 
 def standing(found: SetOnDisk, one: Scored) -> Standing:
@@ -129,7 +132,7 @@ def standing(found: SetOnDisk, one: Scored) -> Standing:
         seeds=len(values),
         seed_sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         validation=float(np.mean(tuned)) if tuned else None,
-        metrics=metrics_of(found, one),
+        metrics=protocol_of(found.spec).details(one.cells, one.samples, found.spec),
         entry=one.side.entry,
         role=one.side.role,
         ci95_fixed=fixed,
@@ -156,38 +159,6 @@ def as_pair(found: Interval) -> Pair:
     return found.low, found.high
 
 
-def metrics_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
-    """Other metrics, averaged over seeds; for likelihoods the shares of ties and of items that filled all positions."""
-    if found.spec.protocol == "probe":
-        kind, labels = found.spec.kind.asks, one.cells[0].labels
-        ones = np.ones((1, len(one.evidence)))
-        return {
-            m.name: float(
-                np.mean(
-                    [
-                        m.resample(m.statistics([s.target for s in run], [s.prediction for s in run], labels), ones)[0]
-                        for run in one.samples
-                    ]
-                )
-            )
-            for m in METRICS.values()
-            if kind in m.kinds and (m.name != "span_f1" or one.cells[0].metric == "span_f1")
-        }
-    ties = np.mean([[s.prediction == -1 for s in run] for run in one.samples])
-    filled = sum(cell.filled for cell in one.cells) / (len(one.samples) * len(one.evidence))
-    return {**by_rules(one), "ties": float(ties), "filled": filled}
-
-
-def by_rules(one: Scored) -> dict[str, float]:
-    """Accuracy by sums and by scores a byte, whichever of them the leaderboard shows."""
-    if not one.samples[0][0].rules:
-        return {}
-    weights = one.evidence.statistics[:, :, 1]
-    right = np.asarray([[[s.target == place for place in s.rules] for s in run] for run in one.samples])
-    shares = (right * weights[:, :, None]).sum(axis=(0, 1)) / weights.sum()
-    return dict(zip(("accuracy", "accuracy_norm"), shares.tolist(), strict=True))
-
-
 def groups_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
     """The share of right items of every group that is averaged over, by name."""
     if found.spec.average is None:
@@ -203,13 +174,20 @@ def groups_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
 
 
 def pairs_of(sides: Sequence[Side]) -> Iterator[tuple[Side, Side]]:
-    """Who is compared: every two bases, and every base with its random twin and the controls."""
+    """Who is compared: every two bases or methods, and every base with its twin of the same method and the controls."""
     bases = [side for side in sides if side.role == "base"]
     yield from combinations(bases, 2)
     for base in bases:
         for other in sides:
-            if other.role in ("majority", "tfidf") or (other.role == "random" and other.digest == base.digest):
+            if other.role in ("majority", "tfidf") or is_twin(other, base):
                 yield base, other
+
+
+def is_twin(other: Side, base: Side) -> bool:
+    """Whether `other` is the base's architecture without what pre-training taught it, turned in the same way."""
+    if other.digest != base.digest or base.method is None or other.role != CONTROL_OF.get(base.method):
+        return False
+    return other.role == "scratch" or other.method == base.method
 
 
 def comparisons_of(played: Sequence[Played]) -> list[Paired]:
@@ -230,23 +208,22 @@ def comparisons_of(played: Sequence[Played]) -> list[Paired]:
 
 
 def between_aggregates(played: Sequence[Played]) -> Iterator[tuple[str, Side, Side, Comparison]]:
-    """The same pairs over all tasks at once, where both were scored on all of them and there is more than one."""
+    """The same pairs over all their tasks at once, where both were scored on the same ones and on more than one."""
     tasks = counted(played)
-    if len(tasks) < 2:
-        return
-    whole = [side for side in everybody(tasks) if all(task.of(side.entry) for task in tasks)]
-    for a, b in pairs_of(whole):
-        yield OVERALL, a, b, aggregate_difference(parts_of(tasks, a), parts_of(tasks, b))
+    covered = {side: [task for task in tasks if task.of(side.entry)] for side in everybody(tasks)}
+    for a, b in pairs_of(list(covered)):
+        if covered[a] == covered[b] and len(covered[a]) > 1:
+            yield OVERALL, a, b, aggregate_difference(parts_of(tasks, a), parts_of(tasks, b))
 
 
 # --- the aggregate --------------------------------------------------------------------------------------------------
 
 
 def counted(played: Sequence[Played]) -> list[Played]:
-    """The tasks of the aggregate: no measure of bias, and every base that was scored anywhere was scored here."""
+    """The tasks of the aggregate: no measure of bias, and every base that was scored anywhere was scored here too."""
     tasks = [task for task in played if task.found.spec.kind.suite != "bias"]
-    bases = [side for side in everybody(tasks) if side.role == "base"]
-    return [task for task in tasks if all(task.of(base.entry) for base in bases)]
+    somewhere = {side.entry for side in everybody(tasks) if side.role == "base"}
+    return [t for t in tasks if all(t.of(side.entry) for side in t.expected if side.entry in somewhere)]
 
 
 def everybody(played: Iterable[Played]) -> list[Side]:

@@ -1,4 +1,4 @@
-"""The probe protocol: what is drawn under a limit, and the floors that others measured on the public sets."""
+"""The protocol of labelled sets: what is drawn under a limit, and the floors that others measured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from headstart.data.task import Examples
+from headstart.evaluate.suite.adapting import AdaptProtocol, drawn, read_task
 from headstart.evaluate.suite.index import find_sets
-from headstart.evaluate.suite.probing import control, drawn, read_task
 
 
 def rows(targets: list[object]) -> Examples:
@@ -39,7 +39,7 @@ def test_the_majority_is_the_one_of_the_published_floors(name: str, shared: Path
     floors = json.loads((shared / "tasks" / "FLOORS.json").read_text())
     (found,), _ = find_sets(shared / "tasks", suite="all", tasks=(name,))
     task = read_task(found, limit=None)
-    cell, samples = control("majority", task, metric="accuracy")
+    cell, samples = AdaptProtocol().control("majority", task, found.spec)
     right = np.mean([sample.target == sample.prediction for sample in samples])
     assert right == pytest.approx(floors[name]["majority"], abs=5e-5)
     assert cell.guess == pytest.approx(1 / len(task.labels))

@@ -1,7 +1,9 @@
-"""The probe protocol: a set becomes a Task, a linear head is fitted on frozen features, every test row is answered.
+"""The protocol of labelled sets: a set becomes a Task, a base is adapted to it, every test row is answered.
 
-Enter: a set, and a base, its random twin or a control. Leave: a `Cell` and its samples. The budget is the same for
-everybody: the train rows up to TRAIN_ROWS, penalties chosen on validation, the test rows touched once.
+Enter: a set, and a base, its random twin or a control. Leave: a `Cell` and its samples. Methods: a linear head on
+frozen features (probe), low-rank adapters (lora), all weights (full), and for the last two the same architecture
+trained from random weights (scratch). The budget is the same for everybody: the train rows up to TRAIN_ROWS, the epochs
+that `FitSettings` derives from them, penalties and the pass to keep chosen on validation, the test rows touched once.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ import numpy as np
 
 from headstart.base.base import Base
 from headstart.data.task import Examples, Kind, Task
-from headstart.evaluate.controls import Answers, ControlMethod, fit_control
-from headstart.evaluate.metrics import metric_for
-from headstart.evaluate.suite.cells import Cell, Sample
+from headstart.evaluate.controls import Answers, fit_control
+from headstart.evaluate.metrics import METRICS, metric_for
+from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SetOnDisk
+from headstart.evaluate.suite.protocol import Ask, Protocol
+from headstart.evaluate.suite.specs import TaskSpec
 from headstart.evaluate.trial import Trial, try_control, try_method
 from headstart.ground.seeds import stream
 from headstart.train.methods import FitSettings
@@ -73,16 +77,51 @@ def fresh(target: Any, seen: set[int]) -> bool:
     return new
 
 
-def probe(base: Base, task: Task, *, metric: str, seed: int) -> tuple[Cell, list[Sample]]:
-    """A base, frozen, under a linear head."""
-    trial = try_method(base, task, method="probe", seed=seed, settings=SETTINGS, metric=named(task, metric))
-    return cell_of(task, trial, metric), samples_of(task, trial.test, units_of(base, task.test))
+class AdaptProtocol(Protocol[Task]):
+    """Labelled rows: a base is adapted on the train rows and answers the test rows."""
 
+    name = "adapt"
+    methods = ("probe", "lora", "full", "scratch")
+    by_chance = frozenset(("probe", "lora", "full", "scratch"))
+    in_parts = False
 
-def control(method: ControlMethod, task: Task, *, metric: str) -> tuple[Cell, list[Sample]]:
-    """A control that needs no base."""
-    trial = try_control(task, fit_control(task, method=method), metric=named(task, metric))
-    return cell_of(task, trial, metric), samples_of(task, trial.test, [[] for _ in range(len(task.test))])
+    def read(self, found: SetOnDisk, *, limit: int | None) -> Task:
+        return read_task(found, limit=limit)
+
+    def size(self, rows: Task) -> int:
+        return len(rows.test)
+
+    def controls(self, spec: TaskSpec) -> tuple[Role, ...]:
+        return "majority", "tfidf"
+
+    def control(self, role: Role, rows: Task, spec: TaskSpec) -> tuple[Cell, list[Sample]]:
+        assert role in ("majority", "tfidf"), "no other control needs no base"
+        trial = try_control(rows, fit_control(rows, method=role), metric=named(rows, spec.metric))
+        return cell_of(rows, trial, spec.metric), samples_of(rows, trial.test, [[] for _ in range(len(rows.test))])
+
+    def run(self, base: Base, rows: Task, spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
+        trial = try_method(
+            base, rows, method=ask.method, seed=ask.seed, settings=SETTINGS, metric=named(rows, spec.metric)
+        )
+        return cell_of(rows, trial, spec.metric), samples_of(rows, trial.test, units_of(base, rows.test))
+
+    def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
+        """Every other metric of the kind."""
+        first, ones = cells[0], np.ones((1, len(runs[0])))
+        return {
+            metric.name: float(
+                np.mean(
+                    [
+                        metric.resample(
+                            metric.statistics([s.target for s in run], [s.prediction for s in run], first.labels), ones
+                        )[0]
+                        for run in runs
+                    ]
+                )
+            )
+            for metric in METRICS.values()
+            if spec.kind.asks in metric.kinds and (metric.name != "span_f1" or first.metric == "span_f1")
+        }
 
 
 def named(task: Task, metric: str) -> str:
