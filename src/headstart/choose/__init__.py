@@ -1,0 +1,1 @@
+"""Which base, by which method, for my task, within my budget."""
