@@ -106,7 +106,7 @@ def before_training(task: Task, base: Base, settings: FitSettings) -> list[str]:
     lines += [f"{source}:{reject.line}: {reject.reason}; set aside" for source, reject in rejects[:REJECTS_SHOWN]]
     if len(rejects) > REJECTS_SHOWN:
         lines.append(f"{len(rejects) - REJECTS_SHOWN:,} more rows set aside, all in rejected.jsonl")
-    encoded = base.codec.encode(task.train.texts, task.train.pairs, max_length=settings.max_length)
+    encoded = base.codec.encode(task.train.written, task.train.pairs, max_length=settings.max_length)
     if encoded.truncated:
         units = sum(map(len, encoded.ids)) + encoded.lost
         lines.append(

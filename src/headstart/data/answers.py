@@ -16,7 +16,9 @@ import msgspec
 
 from headstart.data.columns import SEPARATORS, as_number
 from headstart.data.delimited import set_aside
-from headstart.data.examples import Columns, Examples, Kind, Target, Text
+from headstart.data.examples import Columns, Examples, Input, Kind, Target
+from headstart.data.inputs import raw_reader
+from headstart.data.raw import Raw
 from headstart.data.table import Reject, Table, check_rejects
 from headstart.ground.errors import DataError, safe_repr
 
@@ -30,7 +32,7 @@ class Rows:
     """Usable rows of one table, answers still by name."""
 
     source: str
-    texts: list[Text] = field(default_factory=list)
+    texts: list[Input] = field(default_factory=list)
     pairs: list[str] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
@@ -68,6 +70,7 @@ def read_rows(table: Table, columns: Columns, kind: Kind, *, drop_missing: bool,
     label = cast(str, columns.label)
     names = table.label_names.get(label, ())
     read_answer = _reader(kind, names, label)
+    read_input = _input_reader(table, columns, kind)
     rows = Rows(table.source, rejects=list(table.rejects))
     missing: list[tuple[int, str]] = []
     texts, answers = table.columns[columns.text], table.columns[label]
@@ -76,16 +79,16 @@ def read_rows(table: Table, columns: Columns, kind: Kind, *, drop_missing: bool,
         _refuse_mixed(table, label)
     for row in range(len(table)):
         try:
-            text = _words(texts[row], columns.text) if kind == "tags" else _text(texts[row], columns.text)
+            text = read_input(row)
             pair = None if partners is None else _text(partners[row], cast(str, columns.pair))
             answer = read_answer(answers[row])
-            if kind == "tags" and len(cast(tuple[str, ...], answer)) != len(text):
-                raise Unusable(f"the row has {len(text)} words and {len(cast(tuple[str, ...], answer))} tags")
+            if kind == "tags":
+                _check_tags(cast(tuple[str, ...], text), cast(tuple[str, ...], answer))
         except Missing as problem:
             missing.append((row, str(problem)))
             continue
         except Unusable as problem:
-            rows.rejects.append(set_aside(table.lines[row], str(problem), str(texts[row])))
+            rows.rejects.append(set_aside(table.lines[row], str(problem), safe_repr(texts[row], 200)))
             continue
         rows.texts.append(text)
         rows.answers.append(answer)
@@ -106,6 +109,30 @@ def read_rows(table: Table, columns: Columns, kind: Kind, *, drop_missing: bool,
             f"{table.source} has no row with both {columns.text!r} and {label!r}; expected some. Fix the file."
         )
     return rows
+
+
+def _check_tags(words: Sequence[str], tags: Sequence[str]) -> None:
+    if len(words) != len(tags):
+        raise Unusable(f"the row has {len(words)} words and {len(tags)} tags")
+
+
+def _input_reader(table: Table, columns: Columns, kind: Kind) -> Callable[[int], Input]:
+    """The function from a row's number to its input; raises Missing or Unusable."""
+    name, cells = columns.text, table.columns[columns.text]
+    if columns.modality is None:
+        return lambda row: _words(cells[row], name) if kind == "tags" else _text(cells[row], name)
+    read = raw_reader(table, name, columns.modality)
+
+    def read_raw(row: int) -> Raw:
+        try:
+            found = read(row)
+        except DataError as problem:
+            raise Unusable(str(problem)) from problem
+        if found is None:
+            raise Missing(name)
+        return found
+
+    return read_raw
 
 
 def label_names(train: Rows, others: Sequence[Rows], kind: Kind, declared: Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, cast, get_args
 
 from headstart.data.examples import Columns, Kind
+from headstart.data.raw import Modality
 from headstart.data.table import Table
 from headstart.ground.errors import ConfigError, DataError, did_you_mean, safe_repr
 
@@ -61,6 +62,23 @@ def find_columns(table: Table, *, text: str | None, label: str | None, kind: Kin
     return Columns(first, second, answer)
 
 
+def find_raw_columns(table: Table, column: str, modality: Modality, *, label: str | None, kind: Kind | None) -> Columns:
+    """The columns of a table whose inputs are pictures, clips or series in `column`.
+
+    Raises:
+        DataError: a named column is missing, or no label column can be told for certain.
+    """
+    given = require_column(table, column, f"--{modality}")
+    if kind == "tags":
+        raise ConfigError(
+            f"kind is 'tags' for {modality} inputs; expected choice, labels or score. Give another --kind."
+        )
+    answer = require_column(table, label, "--label") if label is not None else None
+    if answer == given:
+        raise DataError(f"column {given!r} of {table.source} is both input and label; expected two columns.")
+    return Columns(given, None, answer or _find_label(table, given, {given}, kind), modality)
+
+
 def require_column(table: Table, name: str, flag: str) -> str:
     """`name` as the table spells it, or an error that lists the columns."""
     if name in table.columns:
@@ -85,6 +103,8 @@ def find_kind(table: Table, columns: Columns, kind: Kind | None) -> Kind:
     if not answers:
         return "choice"  # the missing labels are reported with their lines by the reader of targets
     if all(isinstance(cell, list | tuple) for cell in answers):
+        if columns.modality is not None:
+            return "labels"
         texts = [cell for cell in table.columns[columns.text] if cell is not None]
         return "tags" if texts and isinstance(texts[0], list | tuple) else "labels"
     if columns.text.casefold() in TOKENS and str(columns.label).casefold() in TAGS and _same_counts(table, columns):

@@ -25,11 +25,14 @@ FOREIGN = {
 CONTROL = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x1b")) + b"\x7f"
 
 
-def parse_bytes(name: str, content: bytes, *, max_cell_bytes: int) -> Parsed:
-    """Columns of a table whose bytes are `content`; `name` is used for its suffix and for messages."""
+def parse_bytes(name: str, content: bytes, *, max_cell_bytes: int, binary: str | None = None) -> Parsed:
+    """Columns of a table whose bytes are `content`; `name` is used for its suffix and for messages.
+
+    binary: the column of a Parquet file that is kept although it holds bytes.
+    """
     suffix = inner_suffix(name)
     if content.startswith(PARQUET) or suffix in {".parquet", ".pq"}:
-        return parse_parquet(name, content, max_cell_bytes=max_cell_bytes)
+        return parse_parquet(name, content, max_cell_bytes=max_cell_bytes, binary=binary)
     text, clean = _decode(name, content)
     start = text.lstrip()[:1]
     if suffix in {".jsonl", ".ndjson"}:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.data.examples import Examples, Target, Text
+from headstart.data.examples import Examples, Target, as_text
+from headstart.data.raw import Raw
 
 NEAR = 0.8  # Jaccard similarity from which two texts count as one
 MIN_WORDS = 5
@@ -59,8 +60,9 @@ def find_duplicates(examples: Examples, *, any_answer: bool = False, threshold: 
 
 
 def row_key(examples: Examples, row: int) -> str:
-    """The words of a row in lower case; a text without any word stands for itself."""
-    members = [_joined(examples.texts[row])]
+    """The words of a row in lower case; a text without any word stands for itself, a picture's digest for it."""
+    given = examples.texts[row]
+    members = [given.digest if isinstance(given, Raw) else as_text(given)]
     if examples.pairs is not None:
         members.append(examples.pairs[row])
     return MEMBER_GAP.join(normalise(member) for member in members)
@@ -70,10 +72,6 @@ def normalise(text: str) -> str:
     """Lower-case words with single spaces; punctuation alone (a smiley) is kept as it is."""
     words = _NOT_WORD.sub(" ", text.lower()).strip()
     return words or text.strip()
-
-
-def _joined(text: Text) -> str:
-    return text if isinstance(text, str) else " ".join(text)
 
 
 def _enough_words(key: str) -> bool:

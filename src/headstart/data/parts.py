@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.data.examples import Check, Examples, Kind
+from headstart.data.examples import Check, Examples, Kind, as_text
 from headstart.data.leakage import Duplicates, find_duplicates
 from headstart.data.splits import take_share
 from headstart.ground.errors import DataError, safe_repr
@@ -199,14 +199,13 @@ def _conflicts(pool: Examples, twins: Duplicates, kind: Kind) -> tuple[Check, ..
         return ()
     first = min(torn)
     count = sum(1 for owner in twins.exact.tolist() if owner in torn)
-    text = pool.texts[first]
-    shown = safe_repr(text if isinstance(text, str) else " ".join(text), 50)
+    shown = safe_repr(as_text(pool.texts[first]), 50)
     return (
         Check(
             "labels.conflict",
             "warn",
             float(count),
-            f"{count:,} rows have the text of another row and a different label, such as {shown!r}",
+            f"{count:,} rows have the input of another row and a different label, such as {shown!r}",
         ),
     )
 

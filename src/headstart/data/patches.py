@@ -22,9 +22,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from headstart.data import pictures, series, sound
+from headstart.data.raw import Modality, Raw
 from headstart.ground.errors import BaseError, DataError, safe_repr
 
-Modality = Literal["image", "audio", "series"]
+__all__ = ["Fit", "Modality", "PatchCodec", "Patches", "Planes", "Resample"]
+
 Fit = Literal["stretch", "crop", "pad", "free"]
 Resample = Literal["bilinear", "bicubic"]
 Floats = NDArray[np.float32]
@@ -36,6 +38,18 @@ FITS: dict[Modality, tuple[Fit, ...]] = {
     "series": ("stretch", "free"),
 }
 PIL_RESAMPLE: dict[int, Resample] = {2: "bilinear", 3: "bicubic"}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Planes:
+    """One input at the codec's size, not yet cut: what augmentation changes and what is cheap to keep.
+
+    values: (channels, rows, columns): pictures uint8, spectrograms float32 (1, mel bands, frames), series float32
+    (channels, 1, steps). levels: (channels, 2) float32 of series, else None.
+    """
+
+    values: NDArray[Any]
+    levels: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -136,45 +150,62 @@ class PatchCodec:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
     def encode(self, raw: Any, *, where: str = "the input") -> Patches:
-        """Patches of one input.
+        """Patches of one input: `prepare`, then `cut`."""
+        return self.cut(self.prepare(raw, where=where))
+
+    def prepare(self, raw: Any, *, where: str = "the input") -> Planes:
+        """One input at the codec's size.
 
         image: file bytes (PNG, JPEG, WebP) or an array (H, W[, 1 or 3]) of uint8. audio: file bytes (WAV, FLAC) or a
         `sound.Clip`. series: numbers (steps,) or (channels, steps), lists or arrays; None and NaN are missing values.
+        All three: a `Raw` of the modality.
 
         Raises:
             DataError: what is wrong with the input; the message begins with `where`.
         """
+        if isinstance(raw, Raw):
+            raw, where = raw.read(), raw.where
         if self.modality == "image":
-            return self._cut(self._planes(raw, where), where)
+            return Planes(self._pixels(raw, where))
         if self.modality == "audio":
-            return self._cut(self._spectrogram(raw, where), where)
+            return Planes(self._spectrogram(raw, where))
         return self._steps(raw, where)
 
-    def _planes(self, raw: Any, where: str) -> Floats:
-        """(C, H, W): the picture at the codec's size, normalised."""
+    def cut(self, planes: Planes) -> Patches:
+        """Patches of what `prepare` made, normalised where that is left: row-major, series channel after channel."""
+        values = planes.values
+        if self.modality == "image":
+            mean, std = (np.asarray(numbers, np.float32).reshape(-1, 1, 1) for numbers in (self.mean, self.std))
+            values = (values.astype(np.float32) / np.float32(255) - mean) / std
+        if self.modality != "series":
+            return self._cut(values)
+        return self._cut_steps(values[:, 0], planes.levels)
+
+    def _pixels(self, raw: Any, where: str) -> NDArray[np.uint8]:
+        """(C, H, W) uint8."""
         pixels = pictures.as_channels(pictures.read_picture(raw, where=where), self.channels)
         if self.shortest_edge is None:
             pixels = pictures.resize(pixels, self.size, self.resample)
         else:
             pixels = pictures.crop_middle(pixels, self.shortest_edge, self.size, self.resample)
-        scaled = pixels.astype(np.float32) / np.float32(255)
-        mean, std = (np.asarray(numbers, dtype=np.float32) for numbers in (self.mean, self.std))
-        return ((scaled - mean) / std).transpose(2, 0, 1)
+        return pixels.transpose(2, 0, 1)
 
     def _spectrogram(self, raw: Any, where: str) -> Floats:
         """(1, mel bands, frames): log-mel values, normalised; as many frames as the clip has, or as fit "pad" asks."""
-        clip = sound.resample(sound.read_clip(raw, where=where), self.sample_rate)
+        clip = sound.read_clip(raw, where=where)
         bands, most = self.size
         room = self.window + (most - 1) * self.hop  # samples that the frames see
-        frames = sound.log_mel(clip.samples[:room], self.sample_rate, window=self.window, hop=self.hop, bands=bands)
+        heard = sound.Clip(clip.samples[: math.ceil(room * clip.rate / self.sample_rate) + clip.rate], clip.rate)
+        samples = sound.resample(heard, self.sample_rate).samples[:room]
+        frames = sound.log_mel(samples, self.sample_rate, window=self.window, hop=self.hop, bands=bands)
         if self.fit == "pad":
             frames = np.pad(frames, ((0, most - len(frames)), (0, 0)))
         else:
             frames = _fill(frames, 0, self.patch[1], self.stride[1], constant=sound.LOG_FLOOR)
         return ((frames - np.float32(self.mean[0])) / np.float32(2 * self.std[0])).T[None]
 
-    def _steps(self, raw: Any, where: str) -> Patches:
-        """Every channel normalised by itself and brought to its number of steps, then cut."""
+    def _steps(self, raw: Any, where: str) -> Planes:
+        """(channels, 1, steps): every channel normalised by itself, at its number of steps."""
         given = series.read_series(raw, where=where).values
         if self.channels > 1 and len(given) != self.channels:
             raise DataError(
@@ -184,26 +215,28 @@ class PatchCodec:
         steps = self.size[0] if self.fit == "stretch" else min(given.shape[1], self.size[0])
         shape, levels = series.normalise(series.stretch(given, steps))
         filled = _fill(shape.astype(np.float32), 1, self.patch[0], self.stride[0], constant=None)
-        windows = sliding_window_view(filled, self.patch[0], axis=1)[:, :: self.stride[0]]  # (C, S, patch)
-        channels, count, _ = windows.shape
-        grid: tuple[int, ...]
-        if self.channels > 1:
-            values = windows.transpose(1, 0, 2).reshape(count, -1)
-            extra, grid = np.tile(levels.mean(axis=0), (count, 1)), (count,)
-        else:
-            values = windows.reshape(channels * count, -1)
-            extra, grid = np.repeat(levels, count, axis=0), (channels, count)
-        if self.levels:
-            values = np.concatenate([values, extra], axis=1)
-        return _checked(values, grid, where)
+        if self.channels == 1 and len(given) * self.whole_grid[1] > MAX_PATCHES:
+            most = MAX_PATCHES // self.whole_grid[1]
+            raise DataError(f"{where} has {len(given):,} channels; expected at most {most:,}. Leave some out.")
+        return Planes(filled[:, None], levels.astype(np.float32))
 
-    def _cut(self, planes: Floats, where: str) -> Patches:
-        """Row-major patches of (C, H, W)."""
-        windows = sliding_window_view(planes, self.patch, axis=(1, 2))
+    def _cut(self, values: Floats) -> Patches:
+        windows = sliding_window_view(values, self.patch, axis=(1, 2))
         windows = windows[:, :: self.stride[0], :: self.stride[1]]  # (C, rows, columns, patch rows, patch columns)
         rows, columns = windows.shape[1:3]
-        values = windows.transpose(1, 2, 0, 3, 4).reshape(rows * columns, -1)
-        return _checked(values, (rows, columns), where)
+        patches = windows.transpose(1, 2, 0, 3, 4).reshape(rows * columns, -1)
+        return Patches(np.ascontiguousarray(patches), (rows, columns))
+
+    def _cut_steps(self, values: Floats, levels: Floats | None) -> Patches:
+        windows = sliding_window_view(values, self.patch[0], axis=1)[:, :: self.stride[0]]  # (C, steps, patch)
+        channels, count, _ = windows.shape
+        together = self.channels > 1
+        cut = windows.transpose(1, 0, 2).reshape(count, -1) if together else windows.reshape(channels * count, -1)
+        if self.levels:
+            assert levels is not None, "prepared series carry their levels"
+            extra = np.tile(levels.mean(axis=0), (count, 1)) if together else np.repeat(levels, count, axis=0)
+            cut = np.concatenate([cut, extra], axis=1)
+        return Patches(np.ascontiguousarray(cut, dtype=np.float32), (count,) if together else (channels, count))
 
     def as_dict(self) -> dict[str, Any]:
         """preprocessor_config.json as transformers reads it, and below "headstart" what it has no key for."""
@@ -259,14 +292,6 @@ class PatchCodec:
                 f"{where} cannot be read ({safe_repr(repr(problem), 100)}); expected what ViTImageProcessor or "
                 "ASTFeatureExtractor writes. Copy it again from the base it came from."
             ) from problem
-
-
-def _checked(values: NDArray[Any], grid: tuple[int, ...], where: str) -> Patches:
-    if len(values) > MAX_PATCHES:
-        raise DataError(
-            f"{where} makes {len(values):,} patches; expected at most {MAX_PATCHES:,}. Leave out channels, or cut it."
-        )
-    return Patches(np.ascontiguousarray(values, dtype=np.float32), grid)
 
 
 def _fill(values: Floats, axis: int, patch: int, stride: int, *, constant: float | None) -> Floats:

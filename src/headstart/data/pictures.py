@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from headstart.ground.errors import DataError, safe_repr
 
@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG", "WEBP")
 ALLOWED = (*FORMATS, "MPO")  # a JPEG with further pictures behind the first, as some cameras write; the first is read
 MAX_PIXELS = 64_000_000  # 192 MB as RGB; the sensors of most phones have 12 to 50 million
+DEFLATE_RATIO = 1_032  # no deflate stream, so no PNG, becomes more than so many times as long (zlib's own bound)
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -82,12 +83,12 @@ def _decode(content: bytes, where: str) -> Pixels:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow only warns of is either refused below or harmless
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                _check_header(picture, where)
+                _check_header(picture, len(content), where)
                 picture.load()
                 return _as_pixels(ImageOps.exif_transpose(picture))
     except DataError:
         raise
-    except Image.UnidentifiedImageError as problem:
+    except UnidentifiedImageError as problem:
         raise DataError(
             f"{where} is no PNG, JPEG or WebP ({_beginning(content)}); expected one of these. Convert it, or leave it "
             "out."
@@ -104,9 +105,17 @@ def _decode(content: bytes, where: str) -> Pixels:
         ) from problem
 
 
-def _check_header(picture: Image.Image, where: str) -> None:
+def _check_header(picture: Image.Image, num_bytes: int, where: str) -> None:
     """Before any pixel is decoded."""
     width, height = picture.size
+    least = (
+        1 / 8 if picture.mode in ("1", "P") else len(picture.getbands())
+    )  # bytes of a pixel; palettes may have 1 bit
+    if picture.format == "PNG" and width * height * least > DEFLATE_RATIO * num_bytes:
+        raise DataError(
+            f"{where} has {num_bytes:,} bytes and declares {width:,} x {height:,} pixels, which cannot be in it; expected "
+            "a whole picture. Copy it again."
+        )
     if width * height > MAX_PIXELS:
         raise DataError(
             f"{where} has {width:,} x {height:,} pixels; expected at most {MAX_PIXELS:,} in all. Make it smaller."

@@ -76,7 +76,8 @@ def stretch(values: Numbers, steps: int) -> Numbers:
     sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
     edges = np.linspace(0.0, length, steps + 1)
     reached = np.stack([np.interp(edges, np.arange(length + 1), channel) for channel in sums])
-    return np.diff(reached, axis=1) * (steps / length)
+    found: Numbers = np.diff(reached, axis=1) * (steps / length)
+    return found
 
 
 def normalise(values: Numbers) -> tuple[Numbers, Numbers]:

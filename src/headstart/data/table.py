@@ -30,7 +30,7 @@ class Table:
     """A table in memory. Missing cells are None.
 
     lines: the source line (or row number, for Parquet and objects) of every row. digest: SHA-256 of the source.
-    label_names: names that the file itself declares for integer labels, by column.
+    label_names: names that the file itself declares for integer labels, by column. folder: where paths in cells begin.
     """
 
     columns: dict[str, list[Any]]
@@ -39,6 +39,7 @@ class Table:
     digest: str
     lines: list[int]
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    folder: Path = Path()
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -48,10 +49,13 @@ class Table:
         return f"{self.source}:{self.lines[row]}"
 
 
-def read_table(source: Any, *, max_reject: float = 0.01, max_cell_bytes: int = 1 << 20) -> Table:
+def read_table(
+    source: Any, *, max_reject: float = 0.01, max_cell_bytes: int = 1 << 20, binary: str | None = None
+) -> Table:
     """Read `source`: a path, "-", a DataFrame (pandas, Polars, PyArrow, Hugging Face Dataset), a list of dicts.
 
     max_reject: largest share of rows that may be set aside. max_cell_bytes: a row with a larger cell is set aside.
+    binary: the one column of a Parquet file that is kept although it holds bytes (pictures, sound).
 
     Raises:
         DataError: the source cannot be read, has no rows, has two columns of one name, or too many bad rows. The
@@ -61,7 +65,7 @@ def read_table(source: Any, *, max_reject: float = 0.01, max_cell_bytes: int = 1
         return source
     if isinstance(source, str | Path):
         name, content = read_bytes(source)
-        parsed = parse_bytes(name, content, max_cell_bytes=max_cell_bytes)
+        parsed = parse_bytes(name, content, max_cell_bytes=max_cell_bytes, binary=binary)
         digest = hashlib.sha256(content).hexdigest()
     else:
         name = "table" if isinstance(source, list) else type(source).__name__
@@ -72,7 +76,8 @@ def read_table(source: Any, *, max_reject: float = 0.01, max_cell_bytes: int = 1
     _check_columns(name, parsed)
     check_rejects(name, parsed.rejects, len(parsed.lines) + len(parsed.rejects), max_reject)
     columns = {column: [_missing_as_none(cell) for cell in cells] for column, cells in parsed.columns.items()}
-    return Table(columns, parsed.rejects, name, digest, parsed.lines, parsed.label_names)
+    folder = Path(source).parent if isinstance(source, str | Path) else Path()
+    return Table(columns, parsed.rejects, name, digest, parsed.lines, parsed.label_names, folder)
 
 
 def check_rejects(name: str, rejects: Sequence[Reject], total: int, max_reject: float) -> None:
@@ -119,7 +124,7 @@ def _columns_of(source: Any) -> tuple[dict[str, list[Any]], list[int]]:
         names = list(dict.fromkeys(str(key) for row in source for key in row))
         columns = {name: [row.get(name) for row in source] for name in names}
     elif isinstance(source, Mapping):
-        columns = {str(name): list(cells) for name, cells in source.items()}
+        columns = {str(name): _cells(cells) for name, cells in source.items()}
     elif hasattr(source, "to_pydict"):  # PyArrow
         columns = source.to_pydict()
     elif hasattr(source, "column_names") and hasattr(source, "to_dict"):  # Hugging Face Dataset
@@ -139,6 +144,11 @@ def _columns_of(source: Any) -> tuple[dict[str, list[Any]], list[int]]:
             f"the columns have different lengths ({safe_repr(str(sizes))}); expected one cell a row in each. Mend it."
         )
     return columns, list(range(1, max(sizes.values(), default=0) + 1))
+
+
+def _cells(column: Any) -> list[Any]:
+    """A column of plain numbers where NumPy holds one, else its rows as they are."""
+    return list(column.tolist()) if getattr(column, "ndim", 0) == 1 else list(column)
 
 
 def _plain(column: Any) -> list[Any]:

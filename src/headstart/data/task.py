@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from headstart.data.answers import (
     refuse_unseen,
     to_examples,
 )
-from headstart.data.columns import find_columns, find_kind, require_column
-from headstart.data.examples import Check, Columns, Examples, Kind, Status, Target, Text
+from headstart.data.columns import find_columns, find_kind, find_raw_columns, require_column
+from headstart.data.examples import Check, Columns, Examples, Input, Kind, Status, Target, Text, as_text
 from headstart.data.parts import Parts, divide
-from headstart.data.table import Reject, Table, read_table
+from headstart.data.sources import asked_column, read_sources
+from headstart.data.table import Reject, Table
 from headstart.ground.errors import DataError, safe_repr
 
-__all__ = ["Check", "Columns", "Examples", "Kind", "Status", "Target", "Task", "Text"]
+__all__ = ["Check", "Columns", "Examples", "Input", "Kind", "Status", "Target", "Task", "Text", "as_text"]
 
 MIN_ROWS = 10  # a tenth of them is one row to tune on and one to test on
 
@@ -54,7 +56,11 @@ class Task:
         test: Any = None,
         validation: Any = None,
         text: str | None = None,
+        image: str | None = None,
+        audio: str | None = None,
+        series: str | None = None,
         label: str | None = None,
+        label_from: str | None = None,
         kind: Kind | None = None,
         seed: int = 0,
         drop_missing: bool = False,
@@ -65,7 +71,9 @@ class Task:
         """Read a labelled table, or two or three: anything `read_table` takes.
 
         text: the text column, or "a,b" for pairs. label: the answer column. kind: choice, labels, score or tags. All
-        three are found by themselves where the table leaves no doubt. Without `test` a tenth of the rows, stratified
+        three are found by themselves where the table leaves no doubt. image, audio, series: instead of text, the column
+        of pictures, clips or series (paths, file bytes, arrays; see `inputs`). label_from="folder": the sources are
+        folders with a folder of files for every class. Without `test` a tenth of the rows, stratified
         and seeded, is kept for testing; without `validation` another tenth of what is left. Duplicates that would cross
         the parts are moved or dropped (see `parts.divide`) unless `keep_duplicates`. drop_missing: leave out rows
         without text or label, rows whose label train does not have, and classes of a single row.
@@ -73,12 +81,18 @@ class Task:
         Raises:
             DataError: what is wrong, at which file and line, and what to do about it.
         """
-        tables = {
-            part: read_table(source, max_reject=max_reject)
-            for part, source in (("train", train), ("validation", validation), ("test", test))
-            if source is not None
-        }
-        columns = find_columns(tables["train"], text=text, label=label, kind=kind)
+        given = {"train": train, "validation": validation, "test": test}
+        asked = asked_column(text=text, image=image, audio=audio, series=series)
+        tables, raw = read_sources(
+            {part: source for part, source in given.items() if source is not None},
+            asked,
+            label_from=label_from,
+            max_reject=max_reject,
+        )
+        if raw is None:
+            columns = find_columns(tables["train"], text=text, label=label, kind=kind)
+        else:
+            columns = find_raw_columns(tables["train"], raw.name, raw.modality, label=label, kind=kind)
         kind = find_kind(tables["train"], columns, kind)
         for part, table in tables.items():
             if part != "train":
@@ -99,9 +113,9 @@ class Task:
             validation=parts.validation,
             test=parts.test,
             columns=columns,
-            digest=_digest(tables, columns, kind),
+            digest=_digest(tables, columns, kind, read),
             checks=parts.checks,
-            notes=_notes(rows, parts),
+            notes=(*_notes(rows, parts), *_raw_notes(read)),
             rejects={r.source: r.rejects for r in rows.values() if r.rejects},
         )
 
@@ -117,7 +131,8 @@ class Task:
         }[self.kind]
         parts = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test"
         label = safe_repr(str(self.columns.label), 40)
-        first = f"{total:,} rows · text={safe_repr(text, 60)} · label={label} ({asked}) · {parts}"
+        what = self.columns.modality or "text"
+        first = f"{total:,} rows · {what}={safe_repr(text, 60)} · label={label} ({asked}) · {parts}"
         found = [check.detail for check in self.checks if check.value]
         return [first, *found, *self.notes]
 
@@ -125,8 +140,7 @@ class Task:
         """The first training rows as they are understood, one line each."""
         lines = []
         for row in range(min(count, len(self.train))):
-            given = self.train.texts[row]
-            text = given if isinstance(given, str) else " ".join(given)
+            text = as_text(self.train.texts[row])
             if self.train.pairs is not None:
                 text = f"{text[:60]} | {self.train.pairs[row]}"
             lines.append(f"{safe_repr(text, 90)} -> {safe_repr(self.answer(self.train.targets[row]), 60)}")
@@ -140,7 +154,11 @@ class Task:
 
 
 def _require_all(table: Table, columns: Columns) -> None:
-    for name, flag in ((columns.text, "--text"), (columns.pair, "--text"), (columns.label, "--label")):
+    for name, flag in (
+        (columns.text, f"--{columns.modality or 'text'}"),
+        (columns.pair, "--text"),
+        (columns.label, "--label"),
+    ):
         if name is not None and name not in table.columns:
             require_column(table, name, flag)
             raise DataError(
@@ -189,9 +207,27 @@ def _name_of(source: Any, table: Table) -> str:
     return path.resolve().parent.name if stem in {"train", "training", "data"} else stem
 
 
-def _digest(tables: dict[str, Table], columns: Columns, kind: Kind) -> str:
+def _digest(tables: dict[str, Table], columns: Columns, kind: Kind, read: dict[str, Examples]) -> str:
     parts = [f"{part}={table.digest}" for part, table in tables.items()]
-    return hashlib.sha256("\n".join([*parts, repr(columns), kind]).encode()).hexdigest()
+    raws = [raw.digest for examples in read.values() for raw in examples.raws]
+    known = f"Columns(text={columns.text!r}, pair={columns.pair!r}, label={columns.label!r})"
+    return hashlib.sha256("\n".join([*parts, known, kind, *raws]).encode()).hexdigest()
+
+
+def _raw_notes(read: dict[str, Examples]) -> list[str]:
+    """What people should know of pictures, clips and series: sizes, and values that were filled in."""
+    raws = [raw for examples in read.values() for raw in examples.raws]
+    if not raws:
+        return []
+    shapes = sorted({raw.shape for raw in raws}, key=lambda shape: (math.prod(shape), shape))
+    smallest, largest = (
+        str(next(raw for raw in raws if raw.shape == s)).split(" (")[0] for s in (shapes[0], shapes[-1])
+    )
+    notes = [f"every input is a {smallest}" if len(shapes) == 1 else f"inputs: from a {smallest} to a {largest}"]
+    filled = [raw.missing for raw in raws if raw.missing]
+    if filled:
+        notes.append(f"{sum(filled):,} missing values in {len(filled):,} series were filled along straight lines")
+    return notes
 
 
 def _notes(rows: dict[str, Rows], parts: Parts) -> tuple[str, ...]:

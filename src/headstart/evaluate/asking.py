@@ -26,7 +26,7 @@ def rows_of(examples: Examples) -> list[Any]:
     """The rows as `Base.predict` takes them: a text, a pair, or a list of words."""
     if examples.pairs is not None:
         return list(zip(examples.texts, examples.pairs, strict=True))
-    return [text if isinstance(text, str) else list(text) for text in examples.texts]
+    return [list(text) if isinstance(text, tuple) else text for text in examples.texts]
 
 
 def ask(base: Base, examples: Examples) -> tuple[Answers, float]:

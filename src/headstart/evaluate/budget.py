@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from headstart.base.base import Base
-from headstart.data.task import Task
+from headstart.data.task import Task, as_text
 from headstart.evaluate.controls import fit_control
 from headstart.ground.seeds import stream
 from headstart.train.fit import Fitted
@@ -97,7 +97,7 @@ def measure_pace(base: Base, task: Task, settings: FitSettings) -> Pace:
     """Read a sample of train rows and time it."""
     picks = stream(0, "pace").permutation(len(task.train))[:SAMPLE_ROWS]
     rows = task.train.subset(picks.tolist())
-    texts = [text if isinstance(text, str) else " ".join(text) for text in rows.texts]
+    texts = [as_text(text) for text in rows.texts]
     inputs = texts if rows.pairs is None else list(zip(texts, rows.pairs, strict=True))
     cut = [t[: 12 * settings.max_length] if isinstance(t, str) else t for t in inputs]
     base.encode(cut[:4])
@@ -111,7 +111,7 @@ def tfidf_seconds(task: Task, *, measure: bool = False) -> float:
 
     The control cannot be stopped once it runs, so under a budget the speed of this very machine decides.
     """
-    characters = sum(len(t) if isinstance(t, str) else sum(map(len, t)) for t in task.train.texts)
+    characters = sum(len(t) if isinstance(t, str) else sum(map(len, t)) for t in task.train.written)
     characters += sum(map(len, task.train.pairs or ()))
     rough = CONTROL_RATE * characters * (1 + len(task.labels) / 8)
     if not measure or len(task.train) <= 2 * CONTROL_SAMPLE:

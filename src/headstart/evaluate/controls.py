@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier
 
-from headstart.data.task import Examples, Task
+from headstart.data.task import Examples, Task, as_text
 from headstart.evaluate.calibration import best_threshold, given_labels
 from headstart.evaluate.metrics import Floats, indicators, score_task
 
@@ -83,13 +83,13 @@ def fit_majority(task: Task, seed: int) -> Fitted:
 def majority_tags(task: Task) -> Callable[[Examples], Answers]:
     """Each word's most frequent tag in train; the overall most frequent one for unseen words."""
     seen: dict[str, Counter[int]] = {}
-    for words, tags in zip(task.train.texts, task.train.targets, strict=True):
+    for words, tags in zip(task.train.written, task.train.targets, strict=True):
         for word, tag in zip(words, as_tags(tags), strict=True):
             seen.setdefault(word, Counter())[tag] += 1
     overall = sum(seen.values(), Counter())
     usual = overall.most_common(1)[0][0]
     best = {word: counts.most_common(1)[0][0] for word, counts in seen.items()}
-    return lambda rows: Answers(tuple(tuple(best.get(w, usual) for w in words) for words in rows.texts))
+    return lambda rows: Answers(tuple(tuple(best.get(w, usual) for w in words) for words in rows.written))
 
 
 def as_tags(target: Any) -> tuple[int, ...]:
@@ -157,12 +157,8 @@ def fits(vectorizer: TfidfVectorizer, texts: Sequence[str]) -> bool:
     return True
 
 
-def as_text(text: str | tuple[str, ...]) -> str:
-    return text if isinstance(text, str) else " ".join(text)
-
-
 def length_ratio(rows: Examples) -> Floats:
-    pairs = zip(rows.texts, rows.pairs or (), strict=True)
+    pairs = zip(rows.written, rows.pairs or (), strict=True)
     return np.array([min(len(a), len(b)) / max(len(a), len(b), 1) for a, b in pairs], dtype=np.float64)
 
 
@@ -265,16 +261,16 @@ def fit_tags(task: Task, seed: int) -> Fitted:
     hasher = FeatureHasher(n_features=1 << HASH_BITS, input_type="string", dtype=np.float32, alternate_sign=False)
 
     def features(rows: Examples) -> sp.csr_matrix:
-        return hasher.transform(f for words in rows.texts for f in token_features(words))
+        return hasher.transform(f for words in rows.written for f in token_features(words))
 
     model = SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=6, tol=None, average=True, random_state=seed)
     model.fit(features(task.train), np.concatenate([np.asarray(as_tags(t), np.int64) for t in task.train.targets]))
 
     def answer(rows: Examples) -> Answers:
-        if not any(rows.texts):
-            return Answers(tuple(() for _ in rows.texts))
+        if not any(rows.written):
+            return Answers(tuple(() for _ in rows.written))
         flat = model.predict(features(rows)).tolist()
-        ends = np.cumsum([len(words) for words in rows.texts])
-        return Answers(tuple(tuple(flat[e - len(w) : e]) for e, w in zip(ends, rows.texts, strict=True)))
+        ends = np.cumsum([len(words) for words in rows.written])
+        return Answers(tuple(tuple(flat[e - len(w) : e]) for e, w in zip(ends, rows.written, strict=True)))
 
     return answer, weights_of(model)

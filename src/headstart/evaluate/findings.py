@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.data.task import Check, Examples, Task
+from headstart.data.task import Check, Examples, Task, as_text
 from headstart.evaluate.controls import Answers
 from headstart.evaluate.metrics import METRICS, metrics_of
 from headstart.evaluate.report import CalibrationFacts, Candidate, CheckRow, Confusion, WrongRow
@@ -88,7 +88,7 @@ def wrongness(kind: str, target: Any, answer: Any, answers: Answers, row: int) -
 def wrong_row(task: Task, answers: Answers, row: int) -> WrongRow:
     test = task.test
     target, answer, text = test.targets[row], answers.predictions[row], test.texts[row]
-    shown = text if isinstance(text, str) else " ".join(text)
+    shown = as_text(text)
     if test.pairs is not None:
         shown = f"{excerpt(shown, EXCERPT // 2)} ‖ {excerpt(test.pairs[row], EXCERPT // 2)}"
     sure = None if answers.probabilities is None or task.kind != "choice" else float(answers.probabilities[row][answer])

@@ -108,7 +108,7 @@ def supervise(
     if apart:
         assert examples.pairs is not None, "only pairs can be read apart"
         second = codec.encode(examples.pairs, max_length=max_length)
-    encoded = codec.encode(examples.texts, None if apart else examples.pairs, max_length=max_length)
+    encoded = codec.encode(examples.written, None if apart else examples.pairs, max_length=max_length)
     return Supervised(kind, encoded, examples.targets, num_outputs, pattern, codec.special.pad, second=second)
 
 
