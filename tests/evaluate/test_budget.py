@@ -12,7 +12,7 @@ from headstart.base.base import Base
 from headstart.data.examples import EMPTY
 from headstart.data.task import Columns, Examples, Task
 from headstart.evaluate import budget as budget_module
-from headstart.evaluate.budget import Budget, Pace, measure_pace, tfidf_seconds
+from headstart.evaluate.budget import Budget, Pace, measure_pace, plain_seconds
 from headstart.train.methods import FitSettings
 
 
@@ -34,10 +34,10 @@ def test_a_large_table_is_timed_on_a_sample(monkeypatch: pytest.MonkeyPatch) -> 
         return SimpleNamespace(seconds=3.0)
 
     monkeypatch.setattr(budget_module, "fit_control", slow)
-    assert tfidf_seconds(made(5000), measure=True) == pytest.approx(2 * 3.0 * 10)
+    assert plain_seconds(made(5000), measure=True) == pytest.approx(2 * 3.0 * 10)
     assert asked == [500]
-    assert tfidf_seconds(made(5000)) < 1.0
-    assert tfidf_seconds(made(300), measure=True) < 1.0
+    assert plain_seconds(made(5000)) < 1.0
+    assert plain_seconds(made(300), measure=True) < 1.0
     assert asked == [500]
 
 

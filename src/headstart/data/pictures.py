@@ -113,8 +113,8 @@ def _check_header(picture: Image.Image, num_bytes: int, where: str) -> None:
     )  # bytes of a pixel; palettes may have 1 bit
     if picture.format == "PNG" and width * height * least > DEFLATE_RATIO * num_bytes:
         raise DataError(
-            f"{where} has {num_bytes:,} bytes and declares {width:,} x {height:,} pixels, which cannot be in it; expected "
-            "a whole picture. Copy it again."
+            f"{where} has {num_bytes:,} bytes and declares {width:,} x {height:,} pixels, which cannot be in it; "
+            "expected a whole picture. Copy it again."
         )
     if width * height > MAX_PIXELS:
         raise DataError(

@@ -9,14 +9,17 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from headstart.base.base import Base
 from headstart.data.task import Task, as_text
 from headstart.evaluate.controls import fit_control
+from headstart.evaluate.neighbours import MOST_ROWS
 from headstart.ground.seeds import stream
 from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings, Method, resolve
 
+READING_RATE, DISTANCE_RATE = 3e-4, 1.5e-7  # seconds to decode and shrink an input, and for one distance
 SAMPLE_ROWS = 64
 BACKWARD = {"full": 3.0, "scratch": 3.0, "lora": 2.6}  # forward passes that one training pass over a row costs
 CONTROL_SAMPLE = 500  # rows; without validation rows only one of the two penalties is fitted
@@ -97,20 +100,24 @@ def measure_pace(base: Base, task: Task, settings: FitSettings) -> Pace:
     """Read a sample of train rows and time it."""
     picks = stream(0, "pace").permutation(len(task.train))[:SAMPLE_ROWS]
     rows = task.train.subset(picks.tolist())
-    texts = [as_text(text) for text in rows.texts]
+    texts = [as_text(text) for text in rows.written]
     inputs = texts if rows.pairs is None else list(zip(texts, rows.pairs, strict=True))
-    cut = [t[: 12 * settings.max_length] if isinstance(t, str) else t for t in inputs]
+    cut: list[Any] = list(rows.raws) or [t[: 12 * settings.max_length] if isinstance(t, str) else t for t in inputs]
     base.encode(cut[:4])
     begin = time.perf_counter()
     base.encode(cut)
     return Pace((time.perf_counter() - begin) / max(1, len(cut)), base, task, settings)
 
 
-def tfidf_seconds(task: Task, *, measure: bool = False) -> float:
-    """A forecast for the TF-IDF control from characters and labels; `measure` times it on a sample of a large table.
+def plain_seconds(task: Task, *, measure: bool = False) -> float:
+    """A forecast for the control that learns from the inputs alone, from characters and labels or from distances;
+    `measure` times it on a sample of a large table.
 
     The control cannot be stopped once it runs, so under a budget the speed of this very machine decides.
     """
+    if task.columns.modality is not None:
+        asked = len(task.validation) + len(task.test)
+        return READING_RATE * (len(task.train) + asked) + DISTANCE_RATE * min(len(task.train), MOST_ROWS) * asked
     characters = sum(len(t) if isinstance(t, str) else sum(map(len, t)) for t in task.train.written)
     characters += sum(map(len, task.train.pairs or ()))
     rough = CONTROL_RATE * characters * (1 + len(task.labels) / 8)

@@ -19,6 +19,7 @@ from headstart.evaluate import findings
 from headstart.evaluate.calibration import calibrate, fit_temperature, selective, warmed
 from headstart.evaluate.plan import Plan
 from headstart.evaluate.report import (
+    CONTROLS,
     CalibrationFacts,
     CheckRow,
     Chosen,
@@ -163,7 +164,7 @@ def checks(outcome: Outcome, report: Report) -> list[CheckRow]:
         *map(findings.as_row, outcome.task.checks),
         findings.check_truncation(outcome.fitted.truncated, len(outcome.task.train), contract.max_length),
     ]
-    for method in ("scratch", "tfidf", "majority"):
+    for method in CONTROLS:
         control = report.candidate(method)
         if control is not None and method != outcome.chosen:
             found.append(findings.check_beats(report.best, control))

@@ -1,4 +1,5 @@
-"""Controls: what needs no base model. `majority` and `tfidf` stand beside every adaptation, also when they win.
+"""Controls: what needs no base model. `majority` and `tfidf` stand beside every adaptation, also when they win; where
+inputs are no text, `nearest` takes the place of `tfidf` (see `neighbours`).
 
 Enter: a Task. Leave: a fitted control whose `answer(examples)` gives predictions (label indices or numbers) and, for
 choice and labels, probabilities. majority: the most frequent label, the mean, or each word's most frequent tag.
@@ -25,8 +26,9 @@ from sklearn.multiclass import OneVsRestClassifier
 from headstart.data.task import Examples, Task, as_text
 from headstart.evaluate.calibration import best_threshold, given_labels
 from headstart.evaluate.metrics import Floats, indicators, score_task
+from headstart.evaluate.neighbours import fit_nearest
 
-ControlMethod = Literal["majority", "tfidf"]
+ControlMethod = Literal["majority", "tfidf", "nearest"]
 PENALTIES = (1.0, 10.0)  # inverse strength of the logistic penalty; the two that won on the development sets
 SHORT_TEXT = 400  # characters; longer texts have words enough and character n-grams only cost time
 MOST_FITTED_CELLS = 300_000  # labels x rows; above, one penalty is fitted and not two
@@ -53,9 +55,19 @@ class Control:
 def fit_control(task: Task, *, method: ControlMethod, seed: int = 0) -> Control:
     """Fit one control on the train rows of `task`."""
     begin = time.perf_counter()
-    fitter = fit_majority if method == "majority" else fit_tags if task.kind == "tags" else fit_linear
+    if method == "majority":
+        fitter = fit_majority
+    elif method == "nearest":
+        fitter = fit_neighbours
+    else:
+        fitter = fit_tags if task.kind == "tags" else fit_linear
     answer, params = fitter(task, seed)
     return Control(method, answer, time.perf_counter() - begin, params)
+
+
+def plain_control(task: Task) -> ControlMethod:
+    """The control that learns from the inputs without a base: by what the inputs are."""
+    return "tfidf" if task.columns.modality is None else "nearest"
 
 
 Fitted = tuple[Callable[[Examples], Answers], int]
@@ -95,6 +107,11 @@ def majority_tags(task: Task) -> Callable[[Examples], Answers]:
 def as_tags(target: Any) -> tuple[int, ...]:
     """A tags target, checked once where the types lose it."""
     return tuple(target)
+
+
+def fit_neighbours(task: Task, seed: int) -> Fitted:
+    find, params = fit_nearest(task)
+    return lambda rows: Answers(*find(rows)), params
 
 
 # --- tfidf over whole texts -----------------------------------------------------------------------------------------

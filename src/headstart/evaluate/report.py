@@ -20,9 +20,10 @@ METHOD_TITLES = {
     "full": "full",
     "scratch": "from scratch",
     "tfidf": "TF-IDF + linear",
+    "nearest": "nearest neighbour",
     "majority": "majority",
 }
-CONTROLS = ("scratch", "tfidf", "majority")
+CONTROLS = ("scratch", "tfidf", "nearest", "majority")
 
 Pair = tuple[float, float]
 

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from headstart.base.base import Base
 from headstart.data.task import Task
-from headstart.evaluate.budget import Budget, Pace, measure_pace, tfidf_seconds
+from headstart.evaluate.budget import Budget, Pace, measure_pace, plain_seconds
 from headstart.evaluate.conclude import Outcome, Study, conclude
-from headstart.evaluate.controls import ControlMethod, fit_control
+from headstart.evaluate.controls import ControlMethod, fit_control, plain_control
 from headstart.evaluate.label_curve import build_curve, curve_sizes, with_rows
 from headstart.evaluate.metrics import metric_for
 from headstart.evaluate.plan import Plan, check_method
@@ -125,7 +125,7 @@ class _Run:
             self._control("majority")
             if self.plan.method in ("auto", "probe"):
                 self._train("probe", self.plan.seed, pace, share=0.5 if self.plan.method == "auto" else 0.8)
-            self._tfidf()
+            self._plain()
             self._work_off(self._queue(), pace)
             self._label_curve(pace)
         except KeyboardInterrupt:
@@ -235,20 +235,23 @@ class _Run:
                 )
             )
 
-    def _tfidf(self) -> None:
-        needed = tfidf_seconds(self.task, measure=self.plan.seconds is not None)
+    def _plain(self) -> None:
+        """The control that learns from the inputs alone."""
+        method, needed = plain_control(self.task), plain_seconds(self.task, measure=self.plan.seconds is not None)
         if needed > 0.6 * self.budget.left():
-            self._skip(METHOD_TITLES["tfidf"], needed)
+            self._skip(METHOD_TITLES[method], needed)
         else:
-            self._control("tfidf")
+            self._control(method)
 
     def _announce(self, pace: Pace) -> None:
         for note in self.task.notes:
             self.tell(Event("data", note))
         queue = self._queue()
-        needed = sum(self._cost(m, pace) for m, _ in queue) + pace.fitting("probe") + tfidf_seconds(self.task)
+        needed = sum(self._cost(m, pace) for m, _ in queue) + pace.fitting("probe") + plain_seconds(self.task)
         methods = ["probe"] if self.plan.method in ("auto", "probe") else []
-        names = ", ".join(METHOD_TITLES[m] for m in dict.fromkeys([*methods, "tfidf", *(m for m, _ in queue)]))
+        names = ", ".join(
+            METHOD_TITLES[m] for m in dict.fromkeys([*methods, plain_control(self.task), *(m for m, _ in queue)])
+        )
         seeds = f" · {self.plan.seeds} seeds" if self.plan.seeds > 1 else ""
         limit = "" if self.plan.seconds is None else f" · budget {duration(self.plan.seconds)}"
         self.tell(Event("plan", f"{self.base.name}: {names}{seeds} · at most about {duration(needed)}{limit}"))

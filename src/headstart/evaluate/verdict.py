@@ -10,7 +10,7 @@ from headstart.evaluate.report import Candidate, Report
 
 def sentences(report: Report) -> list[str]:
     """The findings, most important first."""
-    said = [headline(report), against_scratch(report), against_tfidf(report), labels_worth(report)]
+    said = [headline(report), against_scratch(report), against_plain(report), labels_worth(report)]
     if report.interrupted:
         said.append("The run was interrupted: this is the best so far, not the whole comparison.")
     return [s for s in said if s]
@@ -39,15 +39,16 @@ def against_scratch(report: Report) -> str:
     return f"The same network from scratch reaches {twin.value:.3f}: pre-training adds {gain:.3f}{sure(twin)}."
 
 
-def against_tfidf(report: Report) -> str:
-    control, best = report.candidate("tfidf"), report.best
+def against_plain(report: Report) -> str:
+    control, best = report.candidate("tfidf") or report.candidate("nearest"), report.best
     if control is None:
         return ""
+    title = control.title[:1].upper() + control.title[1:]
     if control.tied:
-        return f"TF-IDF + linear is statistically tied with it ({control.value:.3f}) and costs far less."
+        return f"{title} is statistically tied with it ({control.value:.3f}) and costs far less."
     if control.value > best.value:
-        return f"TF-IDF + linear is better, {control.value:.3f}{sure(control)}: on these rows the plain control wins."
-    return f"TF-IDF + linear stays behind: {control.value:.3f}{sure(control)}."
+        return f"{title} is better, {control.value:.3f}{sure(control)}: on these rows the plain control wins."
+    return f"{title} stays behind: {control.value:.3f}{sure(control)}."
 
 
 def labels_worth(report: Report) -> str:
