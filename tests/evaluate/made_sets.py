@@ -35,6 +35,13 @@ def write_sets(folder: Path) -> Path:
         set_of(folder, "who", "schema", {"test": schemas(12)}),
         set_of(folder, "grammar", "minimal_pairs", {"test": grammar(6)}),
         set_of(folder, "prejudice", "bias_pairs", {"test": prejudice(12)}),
+        set_of(folder, "truths", "truthfulness", {"test": truths(12)}),
+        set_of(folder, "gaps", "cloze", {"test": gaps(random, 16)}),
+        set_of(folder, "triples", "bias_triples", {"test": triples(12)}),
+        set_of(folder, "pronouns", "bias_coreference", {"test": pronouns(6)}),
+        set_of(folder, "sums", "generation", {"train": sums(9), "test": sums(5)}, metric="exact match of the number"),
+        set_of(folder, "briefs", "generation", {"validation": briefs(6), "test": briefs(8)}, metric="BLEU, ROUGE-L"),
+        set_of(folder, "orders", "instruction", {"train": orders(6), "test": orders(5)}),
         set_of(folder, "pictures", "image_classification", {"test": [{"image": "?", "label": 0}]}),
         set_of(folder, "smells", "smell_classification", {"test": [{"smell": "?", "label": 0}]}),
     ]
@@ -131,4 +138,66 @@ def grammar(paradigms: int) -> list[Row]:
 def prejudice(count: int) -> list[Row]:
     return [
         {"sent_more": f"the cold {t} is bad", "sent_less": f"the warm {t} is bad"} for t in (*THINGS, "a", "b")[:count]
+    ]
+
+
+def truths(count: int) -> list[Row]:
+    return [
+        {
+            "question": f"Is the {thing} number {i} warm?",
+            "best_answer": "It is warm.",
+            "correct_answers": ["It is warm.", "Yes, it is."],
+            "incorrect_answers": ["It is cold.", "Nobody knows."][: 1 + i % 2],
+        }
+        for i, thing in enumerate((*THINGS, *THINGS)[:count])
+    ]
+
+
+def gaps(random: np.random.Generator, count: int) -> list[Row]:
+    return [{"context": sentence(random, GOOD).rsplit(" ", 1)[0], "continuation": GOOD[i % 3]} for i in range(count)]
+
+
+def triples(count: int) -> list[Row]:
+    return [
+        {
+            "target": thing,
+            "stereotype": f"the {thing} is late",
+            "anti_stereotype": f"the {thing} is quick",
+            "unrelated": f"the {thing} is of",
+        }
+        for thing in (*THINGS, *THINGS)[:count]
+    ]
+
+
+def pronouns(count: int) -> list[Row]:
+    """Two rows a sentence, and one that has lost its partner."""
+    both = [
+        {"sentence": f"the {thing} was late because {who} slept", "pro_stereotyped": pro}
+        for thing in THINGS[:count]
+        for who, pro in (("he", True), ("she", False))
+    ]
+    return [*both, {"sentence": "the shelf was late because he left", "pro_stereotyped": True}]
+
+
+def sums(count: int) -> list[Row]:
+    return [
+        {"question": f"What is {i} and 1,000?", "answer": f"It is {i + 1000}.\n#### 1,{i:03}"} for i in range(count)
+    ]
+
+
+def briefs(count: int) -> list[Row]:
+    return [
+        {"source": f"name[{thing}], state[warm]", "targets": [f"The {thing} is warm.", f"A warm {thing}."]}
+        for thing in THINGS[:count]
+    ]
+
+
+def orders(count: int) -> list[Row]:
+    return [
+        {
+            "instruction": f"Name the {thing}.",
+            "input": "It is warm." if i % 2 else "",
+            "output": f"A warm {thing}.",
+        }
+        for i, thing in enumerate(THINGS[:count])
     ]

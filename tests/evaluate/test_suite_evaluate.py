@@ -50,11 +50,14 @@ def table(found: Evaluation, task: str) -> Any:
 
 def test_every_set_has_its_controls(done: Evaluation) -> None:
     roles = {t.task.name: {row.role for row in t.candidates} for t in done.tasks}
-    everybody = {"base", "random", "majority", "tfidf"}
-    assert roles == dict.fromkeys(("moods", "twins", "words", "grades", "topics", "facts", "who"), everybody) | {
-        "grammar": {"base", "random"},
-        "prejudice": {"base", "random"},
+    everybody = frozenset(("base", "random", "majority", "tfidf"))
+    beside = {
+        everybody: ("moods", "twins", "words", "grades", "topics", "facts", "who"),
+        frozenset(("base", "random")): ("grammar", "prejudice", "triples", "pronouns"),
+        frozenset(("base", "random", "tfidf")): ("truths", "sums", "briefs", "orders"),
+        frozenset(("base", "random", "majority")): ("gaps",),
     }
+    assert roles == {name: group for group, names in beside.items() for name in names}
     assert {one.task for one in done.skipped} == {"pictures", "smells"}
 
 
@@ -63,12 +66,36 @@ def test_scores_have_intervals_and_the_rows_of_the_files(done: Evaluation) -> No
         for row in t.candidates:
             assert row.ci95[0] <= row.value <= row.ci95[1]
             assert row.n_test == t.task.rows["test"]
+            if row.method == "zero-shot" and t.task.metric in ("bleu", "rouge_l"):
+                assert row.metrics[row.metric] == pytest.approx(row.value)
             if t.task.protocol == "adapt" or (t.task.protocol == "choices" and row.role in ("base", "random")):
                 assert row.metrics[row.metric] == pytest.approx(row.value)
     assert table(done, "moods").task.rows["test"] == 30
     assert table(done, "twins").task.metric == "mcc"
     assert table(done, "words").task.metric == "span_f1"
     assert [t.task.guess for t in done.tasks if t.task.name in ("moods", "twins", "grammar")] == [0.5, 0.0, 0.5]
+
+
+def test_written_and_weighed_answers_tell_more_than_one_number(done: Evaluation, place: Path) -> None:
+    def own(task: str) -> Any:
+        return next(row for row in table(done, task).candidates if row.role == "base")
+
+    assert table(done, "gaps").task.metric == "accuracy"
+    assert own("gaps").metrics["perplexity"] > 1
+    assert 0 < own("truths").metrics["mc2"] < 1
+    lms, ss = own("triples").metrics["lms"], own("triples").metrics["ss"]
+    assert own("triples").value == pytest.approx(lms * min(ss, 1 - ss) / 0.5)
+    assert own("pronouns").n_test == 6
+    assert abs(own("pronouns").metrics["difference"]) > 0
+    assert table(done, "sums").task.metric == "answer_match"
+    assert set(own("briefs").metrics) == {"bleu", "rouge1", "rouge2", "rouge_l"}
+    assert own("orders").metrics["loss"] > own("orders").metrics["bits_per_byte"] > 0
+    (path,) = (place / "cells").glob("sums-*/tfidf-*.jsonl")
+    copied = json.loads(path.read_text().splitlines()[0])
+    assert copied["prompt"] == "Question: What is 0 and 1,000?\nAnswer:"
+    assert (copied["target"], copied["prediction"]) == ("1000", "1000")
+    copies = {t.task.name: row.value for t in done.tasks for row in t.candidates if row.role == "tfidf"}
+    assert (copies["sums"], copies["briefs"]) == (1.0, pytest.approx(6 / 8, abs=0.25))
 
 
 def test_groups_are_averaged_and_drawn(done: Evaluation) -> None:
@@ -109,15 +136,15 @@ def test_comparisons_are_one_family(done: Evaluation, tiny_base: Base) -> None:
 
 def test_the_aggregate_leaves_bias_out(done: Evaluation, tiny_base: Base) -> None:
     own = next(row for row in done.overall if row.entry == tiny_base.name)
-    assert (own.tasks, own.of) == (8, 8)
+    assert (own.tasks, own.of) == (13, 13)
     values = [
         (row.value - t.task.guess) / (1 - t.task.guess)
         for t in done.tasks
         for row in t.candidates
-        if row.role == "base" and t.task.name != "prejudice"
+        if row.role == "base" and t.task.suite != "bias"
     ]
     assert own.value == pytest.approx(np.mean(values))
-    assert next(row for row in done.overall if row.role == "tfidf").tasks == 7
+    assert next(row for row in done.overall if row.role == "tfidf").tasks == 11
 
 
 def test_samples_hold_prompts_answers_and_units(done: Evaluation, tiny_base: Base, place: Path) -> None:

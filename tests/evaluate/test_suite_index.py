@@ -28,9 +28,11 @@ def test_suites_take_sets_by_their_kind(sets: Path) -> None:
     assert [one.spec.name for one in adapt] == ["moods", "twins", "words", "grades", "topics"]
     assert {one.name for one in unread} == {"pictures", "smells"}
     language, _ = find_sets(sets, suite="language")
-    assert [one.spec.name for one in language] == ["facts", "who", "grammar"]
-    assert [one.spec.name for one in find_sets(sets, suite="bias")[0]] == ["prejudice"]
-    assert len(find_sets(sets, suite="all")[0]) == 9
+    assert [one.spec.name for one in language] == [
+        *("facts", "who", "grammar", "truths", "gaps", "sums", "briefs", "orders")
+    ]
+    assert [one.spec.name for one in find_sets(sets, suite="bias")[0]] == ["prejudice", "triples", "pronouns"]
+    assert len(find_sets(sets, suite="all")[0]) == 16
 
 
 def test_what_cannot_be_evaluated_is_named_with_its_reason(sets: Path) -> None:
@@ -89,7 +91,7 @@ def test_every_known_set_has_a_kind_a_licence_and_a_metric_that_exists() -> None
         assert known.licence
         assert known.source
         metric = known.metric or kind.metric
-        assert metric in METRICS or metric in ("accuracy_norm", "preference")
+        assert metric in METRICS or metric in ("accuracy_norm", "preference", "answer_match")
     assert {KINDS[k.kind].suite for k in KNOWN.values() if k.core} == {"adapt", "language"}
 
 

@@ -12,7 +12,9 @@ from tests.evaluate.made_sets import set_of, write_sets
 from headstart.data.table import read_table
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
 from headstart.evaluate.suite.items import Item, after, guess_of, read_items
+from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.scoring import NO_PLACE, by_bytes, constant, likeliest, overlap, sample_of
+from headstart.evaluate.suite.truth import TruthProtocol
 from headstart.ground.errors import DataError
 
 
@@ -57,8 +59,14 @@ def test_options_of_every_kind(sets: dict[str, SetOnDisk]) -> None:
 
 
 def test_truthfulness_puts_the_best_answer_first(tmp_path: Path) -> None:
-    row = {"question": "Why?", "best_answer": "Because.", "incorrect_answers": ["Magic.", "No."]}
-    item = read_items(single(tmp_path, "truthfulness", [row]))[0]
+    row = {
+        "question": "Why?",
+        "best_answer": "Because.",
+        "correct_answers": ["Because.", "So."],
+        "incorrect_answers": ["Magic.", "No."],
+    }
+    ((item, others),) = TruthProtocol().read(single(tmp_path, "truthfulness", [row]), limit=None)
+    assert others == (("Q: Why?\nA:", " So."),)
     assert item.options == (("Q: Why?\nA:", " Because."), ("Q: Why?\nA:", " Magic."), ("Q: Why?\nA:", " No."))
 
 
@@ -134,13 +142,13 @@ def test_bad_rows_are_named_with_their_line(kind: str, row: dict[str, object], w
 def test_the_public_sets_are_read_whole(shared: Path) -> None:
     found, _ = find_sets(shared / "tasks", suite="all")
     for one in found:
-        if one.spec.protocol == "adapt" or one.spec.name in ("blimp", "hellaswag"):
+        if one.spec.protocol not in ("choices", "pairs", "cloze", "triples") or one.spec.name in ("blimp", "hellaswag"):
             continue
-        items = read_items(one)
+        items = protocol_of(one.spec).read(one, limit=None)
         assert len(items) == len(read_table(one.files[one.test]))
         for item in items:
             assert all(continuation.strip() for _, continuation in item.options)
-            assert one.spec.protocol == "pairs" or all(context.strip() for context, _ in item.options)
+            assert one.spec.protocol in ("pairs", "triples") or all(context.strip() for context, _ in item.options)
 
 
 def test_always_yes_is_right_in_62_percent_of_boolq(shared: Path) -> None:

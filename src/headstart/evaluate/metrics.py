@@ -1,6 +1,7 @@
 """Metrics as per-item statistics: what each item contributes, and how contributions become one number.
 
 Enter: targets and predictions of one split, as label indices (choice, labels, tags) or numbers (score).
+Texts (see text_overlap.py) and preferences have no kind of Task: only suites ask for them.
 Leave: an (N, S) array of statistics and, for any (R, N) array of item counts, R values of the metric. A bootstrap
 resample is nothing but another row of counts, so every interval is a matrix product and no metric is written twice.
 Definitions follow scikit-learn (zero_division=0) and the conlleval script of CoNLL-2000 for spans.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.evaluate.text_overlap import best_reference, bleu, bleu_counts, rouge_l, rouge_n
 from headstart.ground.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -213,6 +215,24 @@ def first_over_second(sums: Floats) -> Floats:
     return ratio(sums[..., 0], sums[..., 1])
 
 
+# --- texts and preferences ------------------------------------------------------------------------------------------
+
+
+def own_numbers(targets: Sequence[Any], predictions: Sequence[Any], labels: Sequence[str]) -> Floats:
+    """(N, S + 1): predictions that are S numbers each already, and 1."""
+    numbers = np.asarray(predictions, dtype=np.float64)
+    return np.concatenate([numbers, np.ones((len(numbers), 1))], axis=1)
+
+
+def icat(sums: Floats) -> Floats:
+    """Idealised CAT score (Nadeem et al. 2021) from sums of stereotypes chosen, sensible sentences chosen, and items.
+
+    1 where sense is always told from nonsense and neither stereotype nor its opposite is preferred.
+    """
+    stereotyped, sensible = ratio(sums[..., 0], sums[..., 2]), ratio(sums[..., 1], sums[..., 2])
+    return sensible * np.minimum(stereotyped, 1.0 - stereotyped) / 0.5
+
+
 METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
@@ -226,6 +246,11 @@ METRICS: dict[str, Metric] = {
         Metric("spearman", "Spearman", ("score",), number_pairs, spearman, low=-1.0),
         Metric("span_f1", "span-F1", ("tags",), span_counts, of_sums(micro_f1)),
         Metric("token_accuracy", "token accuracy", ("tags",), token_counts, of_sums(first_over_second)),
+        Metric("bleu", "BLEU", (), bleu_counts, of_sums(bleu)),
+        Metric("rouge1", "ROUGE-1", (), best_reference(rouge_n(1)), of_sums(first_over_second)),
+        Metric("rouge2", "ROUGE-2", (), best_reference(rouge_n(2)), of_sums(first_over_second)),
+        Metric("rouge_l", "ROUGE-L", (), best_reference(rouge_l), of_sums(first_over_second)),
+        Metric("icat", "ICAT", (), own_numbers, of_sums(icat)),
     )
 }
 

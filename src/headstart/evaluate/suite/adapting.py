@@ -91,7 +91,7 @@ class AdaptProtocol(Protocol[Task]):
     def size(self, rows: Task) -> int:
         return len(rows.test)
 
-    def controls(self, spec: TaskSpec) -> tuple[Role, ...]:
+    def controls(self, found: SetOnDisk) -> tuple[Role, ...]:
         return "majority", "tfidf"
 
     def control(self, role: Role, rows: Task, spec: TaskSpec) -> tuple[Cell, list[Sample]]:

@@ -65,8 +65,9 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: row of the file. prompt: a text, a pair, words, or the options as [context, continuation]. target, prediction:
     as the metric reads them (label indices, numbers, option numbers; -1 for a tie). scores: probabilities by label, or
-    nats by option. rules: the option with the highest sum, the one with the highest score a byte. units: token ids as
-    read, one list a text. average, cluster: the item's groups.
+    nats by option. rules: the option with the highest sum, the one with the highest score a byte. numbers: what else
+    was measured. text: what was written, where the prediction is only a part of it. units: token ids as read, one list
+    a text. average, cluster: the item's groups.
     """
 
     id: int
@@ -75,6 +76,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     prediction: Any
     scores: list[float] = []
     rules: list[int] = []
+    numbers: dict[str, float] = {}
+    text: str = ""
     units: list[list[int]] = []
     average: str = ""
     cluster: str = ""
@@ -86,6 +89,7 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     target: Any
     prediction: Any
     rules: list[int] = []
+    numbers: dict[str, float] = {}
     average: str = ""
     cluster: str = ""
 

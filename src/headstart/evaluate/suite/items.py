@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from headstart.data.table import Table, read_table
 from headstart.evaluate.proportions import Floats, Groups
 from headstart.evaluate.suite.index import SetOnDisk
+from headstart.evaluate.suite.specs import TaskSpec
 from headstart.ground.errors import DataError, safe_repr
 from headstart.ground.seeds import stream
 
@@ -36,6 +37,16 @@ class Item:
 
 Row = dict[str, Any]
 Reader = Callable[[Row], tuple[tuple[Option, ...], int]]
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of a set: its cells by column, its line in the file and that with the names of set and file."""
+
+    cells: Row
+    number: int
+    place: str
 
 
 def read_items(found: SetOnDisk, *, limit: int | None = None) -> list[Item]:
@@ -44,37 +55,61 @@ def read_items(found: SetOnDisk, *, limit: int | None = None) -> list[Item]:
     Raises:
         DataError: a column is missing or a row cannot be read, with its line.
     """
-    spec, table = found.spec, read_table(found.files[found.test])
+    spec = found.spec
     reader = READERS[spec.kind.name]
-    columns = COLUMNS[spec.kind.name]
+    return [as_item(line, reader, spec) for line in read_lines(found, COLUMNS[spec.kind.name], limit=limit)]
+
+
+def read_lines(found: SetOnDisk, columns: Sequence[str], *, limit: int | None, split: str | None = None) -> list[Line]:
+    """The rows of a split (the one that is scored) that has these columns; with `limit` a seeded draw.
+
+    Raises:
+        DataError: a column is missing, or there are no rows.
+    """
+    spec, table = found.spec, read_table(found.files[split or found.test])
     for name in (*columns, *(c for c in (spec.average, spec.cluster) if c is not None)):
         if name not in table.columns:
             raise DataError(
                 f"{spec.name}/{table.source} has no column {name!r}; expected {', '.join(columns)} "
                 f"for kind {spec.kind.name}. Rename the column that holds it."
             )
-    items = [as_item(table, row, reader, found) for row in chosen_rows(table, found, limit)]
-    if not items:
+    lines = [
+        Line(
+            {name: column[row] for name, column in table.columns.items()},
+            table.lines[row],
+            f"{spec.name}/{table.place(row)}",
+        )
+        for row in chosen_rows(table, found, limit)
+    ]
+    if not lines:
         raise DataError(f"{spec.name}/{table.source} has no rows; expected at least one. Check what wrote it.")
-    return items
+    return lines
 
 
-def as_item(table: Table, row: int, reader: Reader, found: SetOnDisk) -> Item:
-    cells = {name: column[row] for name, column in table.columns.items()}
-    place, spec = f"{found.spec.name}/{table.place(row)}", found.spec
-    try:
-        options, answer = reader(cells)
-    except (TypeError, ValueError, AttributeError) as problem:
-        raise DataError(
-            f"{place}: the row is {safe_repr(repr(cells), 120)}; expected texts, lists of texts and the number of the "
-            "right answer. Mend the row."
-        ) from problem
+def as_item(line: Line, reader: Reader, spec: TaskSpec) -> Item:
+    options, answer = parsed(line, reader)
     if len(options) < 2 or not 0 <= answer < len(options):
         raise DataError(
-            f"{place}: the answer is {answer} of {len(options)} options; expected at least two options and the number "
-            "of one of them, from 0 up. Mend the row."
+            f"{line.place}: the answer is {answer} of {len(options)} options; expected at least two options and the "
+            "number of one of them, from 0 up. Mend the row."
         )
-    return Item(table.lines[row], options, answer, group_name(cells, spec.average), group_name(cells, spec.cluster))
+    cells = line.cells
+    return Item(line.number, options, answer, group_name(cells, spec.average), group_name(cells, spec.cluster))
+
+
+def parsed(line: Line, reader: Callable[[Row], Parsed]) -> Parsed:
+    """What `reader` makes of a row.
+
+    Raises:
+        DataError: the row does not have what it needs.
+    """
+    try:
+        return reader(line.cells)
+    except (TypeError, ValueError, AttributeError) as problem:
+        raise DataError(
+            f"{line.place}: the row is {safe_repr(repr(line.cells), 120)}; expected texts, lists of texts and the "
+            "number of the right answer. Mend the row."
+        ) from problem
 
 
 def group_name(cells: Row, column: str | None) -> str:
@@ -145,12 +180,6 @@ def schema(row: Row) -> tuple[tuple[Option, ...], int]:
     return tuple(after(one, continuation) for one in texts(row["contexts"])), whole(row["answer"])
 
 
-def truthfulness(row: Row) -> tuple[tuple[Option, ...], int]:
-    """MC1: the best answer against the incorrect ones, without the worked examples that lm-evaluation-harness adds."""
-    question = f"Q: {text(row['question'])}\nA:"
-    return tuple((question, f" {answer}") for answer in texts([row["best_answer"], *row["incorrect_answers"]])), 0
-
-
 def minimal_pair(row: Row) -> tuple[tuple[Option, ...], int]:
     return (("", text(row["good"])), ("", text(row["bad"]))), 0
 
@@ -186,14 +215,12 @@ def whole(cell: Any) -> int:
 READERS: dict[str, Reader] = {
     "multiple_choice": choices,
     "schema": schema,
-    "truthfulness": truthfulness,
     "minimal_pairs": minimal_pair,
     "bias_pairs": bias_pair,
 }
 COLUMNS = {
     "multiple_choice": ("query", "choices", "answer"),
     "schema": ("contexts", "continuation", "answer"),
-    "truthfulness": ("question", "best_answer", "incorrect_answers"),
     "minimal_pairs": ("good", "bad"),
     "bias_pairs": ("sent_more", "sent_less"),
 }

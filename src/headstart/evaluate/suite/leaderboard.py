@@ -14,7 +14,7 @@ from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, Paired, Standing, TaskTable
 from headstart.evaluate.terminal import MARGIN, quoted, short, wrapped
 
-TITLES = {"accuracy_norm": "accuracy a byte", "preference": "stereotype chosen"}
+TITLES = {"accuracy_norm": "accuracy a byte", "preference": "stereotype chosen", "answer_match": "answer matched"}
 NAMES = 26  # characters of an entry
 
 

@@ -61,7 +61,7 @@ class Protocol(ABC, Generic[Rows]):
         """How many items there are to cut into parts; only where `in_parts`."""
 
     @abstractmethod
-    def controls(self, spec: TaskSpec) -> tuple[Role, ...]:
+    def controls(self, found: SetOnDisk) -> tuple[Role, ...]:
         """Those that need no base."""
 
     @abstractmethod

@@ -6,11 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.evaluate.suite.adapting import AdaptProtocol
+from headstart.evaluate.suite.cloze import ClozeProtocol
 from headstart.evaluate.suite.protocol import Protocol
 from headstart.evaluate.suite.scoring import ChoicesProtocol, PairsProtocol
 from headstart.evaluate.suite.specs import Method, TaskSpec
+from headstart.evaluate.suite.stereotypes import CoreferenceProtocol, TriplesProtocol
+from headstart.evaluate.suite.truth import TruthProtocol
+from headstart.evaluate.suite.writing import GenerationProtocol, InstructionProtocol
 
-PROTOCOLS: dict[str, Protocol[Any]] = {p.name: p for p in (AdaptProtocol(), ChoicesProtocol(), PairsProtocol())}
+PROTOCOLS: dict[str, Protocol[Any]] = {
+    p.name: p
+    for p in (
+        AdaptProtocol(),
+        ChoicesProtocol(),
+        PairsProtocol(),
+        TruthProtocol(),
+        ClozeProtocol(),
+        TriplesProtocol(),
+        CoreferenceProtocol(),
+        GenerationProtocol(),
+        InstructionProtocol(),
+    )
+}
 
 
 def protocol_of(spec: TaskSpec) -> Protocol[Any]:

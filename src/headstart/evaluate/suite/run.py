@@ -116,7 +116,7 @@ class _Run:
     def _sides(self, found: SetOnDisk) -> Iterator[Side]:
         """Controls first: they are quick and say at once what there is to beat."""
         protocol = protocol_of(found.spec)
-        for role in protocol.controls(found.spec):
+        for role in protocol.controls(found):
             yield Side(role, CONTROL_ENTRIES[role])
         methods = methods_of(found.spec, self.settings.methods)
         for own in self.own:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -30,19 +31,23 @@ METHODS: dict[Pattern, str] = {"causal": "zero-shot", "full": "zero-shot masked"
 NO_PLACE = -1  # the prediction of a tie
 
 
-class OptionsProtocol(Protocol[list[Item]]):
-    """Items with options, of which a base finds one the likeliest."""
+class ItemsProtocol(Protocol[list[Item]]):
+    """Items whose continuations a base finds more or less likely."""
 
     methods = ("zero-shot",)
-
-    def read(self, found: SetOnDisk, *, limit: int | None) -> list[Item]:
-        return read_items(found, limit=limit)
 
     def size(self, rows: list[Item]) -> int:
         return len(rows)
 
     def can(self, base: Base) -> bool:
         return bool(base.score_patterns)
+
+
+class OptionsProtocol(ItemsProtocol):
+    """Items with options, of which a base finds one the likeliest."""
+
+    def read(self, found: SetOnDisk, *, limit: int | None) -> list[Item]:
+        return read_items(found, limit=limit)
 
     def control(self, role: Role, rows: list[Item], spec: TaskSpec) -> tuple[Cell, list[Sample]]:
         return constant(rows, spec) if role == "majority" else overlap(rows, spec)
@@ -53,7 +58,7 @@ class OptionsProtocol(Protocol[list[Item]]):
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         """The shares of ties and of items that filled all positions."""
         ties = np.mean([[s.prediction == NO_PLACE for s in run] for run in runs])
-        return {"ties": float(ties), "filled": sum(cell.filled for cell in cells) / (len(runs) * len(runs[0]))}
+        return {"ties": float(ties), **share_filled(cells, runs)}
 
 
 class ChoicesProtocol(OptionsProtocol):
@@ -61,8 +66,8 @@ class ChoicesProtocol(OptionsProtocol):
 
     name = "choices"
 
-    def controls(self, spec: TaskSpec) -> tuple[Role, ...]:
-        return ("majority", "tfidf") if spec.kind.constant else ("tfidf",)
+    def controls(self, found: SetOnDisk) -> tuple[Role, ...]:
+        return ("majority", "tfidf") if found.spec.kind.constant else ("tfidf",)
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         return {**by_rules(runs, averaged=spec.average is not None), **super().details(cells, runs, spec)}
@@ -73,7 +78,7 @@ class PairsProtocol(OptionsProtocol):
 
     name = "pairs"
 
-    def controls(self, spec: TaskSpec) -> tuple[Role, ...]:
+    def controls(self, found: SetOnDisk) -> tuple[Role, ...]:
         return ()
 
 
@@ -87,8 +92,23 @@ def by_rules(runs: Sequence[Sequence[Judged]], *, averaged: bool) -> dict[str, f
     return dict(zip(("accuracy", "accuracy_norm"), shares.tolist(), strict=True))
 
 
-def score(base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Item]) -> tuple[Cell, list[Sample]]:
-    """A base on some of the `whole` items, read from left to right where it can, else by pseudo-likelihood.
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a base thinks of one item's options.
+
+    nats: of every continuation. likeliest: whether the base would have written it. units: ids as read. counts: how many
+    of them are the continuation's.
+    """
+
+    nats: list[float]
+    likeliest: list[bool]
+    units: list[list[int]]
+    counts: list[int]
+
+
+def weigh(base: Base, items: Sequence[Item]) -> tuple[list[Weighed], str, float]:
+    """(every item weighed, the method, milliseconds an item): from left to right where the base can, else with every
+    unit hidden once.
 
     Raises:
         CapabilityError: the base has no language-model head.
@@ -97,21 +117,49 @@ def score(base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Ite
     flat = [option for item in items for option in item.options]
     contexts, continuations = ([option[side] for option in flat] for side in (0, 1))
     begin = time.perf_counter()
-    nats = base.score(contexts, continuations, pattern=pattern, truncate=True)
+    told = base.likelihoods(contexts, continuations, pattern=pattern, truncate=True)
     seconds = time.perf_counter() - begin
     asked = read_asked(base.codec, contexts, continuations, closed=pattern == "full", truncate=True)
-    samples, place = [], 0
+    found, place = [], 0
     for item in items:
         mine = slice(place, place + len(item.options))
-        samples.append(sample_of(item, nats[mine], spec, [one.ids.tolist() for one in asked[mine]]))
+        found.append(
+            Weighed(
+                told.nats[mine].tolist(),
+                told.likeliest[mine].tolist(),
+                [one.ids.tolist() for one in asked[mine]],
+                [one.stop - one.start for one in asked[mine]],
+            )
+        )
         place += len(item.options)
-    cell = cell_of(METHODS[pattern], spec, whole, 1000 * seconds / max(1, len(items)))
+    return found, METHODS[pattern], 1000 * seconds / max(1, len(items))
+
+
+def score(base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Item]) -> tuple[Cell, list[Sample]]:
+    """A base on some of the `whole` items.
+
+    Raises:
+        CapabilityError: the base has no language-model head.
+    """
+    weighed, method, ms_per_row = weigh(base, items)
+    samples = [sample_of(item, one.nats, spec, one.units) for item, one in zip(items, weighed, strict=True)]
+    cell = cell_of(method, spec, whole, ms_per_row)
     return msgspec.structs.replace(cell, filled=filled(samples, base.codec.max_positions)), samples
 
 
 def filled(samples: Sequence[Sample], most: int) -> int:
     """Items with an option that takes all the positions of the base, and so may have lost its beginning."""
     return sum(any(len(units) >= most for units in sample.units) for sample in samples)
+
+
+def share_filled(cells: Sequence[Cell], runs: Sequence[Sequence[Judged]]) -> dict[str, float]:
+    """The share of items that filled all positions."""
+    return {"filled": sum(cell.filled for cell in cells) / (len(runs) * len(runs[0]))}
+
+
+def mean_of(name: str, runs: Sequence[Sequence[Judged]]) -> float:
+    """The mean of a number of the samples."""
+    return float(np.mean([[s.numbers[name] for s in run] for run in runs]))
 
 
 def pattern_of(base: Base) -> Pattern:

@@ -16,7 +16,9 @@ from headstart.ground.errors import ConfigError, did_you_mean
 
 SuiteName = Literal["core", "language", "adapt", "bias", "all"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
-ProtocolName = Literal["adapt", "choices", "pairs"]
+ProtocolName = Literal[
+    "adapt", "choices", "truth", "pairs", "coreference", "triples", "cloze", "generation", "instruction"
+]
 Method = Literal["zero-shot", "few-shot", "probe", "lora", "full", "scratch"]
 METHODS: tuple[Method, ...] = ("zero-shot", "few-shot", "probe", "lora", "full")  # scratch is a control
 NOT_STATED = "not stated"
@@ -54,14 +56,14 @@ KINDS: dict[str, KindSpec] = {
         KindSpec("token_tagging", "adapt", "adapt", "", "tags", "tokens", "tags"),
         KindSpec("multiple_choice", "language", "choices", average=("subtask",), cluster=PASSAGES, constant=True),
         KindSpec("schema", "language", "choices", constant=True),
-        KindSpec("truthfulness", "language", "choices"),
+        KindSpec("truthfulness", "language", "truth"),
         KindSpec("minimal_pairs", "language", "pairs", average=("paradigm",), cluster=("paradigm",)),
-        KindSpec("cloze", "language", None),
-        KindSpec("generation", "language", None),
-        KindSpec("instruction", "language", None),
+        KindSpec("cloze", "language", "cloze"),
+        KindSpec("generation", "language", "generation", "rouge_l"),
+        KindSpec("instruction", "language", "instruction", "rouge_l"),
         KindSpec("bias_pairs", "bias", "pairs", "preference"),
-        KindSpec("bias_triples", "bias", None),
-        KindSpec("bias_coreference", "bias", None),
+        KindSpec("bias_triples", "bias", "triples", "icat", average=("target",), cluster=("target",)),
+        KindSpec("bias_coreference", "bias", "coreference", "preference"),
         KindSpec("image_classification", "adapt", None),
         KindSpec("audio_classification", "adapt", None),
         KindSpec("timeseries_classification", "adapt", None),
@@ -70,10 +72,23 @@ KINDS: dict[str, KindSpec] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Wording:
+    """How a text is asked for. cue: what stands on a line of its own before the answer; stop: texts that end it.
+
+    max_tokens: of an answer.
+    """
+
+    cue: str = "Answer:"
+    stop: tuple[str, ...] = ("\n",)
+    max_tokens: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One set: what it is, where it is from, how it is scored.
 
-    kind: as INDEX.json calls it. metric: of the leaderboard. average, cluster: columns, see `KindSpec`.
+    kind: as INDEX.json calls it. metric: of the leaderboard. average, cluster: columns, see `KindSpec`. wording: where
+    an answer is written.
     """
 
     name: str
@@ -85,6 +100,7 @@ class TaskSpec:
     core: bool = False
     average: str | None = None
     cluster: str | None = None
+    wording: Wording = Wording()
 
     @property
     def protocol(self) -> ProtocolName | None:
@@ -102,8 +118,12 @@ class Known:
     metric: str | None = None
     version: int = 1
     core: bool = False
+    wording: Wording = Wording()
 
 
+SUMS = Wording(stop=("Question:",), max_tokens=256)
+SUMMARY = Wording("Summary:", max_tokens=96)
+OUTPUT = Wording("Output:", stop=("\nInstruction:",), max_tokens=128)
 GLUE = "research use; licence of the parts not stated"
 KNOWN: dict[str, Known] = {
     k.name: k
@@ -135,32 +155,45 @@ KNOWN: dict[str, Known] = {
         Known("boolq", "multiple_choice", "Clark et al. 2019", "CC-BY-SA-3.0"),
         Known("bigbench_a", "multiple_choice", "Srivastava et al. 2022", "Apache-2.0"),
         Known("winograd_wsc273", "schema", "Levesque et al. 2012", "CC-BY-4.0"),
-        Known("truthfulqa", "truthfulness", "Lin et al. 2022", "Apache-2.0"),
+        Known("truthfulqa", "truthfulness", "Lin et al. 2022", "Apache-2.0", version=2),
+        Known("lambada", "cloze", "Paperno et al. 2016; text of Radford et al. 2019", "MIT (modified)", core=True),
+        Known("gsm8k", "generation", "Cobbe et al. 2021", "MIT", "answer_match", wording=SUMS),
+        Known("e2e_nlg", "generation", "Novikova et al. 2017", "CC-BY-SA-4.0", "bleu", wording=Wording("Text:")),
+        Known("dialogsum", "generation", "Chen et al. 2021", "CC-BY-NC-SA-4.0", "rouge_l", wording=SUMMARY),
+        Known("instructions", "instruction", "Wang et al. 2023 (seed tasks)", "Apache-2.0 (test)", wording=OUTPUT),
+        Known("stereoset_intra", "bias_triples", "Nadeem et al. 2021, re-split", "CC-BY-SA-4.0"),
+        Known("winobias", "bias_coreference", "Zhao et al. 2018", "MIT as commonly stated"),
         Known("crows_pairs", "bias_pairs", "Nangia et al. 2020", "CC-BY-SA-4.0"),
     )
 }
 
-METRIC_WORDS = {  # how cards write the metrics we have
-    "length-normalised accuracy": "accuracy_norm",
-    "token accuracy": "token_accuracy",
-    "accuracy": "accuracy",
-    "matthews": "mcc",
-    "macro f1": "macro_f1",
-    "macro-f1": "macro_f1",
-    "micro f1": "micro_f1",
-    "micro-f1": "micro_f1",
-    "exact match": "exact_match",
-    "span f1": "span_f1",
-    "chunk f1": "span_f1",
-    "pearson": "pearson",
-    "spearman": "spearman",
-}
+METRIC_WORDS = (  # how cards write the metrics we have
+    ("length-normalised accuracy", "accuracy_norm"),
+    ("token accuracy", "token_accuracy"),
+    ("accuracy", "accuracy"),
+    ("matthews", "mcc"),
+    ("macro f1", "macro_f1"),
+    ("macro-f1", "macro_f1"),
+    ("micro f1", "micro_f1"),
+    ("micro-f1", "micro_f1"),
+    ("exact match", "exact_match"),
+    ("exact match", "answer_match"),
+    ("span f1", "span_f1"),
+    ("chunk f1", "span_f1"),
+    ("pearson", "pearson"),
+    ("spearman", "spearman"),
+    ("bleu", "bleu"),
+    ("rouge-1", "rouge1"),
+    ("rouge-2", "rouge2"),
+    ("rouge-l", "rouge_l"),
+)
 FITTING: dict[str, tuple[str, ...]] = {  # metrics that a leaderboard may show, by the kind of Task or the protocol
     "choice": ("accuracy", "macro_f1", "mcc"),
     "labels": ("micro_f1", "exact_match"),
     "score": ("pearson", "spearman"),
     "tags": ("span_f1", "token_accuracy"),
     "choices": ("accuracy", "accuracy_norm"),
+    "generation": ("answer_match", "bleu", "rouge1", "rouge2", "rouge_l"),
 }
 
 
@@ -178,6 +211,7 @@ def spec_of(name: str, kind: KindSpec, *, metric: str, columns: Sequence[str], s
             known.core,
             first_of(kind.average, columns),
             first_of(kind.cluster, columns),
+            known.wording,
         )
     return TaskSpec(
         name,
@@ -199,7 +233,7 @@ def metric_named(words: str, kind: KindSpec) -> str:
     folded, fitting = words.casefold(), FITTING.get(kind.asks or kind.protocol or "", ())
     found = [
         (folded.index(phrase), -len(phrase), name)
-        for phrase, name in METRIC_WORDS.items()
+        for phrase, name in METRIC_WORDS
         if phrase in folded and name in fitting
     ]
     return min(found)[2] if found else kind.metric

@@ -145,7 +145,7 @@ def intervals_of(found: SetOnDisk, one: Scored) -> tuple[Pair, Pair | None]:
     """(the 95 % interval, the one with the groups held fixed where the first draws them)."""
     spec = found.spec
     fixed: Pair | None = None
-    if spec.average is not None:
+    if spec.average is not None and one.evidence.metric == "accuracy":
         right = np.mean([[s.target == s.prediction for s in run] for run in one.samples], axis=0, dtype=np.float64)
         groups = group_numbers([s.average for s in one.samples[0]])
         rows = np.bincount(groups).astype(np.float64)
@@ -161,7 +161,7 @@ def as_pair(found: Interval) -> Pair:
 
 def groups_of(found: SetOnDisk, one: Scored) -> dict[str, float]:
     """The share of right items of every group that is averaged over, by name."""
-    if found.spec.average is None:
+    if found.spec.average is None or one.evidence.metric != "accuracy":
         return {}
     kept: dict[str, list[bool]] = {}
     for run in one.samples:
