@@ -17,12 +17,13 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
-from headstart.flags import AdaptFlags, Flag, PromptFlags, Table
+from headstart.flags import AdaptFlags, AskFlags, Flag, PromptFlags, Table
 from headstart.ground.errors import ConfigError, HeadstartError
 
 INTERRUPTED = 130
 
 NO_FLAGS = AdaptFlags()
+NO_ASKING = AskFlags()
 NO_PROMPT_FLAGS = PromptFlags()
 
 app = App(
@@ -82,7 +83,7 @@ def run(tokens: Sequence[str] | None = None) -> int:
 
 
 @app.command
-def adapt(train: Table, *, flags: AdaptFlags = NO_FLAGS) -> int:
+def adapt(train: Table, *, flags: AdaptFlags = NO_FLAGS, asking: AskFlags = NO_ASKING) -> int:
     """Turn a base into a specialist for a labelled table, with the evidence beside it.
 
     Parameters
@@ -93,7 +94,7 @@ def adapt(train: Table, *, flags: AdaptFlags = NO_FLAGS) -> int:
     started = time.monotonic()  # the budget's clock runs while torch is imported
     from headstart.specialise import specialise
 
-    return specialise(train, flags, started=started)
+    return specialise(train, flags, asking, started=started)
 
 
 @app.command

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from headstart.ground.errors import ConfigError
 
-Method = Literal["auto", "probe", "lora", "full", "scratch"]
+Method = Literal["auto", "probe", "lora", "full", "scratch", "zero-shot", "few-shot"]
 Kind = Literal["choice", "labels", "score", "tags"]
 Table = Annotated[str, Parameter(allow_leading_hyphen=True)]  # "-" is standard input
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
@@ -37,13 +37,13 @@ class AdaptFlags:
     base
         Name of a base or a folder in Hugging Face layout. Without it the embedded one.
     method
-        auto tries the probe first, then what the budget allows.
+        auto tries the probe first, then what the budget allows. zero-shot and few-shot train nothing: they ask.
     budget
         Time for everything, such as 90s, 5m or 1h.
     metric
         What decides, such as macro_f1 or mcc. Without it accuracy, micro_f1, pearson or span_f1, by the kind.
     seeds
-        Train this many times with different seeds and average.
+        Train, or draw demonstrations, this many times with different seeds and average.
     seed
         First seed.
     epochs
@@ -97,6 +97,37 @@ class AdaptFlags:
     def seconds(self) -> float | None:
         """The budget in seconds; ConfigError where it is no time."""
         return None if self.budget is None else seconds_of(self.budget)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskFlags:
+    """How zero-shot and few-shot ask.
+
+    Parameters
+    ----------
+    shots
+        Demonstrations before every question. Without it 8 for few-shot.
+    template
+        How a row is asked, such as 'Review: {{ text }}\\nMood: {{ label }}', or a file with that; {{ pair }} is the
+        second text, {{ option }} the label asked about where many apply. Several may be given; without any, three of
+        ours.
+    verbaliser
+        How answers are spelt: label=word,label=word, or a .json or .toml file. Without it by the label names.
+    demonstrations
+        Shots with the labels in turn, any at random, or the nearest to each row by the base's own features.
+    calibration
+        Takes out what the words alone make likely. Without it what is best on validation; the raw row stays beside it.
+    pattern
+        How the base reads: causal, or full, filling the answer in. Without it causal where the base can.
+    """
+
+    shots: int | None = None
+    template: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    verbaliser: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    demonstrations: Literal["balanced", "random", "nearest"] = "balanced"
+    calibration: Literal["none", "contextual", "batch"] | None = None
+    pattern: Literal["causal", "full"] | None = None
 
 
 @Parameter(name="*")

@@ -15,16 +15,18 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from headstart.asking_flags import NO_ASKING, prompting_of
 from headstart.base.base import Base
 from headstart.data.task import Task
 from headstart.evaluate.asking import verify_saved
 from headstart.evaluate.findings import as_row
 from headstart.evaluate.html import render_html
+from headstart.evaluate.plan import BY_PROMPT
 from headstart.evaluate.progress import Event
 from headstart.evaluate.report import Report, to_json, with_saved
 from headstart.evaluate.study import Study, study
 from headstart.evaluate.terminal import Live, show
-from headstart.flags import AdaptFlags
+from headstart.flags import AdaptFlags, AskFlags
 from headstart.ground.errors import ConfigError, GateError
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.train.methods import FitSettings
@@ -36,7 +38,9 @@ SAVE_SECONDS = 1.5  # writing, loading again and the report, kept out of the stu
 LEAST_SECONDS = 1.0  # given to the study even where loading used the budget up
 
 
-def specialise(train: str, flags: AdaptFlags, *, started: float, name: str | None = None) -> int:
+def specialise(
+    train: str, flags: AdaptFlags, asking: AskFlags = NO_ASKING, *, started: float, name: str | None = None
+) -> int:
     """Run the whole job. 0, 130 where it was interrupted with something to keep; the rest are HeadstartErrors.
 
     started: time.monotonic() when the budget's clock began. name: of the task, from the file's name by default.
@@ -45,6 +49,8 @@ def specialise(train: str, flags: AdaptFlags, *, started: float, name: str | Non
     if flags.out is not None:
         refuse_taken(flags.out)
     refuse_unwritable(flags.out or RUNS / "new")
+    settings = settings_of(flags)
+    prompting = prompting_of(asking, flags.method, max_length=flags.max_length)
     task = Task.read(
         train,
         test=flags.test,
@@ -58,9 +64,8 @@ def specialise(train: str, flags: AdaptFlags, *, started: float, name: str | Non
         name=name,
     )
     base = Base.load(flags.base, allow_pickle=flags.allow_pickle)
-    settings = settings_of(flags)
     with Live(Console(stderr=True)) as live:
-        for line in before_training(task, base, settings):
+        for line in before_training(task, base, settings, trains=flags.method not in BY_PROMPT):
             live(Event("data", line))
         found = study(
             base,
@@ -74,6 +79,7 @@ def specialise(train: str, flags: AdaptFlags, *, started: float, name: str | Non
             label_curve=flags.label_curve,
             twin=not flags.no_scratch,
             command=command(),
+            prompting=prompting,
             on_event=live,
         )
     report = save(found, task, flags.out or free_folder(task))
@@ -98,7 +104,7 @@ def settings_of(flags: AdaptFlags) -> FitSettings:
     )
 
 
-def before_training(task: Task, base: Base, settings: FitSettings) -> list[str]:
+def before_training(task: Task, base: Base, settings: FitSettings, *, trains: bool = True) -> list[str]:
     """What was understood of the table, which rows were set aside, and how many texts will lose their end."""
     described = task.describe()
     lines = described[: len(described) - len(task.notes)]  # the study says the notes
@@ -106,6 +112,8 @@ def before_training(task: Task, base: Base, settings: FitSettings) -> list[str]:
     lines += [f"{source}:{reject.line}: {reject.reason}; set aside" for source, reject in rejects[:REJECTS_SHOWN]]
     if len(rejects) > REJECTS_SHOWN:
         lines.append(f"{len(rejects) - REJECTS_SHOWN:,} more rows set aside, all in rejected.jsonl")
+    if not trains:
+        return lines
     encoded = base.codec.encode(task.train.written, task.train.pairs, max_length=settings.max_length)
     if encoded.truncated:
         units = sum(map(len, encoded.ids)) + encoded.lost

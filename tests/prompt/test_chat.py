@@ -10,11 +10,11 @@ import pytest
 
 from headstart.base.base import Base
 from headstart.base.sampling import Sampling
+from headstart.base.sandbox import render_template
 from headstart.data.text_codec import TextCodec
 from headstart.ground.errors import DataError
 from headstart.prompt.chat import Message, render
 from headstart.prompt.engine import Engine, Request
-from headstart.prompt.sandbox import render_template
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,11 +17,14 @@ from headstart.base.answers import Probabilities, labels_of, probabilities, word
 from headstart.base.contract import TaskContract
 from headstart.base.decoding import CACHE_BYTES, MAX_ROWS, Decoder
 from headstart.base.families import FAMILIES
-from headstart.base.folder import Contents, find_folder, read_folder, write_folder
+from headstart.base.filling import fill_words, word_units
+from headstart.base.folder import SCHEMA_VERSION, Contents, Manifest, find_folder, read_folder, write_folder
 from headstart.base.forward import Reader
 from headstart.base.generating import continue_texts
 from headstart.base.lineage import Record, weights_digest
+from headstart.base.prompted import Asker, Scores, outputs_of
 from headstart.base.pseudo import score_hidden
+from headstart.base.references import check_digest, find_reference, place_of, read_prompted, write_prompted
 from headstart.base.rows import read_rows, read_word_rows
 from headstart.base.sampling import Sampling
 from headstart.base.scoring import Likelihoods, score_continuations
@@ -37,10 +41,11 @@ BATCH_TOKENS = 2048  # slots (rows x longest) per forward pass when reading; fit
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """Trunk + heads + codec + lineage. An adapted base has a head and a contract and is a Base again.
+    """Trunk + heads + codec + lineage. An adapted base has a contract, with a head or a prompt, and is a Base again.
 
     pattern: how `encode` and `predict` let positions see each other ("full" for encoders and for our hybrid base,
     "causal" for decoders). extras: tensors of heads that are kept for a faithful way back, by their disk name.
+    place: where the weights were read from, a name or a path; "" for a base that was made here.
     """
 
     trunk: Trunk
@@ -54,6 +59,7 @@ class Base:
     contract: TaskContract | None = None
     lineage: tuple[Record, ...] = ()
     extras: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    place: str = ""
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -61,7 +67,8 @@ class Base:
                 f"the family is {self.family!r}; expected one of {', '.join(FAMILIES)}."
                 f"{did_you_mean(self.family, FAMILIES)}"
             )
-        if (self.head is None) != (self.contract is None):
+        answers = self.contract is not None and self.contract.prompt is None
+        if (self.head is not None) != answers:
             raise BaseError("the base has a head or a contract alone; expected both or none. Give both.")
 
     @classmethod
@@ -77,6 +84,11 @@ class Base:
             contents = read_gguf(Path(name_or_dir))
         else:
             folder, root = find_folder(name_or_dir)
+            prompted = read_prompted(folder)
+            if prompted is not None:
+                asked = cls.load(find_reference(folder, prompted), allow_pickle=allow_pickle).bare
+                check_digest(folder, prompted, asked.digest)
+                return replace(asked, name=prompted.name, contract=prompted.contract, lineage=prompted.lineage)
             contents = read_folder(folder, root=root, allow_pickle=allow_pickle)
         weights = contents.weights
         return cls(
@@ -91,17 +103,24 @@ class Base:
             contract=contents.contract,
             lineage=contents.lineage,
             extras=weights.extras,
+            place=place_of(name_or_dir),
         )
 
     def save(self, target: str | Path) -> Path:
         """Write a Hugging Face folder that transformers and `Base.load` read; it appears whole or not at all.
 
+        A prompted base copies no weights: its folder holds the prompt and refers to the base.
+
         Raises:
-            ConfigError: `target` already holds something.
+            ConfigError: `target` already holds something, or a prompt's base lies in no folder.
             RunError: there is no space, or the disk refuses.
         """
-        weights = Weights(FAMILIES[self.family], self.trunk, self.lm, self.pooler, self.extras)
         path = Path(target)
+        if self.contract is not None and self.contract.prompt is not None:
+            manifest = Manifest(SCHEMA_VERSION, self.name, self.family, self.pattern, self.contract, None, self.lineage)
+            write_prompted(path, manifest, config=self.trunk.config)
+            return path
+        weights = Weights(FAMILIES[self.family], self.trunk, self.lm, self.pooler, self.extras)
         write_folder(
             path, Contents(weights, self.codec, self.pattern, self.name, self.lineage, self.contract, self.head)
         )
@@ -178,6 +197,43 @@ class Base:
         fills = self.codec.special.mask is not None and (self.pattern == "full" or not causal)
         return (*(("causal",) if causal else ()), *(("full",) if fills else ()))
 
+    def score_words(
+        self,
+        befores: Sequence[str],
+        words: Sequence[str],
+        *,
+        afters: Sequence[str] | None = None,
+        pattern: Pattern = "causal",
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> Scores:
+        """(N, W) log-likelihoods in nats of every word after every text: a text is read once for all words.
+
+        pattern "causal": log p(word | before); `afters` are not read. "full": the word is filled in at mask units
+        between before and after, all its units at once.
+
+        Raises:
+            CapabilityError: the pattern is not one of `score_patterns`.
+            DataError: a word has no tokens, or a text is longer than the base has positions for.
+        """
+        if pattern == "causal":
+            self._causal_head("score")
+            word_units(self.codec, words)
+            contexts, continuations = [text for text in befores for _ in words], [*words] * len(befores)
+            found = self.score(contexts, continuations, batch_tokens=batch_tokens)
+            return np.asarray(found, dtype=np.float64).reshape(len(befores), len(words))
+        lm, mask = self._filling_head(pattern)
+        return fill_words(
+            self.trunk,
+            lm,
+            self.codec,
+            befores,
+            words,
+            [""] * len(befores) if afters is None else afters,
+            mask=mask,
+            shifted=FAMILIES[self.family].pattern == "causal",
+            batch_tokens=batch_tokens,
+        )
+
     def generate(
         self, prompts: Sequence[str], *, max_tokens: int = 64, seed: int = 0, temperature: float = 0.0
     ) -> list[str]:
@@ -213,7 +269,7 @@ class Base:
         Raises:
             CapabilityError: the base was not adapted to a task.
         """
-        contract, _ = self._adapted()
+        contract = self._asks()
         if contract.kind == "score":
             return self._outputs(rows, batch_tokens)[:, 0] * contract.target_scale + contract.target_mean
         if contract.kind == "tags":
@@ -226,7 +282,7 @@ class Base:
         Raises:
             CapabilityError: the base was not adapted, or answers with a number.
         """
-        contract, _ = self._adapted()
+        contract = self._asks()
         if contract.kind == "score":
             raise CapabilityError(
                 "this base answers with a number; expected a task with labels for probabilities. Use predict."
@@ -234,6 +290,27 @@ class Base:
         if contract.kind == "tags":
             return self._word_chances(rows, batch_tokens)
         return probabilities(self._outputs(rows, batch_tokens), contract)
+
+    def label_scores(self, rows: Any, *, batch_tokens: int = BATCH_TOKENS) -> Scores:
+        """Raw log-likelihoods of the spelt answers, before calibration: (N, W); (N, K, 2), no and yes, for labels.
+
+        Raises:
+            CapabilityError: the base was not adapted by a prompt.
+        """
+        return self._asker(batch_tokens).scores(read_rows(rows, columns=self._asks().columns))
+
+    def check_prompts(self, rows: Any) -> None:
+        """Whether the rows can be asked, before any compute.
+
+        Raises:
+            DataError: a prompt is longer than the base has positions for.
+        """
+        self._asker(BATCH_TOKENS).check(read_rows(rows, columns=self._asks().columns))
+
+    @property
+    def bare(self) -> Base:
+        """The base without the question it was adapted to: trunk and language-model head as they are."""
+        return replace(self, head=None, contract=None)
 
     @property
     def report(self) -> dict[str, Any] | None:
@@ -284,18 +361,40 @@ class Base:
             )
         return self.lm, mask
 
-    def _adapted(self) -> tuple[TaskContract, TaskHead]:
-        if self.contract is None or self.head is None:
+    def _asks(self) -> TaskContract:
+        if self.contract is None:
             raise CapabilityError(
                 f"{self.name} has no task; expected an adapted base. Adapt it first: headstart adapt TRAIN."
             )
-        return self.contract, self.head
+        return self.contract
+
+    def _adapted(self) -> tuple[TaskContract, TaskHead]:
+        contract = self._asks()
+        assert self.head is not None, "a base that asks without a prompt has a head"
+        return contract, self.head
+
+    def _asker(self, batch_tokens: int) -> Asker:
+        """What a prompt needs of this base."""
+        contract = self._asks()
+        if contract.prompt is None:
+            raise CapabilityError(
+                f"{self.name} answers by a head; expected a prompted base. Adapt one with --method zero-shot."
+            )
+        pattern = contract.prompt.pattern
+
+        def score(befores: Sequence[str], words: Sequence[str], afters: Sequence[str]) -> Scores:
+            return self.score_words(befores, words, afters=afters, pattern=pattern, batch_tokens=batch_tokens)
+
+        return Asker(self.codec, contract, score, partial(self.encode, batch_tokens=batch_tokens))
 
     def _outputs(self, rows: Any, batch_tokens: int) -> NDArray[np.float64]:
-        contract, head = self._adapted()
+        contract = self._asks()
         read = read_rows(rows, columns=contract.columns)
         if not len(read):
             return np.empty((0, contract.num_outputs))
+        if contract.prompt is not None:
+            return outputs_of(self._asker(batch_tokens).scores(read), contract)
+        _, head = self._adapted()
         reader, limit = self._reader(batch_tokens), contract.max_length
         if contract.apart and read.pairs is not None:
             members = (self.codec.encode(side, max_length=limit) for side in (read.texts, read.pairs))

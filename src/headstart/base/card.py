@@ -8,6 +8,7 @@ from typing import Any
 
 from headstart.base.contract import TaskContract
 from headstart.base.lineage import Record
+from headstart.base.prompt import Prompt
 from headstart.model.config import TrunkConfig
 
 PIPELINES = {
@@ -16,6 +17,8 @@ PIPELINES = {
     "score": "text-classification",
     "tags": "token-classification",
 }
+
+PATTERNS = {"causal": "from left to right", "full": "both ways and filling the answer in"}
 
 
 def card(
@@ -78,6 +81,23 @@ def _answers(contract: TaskContract | None) -> list[str]:
         "",
         f"It answers a `{contract.kind}` question about {' and '.join(contract.columns)} (method {contract.method}, "
         f"at most {contract.max_length} tokens, temperature {contract.temperature:.3f}).{labels}",
+        *_asked(contract.prompt),
+    ]
+
+
+def _asked(prompt: Prompt | None) -> list[str]:
+    """What a prompt asks and whom: this folder then holds no weights."""
+    if prompt is None or prompt.base is None:
+        return []
+    which = f"the {prompt.nearest} nearest of {len(prompt.shots)}" if prompt.nearest else f"{len(prompt.shots)}"
+    told = " They are rows of the training table: do not pass this folder on where those are private."
+    return [
+        "",
+        f"No weights lie here: it asks `{prompt.base.name}` (weights {prompt.base.digest[:12]}), reading "
+        f"{PATTERNS[prompt.pattern]}, with {which} demonstrations; calibration: {prompt.calibration}."
+        f"{told if prompt.shots else ''}",
+        "",
+        *(f"    {line}" for line in prompt.template.splitlines()),
     ]
 
 

@@ -137,7 +137,12 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
         raise BaseError(f"{folder} has no config.json; expected a Hugging Face model folder. Check the path.")
     config = read_json(config_path)
     blueprint = read_config(config, where=str(config_path))
-    manifest = _read_manifest(folder, family=blueprint.family.name)
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest.family != blueprint.family.name:
+        raise BaseError(
+            f"{folder / 'headstart.json'} says family {manifest.family!r}; expected {blueprint.family.name!r} as in "
+            "config.json. Save the folder again."
+        )
     source = open_source(folder, root=root, allow_pickle=allow_pickle)
     codec = load_tokenizer(folder, max_positions=blueprint.config.max_positions)
     check_vocabulary(codec, blueprint.config.vocab_size, where=str(folder))
@@ -196,22 +201,22 @@ def open_source(folder: Path, *, root: Path, allow_pickle: bool) -> TensorSource
     return TorchFile(contained(pickled[0], inside=root))
 
 
-def _read_manifest(folder: Path, *, family: str) -> Manifest | None:
+def read_manifest(folder: Path) -> Manifest | None:
+    """headstart.json of a folder, None where it has none.
+
+    Raises:
+        BaseError: it cannot be understood.
+    """
     path = folder / "headstart.json"
     if not path.exists():
         return None
     try:
-        manifest = msgspec.convert(read_json(path), Manifest)
+        return msgspec.convert(read_json(path), Manifest)
     except (msgspec.ValidationError, ValueError) as problem:
         raise BaseError(
             f"{path} cannot be understood ({safe_repr(str(problem), 160)}); expected schema version "
             f"{SCHEMA_VERSION}. Upgrade Headstart or save the folder again."
         ) from problem
-    if manifest.family != family:
-        raise BaseError(
-            f"{path} says family {manifest.family!r}; expected {family!r} as in config.json. Save the folder again."
-        )
-    return manifest
 
 
 def _read_head(folder: Path, contract: TaskContract, dim: int) -> TaskHead:
@@ -275,4 +280,13 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-__all__ = ["ADAPTER_FOLDER", "Contents", "Manifest", "find_folder", "read_folder", "write_folder"]
+__all__ = [
+    "ADAPTER_FOLDER",
+    "SCHEMA_VERSION",
+    "Contents",
+    "Manifest",
+    "find_folder",
+    "read_folder",
+    "read_manifest",
+    "write_folder",
+]

@@ -15,9 +15,9 @@ import msgspec
 from headstart.base.base import Base
 from headstart.base.lineage import DataRef, Record, code_version, hardware
 from headstart.data.task import Task
-from headstart.evaluate import findings
+from headstart.evaluate import findings, prompting
 from headstart.evaluate.calibration import calibrate, fit_temperature, selective, warmed
-from headstart.evaluate.plan import Plan
+from headstart.evaluate.plan import BY_PROMPT, Plan
 from headstart.evaluate.report import (
     CONTROLS,
     CalibrationFacts,
@@ -25,6 +25,7 @@ from headstart.evaluate.report import (
     Chosen,
     Environment,
     LabelCurve,
+    PromptFacts,
     ReliabilityBin,
     Report,
     RowCounts,
@@ -35,7 +36,6 @@ from headstart.evaluate.report import (
 )
 from headstart.evaluate.trial import Trial, Trials, candidates
 from headstart.evaluate.verdict import sentences
-from headstart.train.fit import Fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +66,29 @@ class Outcome:
         return max(self.trials[self.chosen], key=lambda t: t.value)
 
     @property
-    def fitted(self) -> Fitted:
-        """The best trial's training."""
+    def adapted(self) -> Base:
+        """The best trial's base."""
+        base = self.best.base
+        assert base is not None, "a chosen candidate has a base"
+        return base
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the best trial was trained, or how it asks."""
         fitted = self.best.fitted
-        assert fitted is not None, "a chosen candidate was trained"
-        return fitted
+        return prompting.settings_of(self.adapted) if fitted is None else asdict(fitted.settings)
+
+    @property
+    def prompts(self) -> list[PromptFacts]:
+        """Every prompt that was tried; none where nothing was prompted."""
+        return [
+            one
+            for method in BY_PROMPT
+            if self.trials.get(method)
+            for one in prompting.facts_of(
+                self.task, self.metric, self.trials[method], self.trials[f"{method} {prompting.RAW}"]
+            )
+        ]
 
 
 def conclude(outcome: Outcome, *, used: Callable[[], float]) -> Study:
@@ -80,7 +98,7 @@ def conclude(outcome: Outcome, *, used: Callable[[], float]) -> Study:
     report = build_report(outcome, calibration, parent=parent, seconds=used())
     record = Record(
         verb="adapt",
-        config={"method": outcome.chosen, "metric": outcome.metric, **asdict(outcome.fitted.settings)},
+        config={"method": outcome.chosen, "metric": outcome.metric, **outcome.settings},
         parent=parent,
         data=(DataRef(outcome.task.name, outcome.task.digest),),
         code=code_version(),
@@ -94,7 +112,7 @@ def conclude(outcome: Outcome, *, used: Callable[[], float]) -> Study:
 
 def calibrated(outcome: Outcome) -> tuple[Base, CalibrationFacts | None]:
     """The base with the temperature in its contract, and what that did to the probabilities of the test rows."""
-    base, task, best = outcome.fitted.base, outcome.task, outcome.best
+    base, task, best = outcome.adapted, outcome.task, outcome.best
     before, validation = best.test.probabilities, best.validation.probabilities
     if before is None or validation is None or base.contract is None:
         return base, None
@@ -147,6 +165,7 @@ def build_report(outcome: Outcome, calibration: CalibrationFacts | None, *, pare
         confusion=findings.confusion(task, answers),
         label_counts=findings.label_counts(task),
         errors=findings.worst_errors(task, answers),
+        prompts=outcome.prompts,
         environment=environment(plan, seconds),
         lineage=[*(step(r) for r in outcome.base.lineage), this_step(outcome, parent, seconds)],
         command=plan.command,
@@ -158,19 +177,26 @@ def build_report(outcome: Outcome, calibration: CalibrationFacts | None, *, pare
 
 def checks(outcome: Outcome, report: Report) -> list[CheckRow]:
     """The data's own checks, cut rows, the comparisons with every control, calibration."""
-    contract = outcome.fitted.base.contract
-    assert contract is not None, "an adapted base has a contract"
-    found = [
-        *map(findings.as_row, outcome.task.checks),
-        findings.check_truncation(outcome.fitted.truncated, len(outcome.task.train), contract.max_length),
-    ]
-    for method in CONTROLS:
+    found = [*map(findings.as_row, outcome.task.checks), cut_rows(outcome)]
+    spread = prompting.check_spread(report.prompts, outcome.chosen)
+    found += [] if spread is None else [spread]
+    for method in ("probe", *CONTROLS) if report.prompts else CONTROLS:
         control = report.candidate(method)
         if control is not None and method != outcome.chosen:
             found.append(findings.check_beats(report.best, control))
     if report.calibration is not None:
         found.append(findings.check_calibration(report.calibration))
     return found
+
+
+def cut_rows(outcome: Outcome) -> CheckRow:
+    """How many texts lost their end: train rows of a training, test rows of a prompt."""
+    contract, fitted, task = outcome.adapted.contract, outcome.best.fitted, outcome.task
+    assert contract is not None, "an adapted base has a contract"
+    if fitted is None:
+        cut = prompting.cut_rows(outcome.adapted, task.test)
+        return findings.check_truncation(cut, len(task.test), contract.max_length, part="test")
+    return findings.check_truncation(fitted.truncated, len(task.train), contract.max_length)
 
 
 def environment(plan: Plan, seconds: float) -> Environment:

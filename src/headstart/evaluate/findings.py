@@ -121,14 +121,14 @@ def as_row(check: Check) -> CheckRow:
     return CheckRow(check.id, check.status, float(check.value), check.detail)
 
 
-def check_truncation(truncated: int, rows: int, max_length: int) -> CheckRow:
+def check_truncation(truncated: int, rows: int, max_length: int, *, part: str = "train") -> CheckRow:
     share = truncated / max(rows, 1)
-    detail = f"{truncated:,} of {rows:,} train rows are longer than {max_length} units and lose their end"
+    detail = f"{truncated:,} of {rows:,} {part} rows are longer than {max_length} units and lose their end"
     return CheckRow(
         "rows.cut",
         "ok" if share <= 0.01 else "warn",
         float(truncated),
-        detail if truncated else "no train row is too long",
+        detail if truncated else f"no {part} row is too long",
     )
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from headstart.ground.errors import ConfigError, did_you_mean
+from headstart.prompt.asking import SHOTS, Prompting
 from headstart.train.methods import FitSettings
 
-StudyMethod = Literal["auto", "probe", "lora", "full", "scratch"]
+StudyMethod = Literal["auto", "probe", "lora", "full", "scratch", "zero-shot", "few-shot"]
 STUDY_METHODS: tuple[StudyMethod, ...] = get_args(StudyMethod)
+BY_PROMPT: tuple[StudyMethod, ...] = ("zero-shot", "few-shot")
 LARGEST_SEED = 2**32 - 1  # what NumPy's and scikit-learn's generators take
 
 
@@ -18,7 +20,7 @@ class Plan:
     """What a study does. seconds: the budget, None for no limit. seeds: fits of each trained method, from `seed` up.
 
     metric: None for the kind's default. label_curve: also where no budget has room for it. twin: also from scratch.
-    command: the line that does it again.
+    command: the line that does it again. prompting: how zero-shot and few-shot ask.
     """
 
     method: StudyMethod = "auto"
@@ -30,6 +32,7 @@ class Plan:
     label_curve: bool = False
     twin: bool = True
     command: str = ""
+    prompting: Prompting = field(default_factory=Prompting)
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds > 0:
@@ -52,3 +55,23 @@ def check_method(name: str) -> StudyMethod:
             return method
     expected = ", ".join(STUDY_METHODS)
     raise ConfigError(f"the method is {name!r}; expected one of {expected}.{did_you_mean(name, STUDY_METHODS)}")
+
+
+def prompting_for(method: StudyMethod, prompting: Prompting | None) -> Prompting:
+    """How a method asks: with no demonstrations for zero-shot, with some for few-shot.
+
+    Raises:
+        ConfigError: shots for zero-shot, none for few-shot, or a prompt for a method that trains.
+    """
+    if method not in BY_PROMPT:
+        if prompting is not None and prompting != Prompting():
+            raise ConfigError(
+                f"a prompt is described for the method {method}; expected zero-shot or few-shot. "
+                "Give --method few-shot, or leave the prompt's flags out."
+            )
+        return Prompting()
+    found = prompting or Prompting(shots=SHOTS if method == "few-shot" else 0)
+    if (found.shots > 0) != (method == "few-shot"):
+        wanted = "none for zero-shot" if found.shots else "at least 1 for few-shot"
+        raise ConfigError(f"--shots is {found.shots}; expected {wanted}. Change --shots or --method.")
+    return found

@@ -22,6 +22,10 @@ METHOD_TITLES = {
     "tfidf": "TF-IDF + linear",
     "nearest": "nearest neighbour",
     "majority": "majority",
+    "zero-shot": "zero-shot",
+    "zero-shot raw": "zero-shot, raw",
+    "few-shot": "few-shot",
+    "few-shot raw": "few-shot, raw",
 }
 CONTROLS = ("scratch", "tfidf", "nearest", "majority")
 
@@ -194,6 +198,19 @@ class WrongRow(msgspec.Struct, frozen=True):
     confidence: float | None
 
 
+class PromptFacts(msgspec.Struct, frozen=True):
+    """One prompt of several. value and raw: on the test rows, with its calibration and without; seed: of the shots."""
+
+    method: str
+    template: str
+    shots: int
+    seed: int
+    calibration: str
+    validation: float
+    value: float
+    raw: float
+
+
 class Environment(msgspec.Struct, frozen=True):
     """Where and with what this was measured."""
 
@@ -223,6 +240,7 @@ class Report(msgspec.Struct, frozen=True):
     confusion: Confusion | None = None
     label_counts: dict[str, list[int]] = {}
     errors: list[WrongRow] = []
+    prompts: list[PromptFacts] = []
     environment: Environment | None = None
     lineage: list[dict[str, Any]] = []
     command: str = ""

@@ -1,8 +1,9 @@
 """The verb `adapt` with its evidence: a base and a task in, an adapted base and a Report out.
 
 The order is probe, controls, full fine-tuning, its from-scratch twin, LoRA, further seeds, label curve; a budget cuts
-this list from its end and says so, and the clock stops whatever runs with the best weights so far. Choices are made on
-validation rows alone. Ctrl-C ends the list where it is and everything finished until then is reported.
+this list from its end and says so, and the clock stops whatever runs with the best weights so far. zero-shot and
+few-shot train nothing: they try several prompts, with a probe beside them. Choices are made on validation rows alone.
+Ctrl-C ends the list where it is and everything finished until then is reported.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from headstart.evaluate.conclude import Outcome, Study, conclude
 from headstart.evaluate.controls import ControlMethod, fit_control, plain_control
 from headstart.evaluate.label_curve import build_curve, curve_sizes, with_rows
 from headstart.evaluate.metrics import metric_for
-from headstart.evaluate.plan import Plan, check_method
+from headstart.evaluate.plan import BY_PROMPT, Plan, check_method, prompting_for
 from headstart.evaluate.plots import duration
 from headstart.evaluate.progress import Event, OnEvent, silent
+from headstart.evaluate.prompting import RAW, Prompted, prompts_of, try_prompts
 from headstart.evaluate.report import METHOD_TITLES, LabelCurve, Skipped
 from headstart.evaluate.trial import Trial, choose, evidence_of, try_control, try_method
 from headstart.ground.errors import ConfigError, DataError
+from headstart.prompt.asking import Prompting
 from headstart.train.fit import Progress
 from headstart.train.methods import FitSettings, Method
 
 __all__ = ["Study", "adapt", "study"]
 
 FROM_BASE = ("full", "lora", "probe")
+PROBE_SECONDS = 60.0  # of a probe that stands beside prompts, whatever those took
 
 
 def adapt(
@@ -45,11 +49,13 @@ def adapt(
     settings: FitSettings | None = None,
     metric: str | None = None,
     label_curve: bool = False,
+    prompting: Prompting | None = None,
     on_event: OnEvent = silent,
 ) -> Base:
     """Adapt `base` to `task`: a new base whose `.report` holds the evidence. The argument is not changed.
 
-    budget: seconds, kept. seeds: fits per trained method. metric: None for the kind's default.
+    budget: seconds, kept. seeds: fits per trained method, draws of demonstrations for few-shot. metric: None for the
+    kind's default. prompting: how zero-shot and few-shot ask.
 
     Raises:
         ConfigError: an unknown method or metric, a budget or a number of seeds that is not positive.
@@ -65,6 +71,7 @@ def adapt(
         settings=settings,
         metric=metric,
         label_curve=label_curve,
+        prompting=prompting,
         on_event=on_event,
     ).base
 
@@ -82,6 +89,7 @@ def study(
     label_curve: bool = False,
     twin: bool = True,
     command: str = "",
+    prompting: Prompting | None = None,
     on_event: OnEvent = silent,
 ) -> Study:
     """`adapt` that also hands out the Report.
@@ -94,9 +102,9 @@ def study(
                 f"the {part} part of {task.name} has no rows; expected at least one. "
                 f"Give more rows, or --{part} with a file."
             )
-    plan = Plan(
-        check_method(method), budget, seeds, seed, settings or FitSettings(), metric, label_curve, twin, command
-    )
+    chosen = check_method(method)
+    asking = prompting_for(chosen, prompting)
+    plan = Plan(chosen, budget, seeds, seed, settings or FitSettings(), metric, label_curve, twin, command, asking)
     return _Run(base, task, plan, on_event).go()
 
 
@@ -120,12 +128,16 @@ class _Run:
     def go(self) -> Study:
         """Run the list; an interruption keeps what is finished and is passed on only where nothing is."""
         try:
+            asked = self._asked()
             pace = measure_pace(self.base, self.task, self.plan.settings)
-            self._announce(pace)
+            self._announce(pace, prompts=sum(map(len, asked)))
             self._control("majority")
+            for prompts in asked:
+                self._prompt(prompts)
             if self.plan.method in ("auto", "probe"):
                 self._train("probe", self.plan.seed, pace, share=0.5 if self.plan.method == "auto" else 0.8)
             self._plain()
+            self._probe_beside(pace)
             self._work_off(self._queue(), pace)
             self._label_curve(pace)
         except KeyboardInterrupt:
@@ -133,6 +145,44 @@ class _Run:
             if self._chosen() is None:
                 raise
         return self._finish()
+
+    # -- prompts
+
+    def _asked(self) -> list[list[tuple[int, Base]]]:
+        """The prompts of every method that asks: few-shot stands beside what its prompts do without demonstrations."""
+        if self.plan.method not in BY_PROMPT:
+            return []
+        seeds, own = range(self.plan.seed, self.plan.seed + self.plan.seeds), self.plan.prompting
+        without = [replace(own, shots=0)] if own.shots else []
+        return [prompts_of(self.base, self.task, one, seeds=seeds) for one in (own, *without)]
+
+    def _prompt(self, asked: list[tuple[int, Base]]) -> None:
+        """Try every prompt of a method; the budget may leave further ones out, never the first of what was asked."""
+        spent = time.monotonic()
+        tried: list[Prompted] = []
+        for found in try_prompts(asked, self.task, metric=self.metric, calibration=self.plan.prompting.calibration):
+            method = found.calibrated.method
+            tried.append(found)
+            self.trials[method] = [one.calibrated for one in tried]
+            self.trials[f"{method} {RAW}"] = [one.raw for one in tried]
+            key = f"{METHOD_TITLES[method]}, prompt {len(tried)} of {len(asked)}"
+            each = (time.monotonic() - spent) / len(tried)
+            self.tell(Event("adapt", f"validation {found.calibrated.value:.3f} in {duration(each)}", key, 1.0))
+            if each > self.budget.left():
+                break
+        if len(tried) < len(asked):
+            each = (time.monotonic() - spent) / len(tried)
+            self._skip(f"{METHOD_TITLES[method]}, {len(asked) - len(tried)} more prompts", each)
+
+    def _probe_beside(self, pace: Pace) -> None:
+        """A probe beside a prompt, which all the labels serve; not where reading the rows takes longer than asking."""
+        if self.plan.method not in BY_PROMPT:
+            return
+        needed = pace.fitting("probe") + pace.answering()
+        if needed > min(self.budget.left(), max(PROBE_SECONDS, self.budget.used())):
+            self._skip(METHOD_TITLES["probe"], needed)
+        else:
+            self._train("probe", self.plan.seed, pace, share=0.8)
 
     # -- the list of trainings
 
@@ -144,6 +194,8 @@ class _Run:
             "lora": ["lora", "scratch"],
             "full": ["full", "scratch"],
             "scratch": ["scratch"],
+            "zero-shot": [],
+            "few-shot": [],
         }
         methods = [
             m for m in wanted[self.plan.method] if m != "scratch" or self.plan.twin or self.plan.method == "scratch"
@@ -243,12 +295,14 @@ class _Run:
         else:
             self._control(method)
 
-    def _announce(self, pace: Pace) -> None:
+    def _announce(self, pace: Pace, *, prompts: int) -> None:
         for note in self.task.notes:
             self.tell(Event("data", note))
         queue = self._queue()
         needed = sum(self._cost(m, pace) for m, _ in queue) + pace.fitting("probe") + plain_seconds(self.task)
+        needed += 2 * prompts * pace.answering()  # a prompt is longer than its row, and its labels share it
         methods = ["probe"] if self.plan.method in ("auto", "probe") else []
+        methods += [self.plan.method, "probe"] if self.plan.method in BY_PROMPT else []
         names = ", ".join(
             METHOD_TITLES[m] for m in dict.fromkeys([*methods, plain_control(self.task), *(m for m, _ in queue)])
         )
@@ -310,7 +364,8 @@ class _Run:
         return evidence_of(self.task, self.metric, majority).value() if majority else 0.0
 
     def _chosen(self) -> str | None:
-        return choose(self.trials, among=("scratch",) if self.plan.method == "scratch" else FROM_BASE)
+        asked = (self.plan.method,) if self.plan.method in ("scratch", *BY_PROMPT) else FROM_BASE
+        return choose(self.trials, among=asked)
 
     def _finish(self) -> Study:
         chosen = self._chosen()

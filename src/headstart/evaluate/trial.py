@@ -28,7 +28,10 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """One seed of one candidate. fitted is None for a control; value is the metric on validation."""
+    """One seed of one candidate; value is the metric on validation.
+
+    fitted: of a trained method. prompted: the base with its prompt, of zero-shot and few-shot. A control has neither.
+    """
 
     method: str
     seed: int
@@ -39,6 +42,12 @@ class Trial:
     ms_per_row: float
     params_trained: int
     fitted: Fitted | None = None
+    prompted: Base | None = None
+
+    @property
+    def base(self) -> Base | None:
+        """The adapted base; None for a control."""
+        return self.prompted if self.fitted is None else self.fitted.base
 
     @property
     def stopped(self) -> bool:
@@ -159,7 +168,7 @@ def candidate(
         versus = VsBest(paired.difference, (paired.low, paired.high), paired.p, paired.tied)
     settings: dict[str, Any] = {"seed_sd": float(np.std(values, ddof=1))} if len(values) > 1 else {}
     return Candidate(
-        base=base_name if first.fitted is not None else None,
+        base=base_name if first.base is not None else None,
         method=first.method,
         metric=evidence.metric,
         value=evidence.value(),

@@ -10,7 +10,7 @@ from headstart.evaluate.report import Candidate, Report
 
 def sentences(report: Report) -> list[str]:
     """The findings, most important first."""
-    said = [headline(report), against_scratch(report), against_plain(report), labels_worth(report)]
+    said = [headline(report), against_scratch(report), prompts(report), against_plain(report), labels_worth(report)]
     if report.interrupted:
         said.append("The run was interrupted: this is the best so far, not the whole comparison.")
     return [s for s in said if s]
@@ -27,7 +27,7 @@ def headline(report: Report) -> str:
 
 def against_scratch(report: Report) -> str:
     twin, best = report.candidate("scratch"), report.best
-    if best.method == "scratch":
+    if best.method == "scratch" or report.prompts:
         return ""
     if twin is None:
         return "The from-scratch control was not run, so what pre-training adds is not shown."
@@ -37,6 +37,23 @@ def against_scratch(report: Report) -> str:
         return f"Training from scratch is better ({twin.value:.3f}): pre-training does not help here."
     gain = best.value - twin.value
     return f"The same network from scratch reaches {twin.value:.3f}: pre-training adds {gain:.3f}{sure(twin)}."
+
+
+def prompts(report: Report) -> str:
+    """What a prompt reaches beside always answering the same, and beside a probe with all the labels."""
+    if not report.prompts:
+        return ""
+    said = []
+    floor, probe = report.candidate("majority"), report.candidate("probe")
+    if floor is not None and (floor.tied or floor.value > report.best.value):
+        said.append(f"Always answering the same reaches {floor.value:.3f}: no understanding of these rows is shown.")
+    if probe is not None and probe.value > report.best.value and not probe.tied:
+        said.append(f"A probe with all the labels reaches {probe.value:.3f}{sure(probe)}.")
+    mine = [one for one in report.prompts if one.method == report.chosen.method]
+    if len(mine) > 1:
+        low, high = min(one.value for one in mine), max(one.value for one in mine)
+        said.append(f"That is the mean of {len(mine)} prompts, which reach {low:.3f} to {high:.3f}.")
+    return " ".join(said)
 
 
 def against_plain(report: Report) -> str:

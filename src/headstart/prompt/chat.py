@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstart.base.sandbox import render_template
 from headstart.data.text_codec import TextCodec
 from headstart.ground.errors import CapabilityError, DataError, safe_repr
-from headstart.prompt.sandbox import render_template
 
 Message = Mapping[str, Any]
 

@@ -29,6 +29,7 @@ MAX_WORK = 200_000  # about two seconds at the worst; a long conversation takes 
 TEXT_PER_WORK = 256  # characters that cost as much as a turn of a loop
 TOO_LONG = f"it makes a text of more than {MAX_TEXT:,} characters"
 
+TROUBLE = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 FILTERS = (
     "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int", "items", "join", "last",
     "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe",
@@ -46,45 +47,74 @@ TEXT_METHODS = frozenset(
 
 
 def render_template(source: str, values: Mapping[str, Any]) -> str:
-    """`source` rendered with `values`.
+    """`source` rendered with `values`, once.
 
     Raises:
         DataError: the template is too long, cannot be read, reaches where it may not, works too long, or refuses.
     """
-    size = len(source.encode(errors="replace"))
-    if size > MAX_TEMPLATE_BYTES:
-        raise DataError(
-            f"the chat template has {size:,} bytes; expected at most {MAX_TEMPLATE_BYTES:,}. Give a plain prompt."
+    return Template(source, what="chat template").render(values)
+
+
+class Template:
+    """A template that is rendered many times; every rendering has the whole allowance of work.
+
+    what: how messages call it.
+
+    Raises:
+        DataError: the template is too long or cannot be read.
+    """
+
+    def __init__(self, source: str, *, what: str = "template") -> None:
+        size = len(source.encode(errors="replace"))
+        if size > MAX_TEMPLATE_BYTES:
+            raise DataError(
+                f"the {what} has {size:,} bytes; expected at most {MAX_TEMPLATE_BYTES:,}. Give a shorter one."
+            )
+        self._what = what
+        self._sandbox = _Sandbox()
+        try:
+            self._template = self._sandbox.from_string(_Weighed(self._sandbox).visit(self._sandbox.parse(source)))
+        except TROUBLE as problem:
+            raise self._unusable(problem) from problem
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """The text.
+
+        Raises:
+            DataError: the template reaches where it may not, works too long, or refuses.
+        """
+        self._sandbox.begin()
+        pieces: list[str] = []
+        total = 0
+        try:
+            for piece in self._template.generate(values):
+                total += len(piece)
+                if total > MAX_TEXT:
+                    raise SecurityError(TOO_LONG)
+                self._sandbox.made(len(piece))
+                pieces.append(piece)
+        except TROUBLE as problem:
+            raise self._unusable(problem) from problem
+        return "".join(pieces)
+
+    def _unusable(self, problem: Exception) -> DataError:
+        return DataError(
+            f"the {self._what} cannot be used here: {safe_repr(str(problem), 300)}. "
+            "Change what it is given, or give a plain prompt."
         )
-    sandbox = _Sandbox()
-    pieces: list[str] = []
-    total = 0
-    try:
-        template = sandbox.from_string(_Weighed(sandbox).visit(sandbox.parse(source)))
-        for piece in template.generate(values):
-            total += len(piece)
-            if total > MAX_TEXT:
-                raise SecurityError(TOO_LONG)
-            sandbox.made(len(piece))
-            pieces.append(piece)
-    except (
-        TemplateError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as problem:
-        raise DataError(
-            f"the chat template cannot be used here: {safe_repr(str(problem), 300)}. "
-            "Change the messages, or give a plain prompt."
-        ) from problem
-    return "".join(pieces)
+
+
+def parsed(source: str) -> nodes.Template:
+    """The syntax tree of a template, for who has rules of its own about what may stand in it.
+
+    Raises:
+        TemplateError: it cannot be read.
+    """
+    return _Sandbox().parse(source)
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """For one rendering, because it counts what that one does."""
+    """For one template, because it counts what a rendering does."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
@@ -101,6 +131,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             "raise_exception": _refuse,
             "strftime_now": _now,
         }
+
+    def begin(self) -> None:
+        """A rendering begins: nothing is spent yet."""
+        self._work = MAX_WORK
 
     def made(self, characters: int) -> None:
         """A text of so many characters was made."""

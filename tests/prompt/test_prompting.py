@@ -1,0 +1,112 @@
+"""Choosing what to ask: words from label names, demonstrations that nest, biases that take a prior out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.train.tiny_base import tiny_base, toy_task
+
+from headstart.base.prompted import shares
+from headstart.ground.errors import CapabilityError, ConfigError, DataError
+from headstart.prompt.asking import Prompting, prompted
+from headstart.prompt.correcting import bias_of
+from headstart.prompt.demonstrations import draw_shots
+from headstart.prompt.verbalisers import choose_words, levels_of, read_pairs, readable
+
+CODEC = tiny_base().codec
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("positive", "positive"), ("Sci/Tech", "Sci/Tech"), ("HUM", "hum"), ("order_status", "order status"),
+     ("creditCard", "credit Card"), ("_", "_"), ("A", "A"), ("3", "3")],
+)  # fmt: skip
+def test_label_names_are_read_as_words(name: str, word: str) -> None:
+    assert readable(name) == word
+
+
+def test_levels_are_the_numbers_that_occur_or_cover_them() -> None:
+    assert levels_of([3, 1, 2, 1]) == (1, 2, 3)
+    assert levels_of(np.linspace(0, 5, 40).tolist()) == (0, 1, 2, 3, 4, 5)
+    assert levels_of(np.linspace(0, 1000, 40).tolist()) == (0, 250, 500, 750, 1000)
+
+
+def test_words_can_be_given_and_unknown_names_are_refused() -> None:
+    task = toy_task()
+    assert choose_words(task, CODEC, {"negative": "bad", "positive": "good"}).words == ("bad", "good")
+    with pytest.raises(ConfigError, match=r"spells 'positiv'.*Did you mean 'positive'"):
+        choose_words(task, CODEC, {"positiv": "good"})
+    assert read_pairs(["a=b,c = d", "e=f"]) == {"a": "b", "c": "d", "e": "f"}
+    for bad in ("a", "=b", "a=b,a=c"):
+        with pytest.raises(ConfigError, match="label=word"):
+            read_pairs([bad])
+
+
+@pytest.mark.parametrize("how", ["balanced", "random"])
+@pytest.mark.parametrize("kind", ["choice", "labels", "score"])
+def test_shots_nest_and_depend_on_the_seed_alone(kind: str, how: str) -> None:
+    task = toy_task(kind)  # type: ignore[arg-type]
+    words = choose_words(task, CODEC, {})
+    many = draw_shots(task, words, how=how, count=16, seed=3)  # type: ignore[arg-type]
+    assert draw_shots(task, words, how=how, count=6, seed=3) == many[:6]  # type: ignore[arg-type]
+    assert draw_shots(task, words, how=how, count=16, seed=4) != many  # type: ignore[arg-type]
+    if how == "balanced":
+        for size in (2, 8, 16):
+            assert set(Counter(shot.answer for shot in many[:size]).values()) == {size // 2}
+    assert len({shot.text for shot in many}) > 8
+
+
+def test_more_shots_than_rows_are_refused() -> None:
+    task = toy_task(rows=6)
+    with pytest.raises(ConfigError, match="--shots is 9; expected at most 6"):
+        draw_shots(task, choose_words(task, CODEC, {}), how="balanced", count=9, seed=0)
+    for shots in (-1, 10**18):
+        with pytest.raises(ConfigError, match="expected 0 to"):
+            Prompting(shots=shots)
+
+
+def test_a_bias_makes_the_answers_over_its_rows_equally_likely() -> None:
+    random = np.random.default_rng(0)
+    scores = np.repeat(random.normal(size=(1, 4)) * 5, 7, axis=0)
+    np.testing.assert_allclose(shares(scores + np.asarray(bias_of("choice", scores))), 0.25)
+    many = np.repeat(random.normal(size=(1, 3, 2)) * 5, 7, axis=0)
+    odds = many[..., 1] - many[..., 0] + np.asarray(bias_of("labels", many))
+    np.testing.assert_allclose(odds, 0, atol=1e-6)
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    base, task = tiny_base(), toy_task()
+    with pytest.raises(CapabilityError, match="no language-model head"):
+        prompted(replace(base, lm=None), task, Prompting(), seed=0)
+    with pytest.raises(CapabilityError, match="tags words"):
+        prompted(base, toy_task("tags"), Prompting(), seed=0)
+    with pytest.raises(CapabilityError, match="cannot score under the pattern full; expected causal"):
+        prompted(replace(base, pattern="causal"), task, Prompting(pattern="full"), seed=0)
+    with pytest.raises(DataError, match="have the same tokens"):
+        prompted(base, task, Prompting(words={"negative": "bad", "positive": " bad "}), seed=0)
+    with pytest.raises(ConfigError, match="an empty word"):
+        prompted(base, task, Prompting(words={"negative": "bad", "positive": " "}), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "template"),
+    [
+        ("choice", {"negative": "bad", "positive": "good"}, "{{ text }} is {{ label }}"),
+        ("labels", {"no": "not", "yes": "very"}, "{{ text }} is {{ option }} {{ label }}"),
+        ("score", {"1": "a", "4": "the"}, "{{ text }} is {{ label }}"),
+    ],
+)
+def test_every_kind_becomes_a_contract(kind: str, words: dict[str, str], template: str) -> None:
+    task = toy_task(kind)  # type: ignore[arg-type]
+    found = prompted(tiny_base(), task, Prompting(shots=2, words=words, templates=(template,)), seed=0)
+    assert [one.contract.method for one in found if one.contract] == ["few-shot"]
+    answered = found[0].predict(["good cat", "bad dog"])
+    assert len(answered) == 2
+    if kind == "score":
+        assert all(1 <= value <= 4 for value in answered), "a mean of the levels"  # type: ignore[operator]
