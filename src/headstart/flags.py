@@ -166,6 +166,8 @@ class PromptFlags:
         Ask as in a conversation, by the base's own chat template.
     system
         With --chat: what stands before the conversation.
+    schema
+        File with a JSON schema; every answer follows it. Needs the extra `json`.
     truncate
         Cut the beginning off a prompt that is too long instead of refusing it.
     allow_pickle
@@ -188,6 +190,7 @@ class PromptFlags:
     logprobs: int | None = None
     chat: Flag = False
     system: str | None = None
+    schema: Path | None = None
     truncate: Flag = False
     allow_pickle: Flag = False
     json: Flag = False

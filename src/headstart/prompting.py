@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from headstart.base.base import Base
@@ -23,6 +24,7 @@ from headstart.flags import PromptFlags
 from headstart.ground.errors import ConfigError, DataError, HeadstartError, did_you_mean
 from headstart.prompt.chat import Message
 from headstart.prompt.engine import Answer, Engine, Request
+from headstart.prompt.schema import Schema
 
 COLUMN = "prompt"
 QUIT = "an empty line is skipped; end with Ctrl-D"
@@ -87,12 +89,13 @@ class Asking:
             frequency_penalty=flags.frequency_penalty,
             logprobs=flags.logprobs,
         )
+        self._schema = None if flags.schema is None else read_schema(flags.schema)
         self._before: list[Message] = [] if flags.system is None else [{"role": "system", "content": flags.system}]
 
     def request(self, text: str) -> Request:
         """What `text` asks."""
         prompt = [*self._before, {"role": "user", "content": text}] if self._flags.chat else text
-        return Request(prompt, self._sampling, self._flags.stop, self._flags.truncate)
+        return Request(prompt, self._sampling, self._flags.stop, self._flags.truncate, schema=self._schema)
 
     def remember(self, text: str, answer: str) -> None:
         """With --chat, what was said stands before the next message."""
@@ -121,6 +124,20 @@ def read_prompts(source: str) -> list[str]:
     return [decoded(line, f"{name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
 
 
+def read_schema(path: Path) -> Schema:
+    """The JSON object in a file."""
+    name, content = read_bytes(path)
+    try:
+        schema = json.loads(decoded(content, name))
+    except json.JSONDecodeError as problem:
+        raise DataError(f"{name} is not JSON: {problem}; expected a JSON schema. Mend the file.") from problem
+    except RecursionError as problem:
+        raise DataError(f"{name} is nested too deeply; expected a JSON schema. Mend the file.") from problem
+    if not isinstance(schema, dict):
+        raise DataError(f"{name} holds no JSON object; expected a JSON schema. Give one.")
+    return schema
+
+
 def decoded(line: bytes, place: str) -> str:
     """A line of input as text."""
     try:
@@ -135,7 +152,7 @@ def repeated(requests: list[Request]) -> list[Request]:
     found = []
     for request in requests:
         key = repr(request.prompt)
-        found.append(Request(request.prompt, request.sampling, request.stop, request.truncate, copy=seen[key]))
+        found.append(replace(request, copy=seen[key]))
         seen[key] += 1
     return found
 
@@ -144,14 +161,17 @@ def stream(engine: Engine, request: Request) -> str:
     """Write one answer as it comes, and what it cost."""
     started, read = time.perf_counter(), engine.units_read
     pieces = []
+    finish = None
     with closing(engine.stream(request)) as coming:
         for piece in coming:
             pieces.append(piece.text)
+            finish = piece.finish
             sys.stdout.write(piece.text)
             sys.stdout.flush()
     sys.stdout.write("\n")
     sys.stdout.flush()
     cost = Cost(engine.units_read - read, len(pieces), time.perf_counter() - started)
+    warn_of_parts(int(request.schema is not None and finish == "length"))
     sys.stderr.write(cost.words() + "\n")
     return "".join(pieces)
 
@@ -167,7 +187,14 @@ def answer_all(engine: Engine, requests: list[Request], *, name: str, whole: boo
     else:
         for fact in facts:
             sys.stdout.write(json.dumps(fact, ensure_ascii=False) + "\n")
+    warn_of_parts(sum(r.schema is not None and a.finish == "length" for r, a in zip(requests, answers, strict=True)))
     sys.stderr.write(cost.words() + "\n")
+
+
+def warn_of_parts(count: int) -> None:
+    """Say that answers by a schema ended before they were whole."""
+    if count:
+        sys.stderr.write(f"{count:,} answers ended before their JSON was whole; raise --max-tokens.\n")
 
 
 def facts_of(request: Request, answer: Answer) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def imported() -> dict[str, str]:
 def test_declared_and_imported_are_the_same() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = declared(project["dependencies"])
-    extras = declared([line for name in ("gguf", "cluster") for line in project["optional-dependencies"][name]])
+    extras = declared([line for name in ("gguf", "cluster", "json") for line in project["optional-dependencies"][name]])
     found = imported()
     assert set(found) - core - extras == set(), "imported but not declared"
     assert core - set(found) == set(), "declared but imported nowhere"

@@ -125,6 +125,40 @@ def test_a_prompt_is_cut_when_asked(prompt: Prompt) -> None:
     assert json.loads(out)["answers"][0]["prompt_tokens"] == 120
 
 
+def test_an_answer_follows_a_schema(prompt: Prompt, tmp_path: Path) -> None:
+    pytest.importorskip("llguidance", reason="the extra `json` is not installed")
+    schema = tmp_path / "colour.json"
+    schema.write_text('{"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}')
+    code, out, err = prompt("Where is", "--schema", schema, "--max-tokens", 60, "--temperature", 1)
+    assert code == 0
+    assert json.loads(out)["colour"] in ("red", "blue")
+    assert "tokens/s" in err
+    code, out, err = prompt("--file", "-", "--schema", schema, "--max-tokens", 3, stdin=b"a\nb\n")
+    assert code == 0
+    assert [json.loads(line)["finish"] for line in out.splitlines()] == ["length", "length"]
+    assert "2 answers ended before their JSON was whole; raise --max-tokens." in err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "schema.json is not JSON"),
+        (b"[]", "schema.json holds no JSON object"),
+        (b'{"a": "\xff"}', "schema.json is not UTF-8 at byte 7"),
+        (b"", "schema.json is empty"),
+        (b"[" * 100_000, "schema.json is nested too deeply"),
+        (b'{"type": "colour"}', "the schema cannot be followed: Invalid type: colour"),
+    ],
+)
+def test_a_schema_that_cannot_be_followed(prompt: Prompt, tmp_path: Path, content: bytes, message: str) -> None:
+    pytest.importorskip("llguidance", reason="the extra `json` is not installed")
+    schema = tmp_path / "schema.json"
+    schema.write_bytes(content)
+    code, out, err = prompt("Where is", "--schema", schema)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
 def test_a_column_that_is_missing_is_named(prompt: Prompt, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("prompts\nHello\n")
     code, _, err = prompt("--file", tmp_path / "in.csv")

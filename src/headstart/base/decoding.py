@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from headstart.base.prefixes import common_units
-from headstart.base.sampling import Sampling, choose, log_probabilities
+from headstart.base.sampling import Constraint, Sampling, choose, constrained, log_probabilities
 from headstart.base.slots import Slots
 from headstart.data.batching import pad_rows
 from headstart.data.text_codec import Ids
@@ -58,6 +58,7 @@ class _Request:
     ids: Ids
     sampling: Sampling
     random: np.random.Generator
+    constraint: Constraint | None
     written: list[int] = field(default_factory=list)
 
 
@@ -96,8 +97,10 @@ class Decoder:
         """Whether a request waits or runs."""
         return bool(self._waiting or self._running)
 
-    def add(self, ids: Ids, sampling: Sampling, *, copy: int = 0) -> int:
+    def add(self, ids: Ids, sampling: Sampling, *, copy: int = 0, constraint: Constraint | None = None) -> int:
         """Ask for a continuation; the request's number. copy: tells several answers to one prompt apart.
+
+        constraint: of this request alone; it is told what is written.
 
         Raises:
             DataError: the prompt is empty or leaves no position for an answer.
@@ -116,7 +119,8 @@ class Decoder:
         units = np.ascontiguousarray(ids, dtype=np.int32)
         name = hashlib.sha256(units.tobytes()).hexdigest()
         number, self._asked = self._asked, self._asked + 1
-        self._waiting.append(_Request(number, units, sampling, stream(sampling.seed, "generate", name, copy)))
+        random = stream(sampling.seed, "generate", name, copy)
+        self._waiting.append(_Request(number, units, sampling, random, constraint))
         return number
 
     @torch.inference_mode()
@@ -194,13 +198,19 @@ class Decoder:
 
     def _next(self, one: _Request, logits_V: Tensor, best: int) -> Drawn:
         sampling = one.sampling
-        unit = best if sampling.plain else choose(logits_V, sampling, one.random, one.ids, one.written)
+        kept = logits_V if one.constraint is None else constrained(logits_V, one.constraint)
+        if not sampling.plain:
+            unit = choose(kept, sampling, one.random, one.ids, one.written)
+        else:
+            unit = best if one.constraint is None else int(kept.argmax())
         logprob: float | None = None
         top: tuple[tuple[int, float], ...] = ()
         if sampling.logprobs is not None:
             logprob, top = log_probabilities(logits_V, unit, sampling.logprobs)
         if unit == self._end:
             return Drawn(one.number, unit, "stop", logprob, top)
+        if one.constraint is not None:
+            one.constraint.accept(unit)
         one.written.append(unit)
         full = len(one.ids) + len(one.written) >= self._reach(one)
         return Drawn(one.number, unit, "length" if full else None, logprob, top)

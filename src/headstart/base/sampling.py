@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.data.text_codec import Ids
@@ -76,6 +78,24 @@ class Sampling:
     def penalised(self) -> bool:
         """Whether what was read or written changes the logits."""
         return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
+
+
+class Constraint(Protocol):
+    """Which units may follow in one answer. It must always leave one; the end token, where the answer is whole."""
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """(V,) True where a unit may come next; those beyond its length may not."""
+
+    def accept(self, unit: int) -> None:
+        """`unit` was written."""
+
+
+def constrained(logits_V: Tensor, constraint: Constraint) -> Tensor:
+    """The logits with -inf for units that may not come next."""
+    allowed = torch.zeros(len(logits_V), dtype=torch.bool)
+    found = torch.from_numpy(constraint.allowed()[: len(allowed)])
+    allowed[: len(found)] = found
+    return logits_V.masked_fill(~allowed.to(logits_V.device), -math.inf)
 
 
 def choose(

@@ -17,6 +17,7 @@ from headstart.base.sampling import Sampling
 from headstart.data.text_codec import Ids
 from headstart.ground.errors import HeadstartError
 from headstart.prompt.chat import Message, render
+from headstart.prompt.schema import Schema, SchemaReader
 from headstart.prompt.writing import Spelling, Stops
 
 GREEDY = Sampling()
@@ -29,6 +30,7 @@ class Request:
     prompt: a text to continue, or the messages of a conversation whose next answer is wanted (the base's own chat
     template makes a text of them). stop: texts before which the answer ends. truncate: a prompt that is too long loses
     its beginning instead of being refused. copy: answers to one prompt with different copies are drawn independently.
+    schema: a JSON schema that the answer follows; it is whole where the answer's finish is "stop".
     """
 
     prompt: str | Sequence[Message]
@@ -36,6 +38,7 @@ class Request:
     stop: tuple[str, ...] = ()
     truncate: bool = False
     copy: int = 0
+    schema: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Engine:
         self._codec = base.codec
         self._decoder = base.decoder(max_rows=max_rows, cache_bytes=cache_bytes)
         self._writing: dict[int, _Writing] = {}
+        self._schemas: SchemaReader | None = None  # made for the first request that has a schema
 
     @property
     def busy(self) -> bool:
@@ -105,12 +109,17 @@ class Engine:
 
         Raises:
             DataError: the prompt is empty, too long, or no text.
-            ConfigError: max_tokens or a stop string cannot be.
-            CapabilityError: messages for a base without a chat template.
+            ConfigError: max_tokens, a stop string or the schema cannot be.
+            CapabilityError: messages for a base without a chat template; a schema without the extra `json`.
         """
         stops = Stops(request.stop)
         ids = self._units(request)
-        number = self._decoder.add(ids, request.sampling, copy=request.copy)
+        constraint = None
+        if request.schema is not None:
+            if self._schemas is None:
+                self._schemas = SchemaReader(self._codec)
+            constraint = self._schemas.constraint(request.schema)
+        number = self._decoder.add(ids, request.sampling, copy=request.copy, constraint=constraint)
         self._writing[number] = _Writing(Spelling(self._codec), stops, len(ids))
         return number
 
