@@ -1,4 +1,4 @@
-"""Answers by a JSON schema: every one parses and fits, whatever stands beside it, and what cannot be followed is said."""
+"""Answers by a JSON schema: every one parses and fits, whatever stands beside it; what cannot be followed is said."""
 
 from __future__ import annotations
 
