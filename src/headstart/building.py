@@ -16,7 +16,10 @@ import msgspec
 from tokenizers import Tokenizer
 
 from headstart.data.build import build_corpus
-from headstart.data.check import check_shard, is_shard
+from headstart.data.check import SHOWN, check_shard, is_shard
+from headstart.data.contamination import read_task_items
+from headstart.data.overlap import check_items, shared_texts
+from headstart.data.source import TABLE_SUFFIXES, inner_suffix
 from headstart.data.task import Task
 from headstart.ground.errors import DataError
 from headstart.train.recipe import Recipe, read_recipe
@@ -63,8 +66,13 @@ def units_of(start: str, recipe: Recipe) -> Tokenizer:
     return base.codec.tokenizer
 
 
-def check_data(file: Path, *, json: bool) -> int:
-    """Look at a shard or a labelled table; 2 where lines of a shard are broken."""
+def check_data(file: Path, *, against: Sequence[str], json: bool) -> int:
+    """Look at a shard or a labelled table; 2 where lines of a shard are broken.
+
+    against: bases, by name or folder, or tables: how much of the file they hold, and nothing else, is looked up.
+    """
+    if against:
+        return check_against(file, against, json=json)
     if is_shard(file):
         found = check_shard(file)
         _show(msgspec.to_builtins(found), found.describe(), json=json)
@@ -83,6 +91,48 @@ def check_data(file: Path, *, json: bool) -> int:
         "first": task.preview(),
     }
     _show(facts, [*task.describe(), *(f"  e.g. {line}" for line in task.preview())], json=json)
+    return 0
+
+
+def check_against(file: Path, against: Sequence[str], *, json: bool) -> int:
+    """Say how many rows of a table each base has read, and how many texts stand in each other table too."""
+    from headstart.base.base import Base  # torch, which building alone does without
+    from headstart.base.read_before import read_before
+
+    items = read_task_items(file)
+    told: list[dict[str, Any]] = []
+    lines = []
+    for name in against:
+        if inner_suffix(name) in TABLE_SUFFIXES and Path(name).is_file():
+            shared = shared_texts([file], [Path(name)])
+            told.append({"table": name, "shared": shared})
+            lines.append(f"{name}: {shared:,} different texts of 6 words or more stand in both")
+            continue
+        base = Base.load(name)
+        known = read_before(base)
+        if not known.sketches:
+            told.append({"base": name, "status": "unknown", "why": known.words})
+            lines.append(f"{base.name}: unknown; {known.words}")
+            continue
+        checked = check_items(items, known.sketches)
+        facts, covers = checked.overlap, "; ".join(sketch.facts.covers for sketch in known.sketches)
+        told.append(
+            {
+                "base": name,
+                "status": "checked",
+                "sketch": known.words,
+                "covers": covers,
+                **msgspec.to_builtins(facts),
+                "found_rows": sorted(checked.found),
+            }
+        )
+        lines += [
+            f"{base.name}: {facts.found:,} of {facts.rows:,} rows found in what it read, {facts.short:,} of them by "
+            f"texts of 6 to 12 words alone; chance finds {facts.expected_false:.1f}",
+            f"  {facts.unchecked:,} rows are too short to tell; looked up in {known.words} ({covers})",
+            *(f"  {file.name}:{line}" for line in sorted(checked.found)[:SHOWN]),
+        ]
+    _show({"file": file.name, "against": told}, lines, json=json)
     return 0
 
 

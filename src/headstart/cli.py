@@ -309,19 +309,45 @@ def data_build(
 
 
 @data_app.command(name="check")
-def data_check(file: Path, *, json: Flag = False) -> int:
+def data_check(
+    file: Path,
+    *,
+    against: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
+    json: Flag = False,
+) -> int:
     """Look at a shard of raw text or a labelled table: what it holds, what is broken, what would be dropped.
 
     Parameters
     ----------
     file
         JSON lines with a text each, or a table (CSV, TSV, JSONL, JSON, Parquet); .gz and .zst too.
+    against
+        Bases, by name or folder: which rows of the table they read in pre-training. Or other tables: how many texts
+        stand in both.
     json
         Print one JSON object.
     """
     from headstart.building import check_data
 
-    return check_data(file, json=json)
+    return check_data(file, against=against, json=json)
+
+
+@data_app.command(name="sketch")
+def data_sketch(base: Path, *, data: Path, json: Flag = False) -> int:
+    """Give a base from an earlier `headstart pretrain` the sketch of what it read, from the shards it was trained on.
+
+    Parameters
+    ----------
+    base
+        Folder of the base; corpus.sketch is written into it, and its lineage names the digest.
+    data
+        The folder of shards, or the built corpus, that was given to `headstart pretrain`.
+    json
+        Print one JSON object.
+    """
+    from headstart.sketching import sketch_base
+
+    return sketch_base(base, data=data, json=json)
 
 
 @app.command

@@ -46,6 +46,7 @@ class Base:
     pattern: how `encode` and `predict` let positions see each other ("full" for encoders and for our hybrid base,
     "causal" for decoders). extras: tensors of heads that are kept for a faithful way back, by their disk name.
     place: where the weights were read from, a name or a path; "" for a base that was made here.
+    sketches: the files that tell what was read, one a pre-training (headstart.data.sketch); none where nobody made one.
     """
 
     trunk: Trunk
@@ -60,6 +61,7 @@ class Base:
     lineage: tuple[Record, ...] = ()
     extras: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     place: str = ""
+    sketches: tuple[Path, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -104,6 +106,7 @@ class Base:
             lineage=contents.lineage,
             extras=weights.extras,
             place=place_of(name_or_dir),
+            sketches=contents.sketches,
         )
 
     def save(self, target: str | Path) -> Path:
@@ -121,9 +124,10 @@ class Base:
             write_prompted(path, manifest, config=self.trunk.config)
             return path
         weights = Weights(FAMILIES[self.family], self.trunk, self.lm, self.pooler, self.extras)
-        write_folder(
-            path, Contents(weights, self.codec, self.pattern, self.name, self.lineage, self.contract, self.head)
+        contents = Contents(
+            weights, self.codec, self.pattern, self.name, self.lineage, self.contract, self.head, self.sketches
         )
+        write_folder(path, contents)
         return path
 
     def encode(self, inputs: Any, *, batch_tokens: int = BATCH_TOKENS) -> NDArray[np.float32]:
@@ -314,8 +318,9 @@ class Base:
 
     @property
     def report(self) -> dict[str, Any] | None:
-        """The evidence of the last step in the lineage, None where it left none."""
-        return dict(self.lineage[-1].results) if self.lineage and self.lineage[-1].results else None
+        """The evidence of the last step in the lineage that trained, None where it left none."""
+        last = next((record for record in reversed(self.lineage) if record.verb != "sketch"), None)
+        return dict(last.results) if last is not None and last.results else None
 
     @property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from headstart.base.contract import TaskContract
 from headstart.base.lineage import Record
 from headstart.base.prompt import Prompt
+from headstart.data.sketch import file_name
 from headstart.model.config import TrunkConfig
 
 PIPELINES = {
@@ -29,6 +30,7 @@ def card(
     contract: TaskContract | None,
     lineage: tuple[Record, ...],
     adapter: Mapping[str, Any] | None,
+    sketched: bool = False,
 ) -> str:
     """The model card: YAML front matter that the hub reads, then what it is, what it answers and how it was made."""
     front = ["---", "library_name: headstart", *_pipeline(contract), "tags:", "- headstart", f"- {family}", "---"]
@@ -51,6 +53,7 @@ def card(
     ]
     body += [_row(record) for record in lineage]
     body += [
+        *(_sketch(lineage) if sketched else []),
         "",
         "Not measured here: anything that is not in `headstart.json`.",
         "",
@@ -99,6 +102,19 @@ def _asked(prompt: Prompt | None) -> list[str]:
         "",
         *(f"    {line}" for line in prompt.template.splitlines()),
     ]
+
+
+def _sketch(lineage: tuple[Record, ...]) -> list[str]:
+    """What lies in the sketches, as the lineage tells it."""
+    told = [record.results["sketch"] for record in lineage if "sketch" in record.results]
+    lines = [
+        f"`{file_name(place)}` ({facts['bytes'] / 1e6:.2f} MB) tells whether a text stood in what was read "
+        f"({_cell(facts['covers'])}; {facts['words']:,} words), without the text: a set of "
+        f"{'all' if facts['share'] == 1.0 else format(facts['share'], '.0%')} word 6-grams. "
+        "`headstart data check FILE --against THIS-FOLDER` looks a table up."
+        for place, facts in enumerate(told)
+    ]
+    return [line for one in lines for line in ("", one)]
 
 
 def _row(record: Record) -> str:

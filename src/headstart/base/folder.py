@@ -2,13 +2,15 @@
 
 Layout: config.json, model.safetensors (or an index with shards), tokenizer files; where Headstart wrote it also
 headstart.json (pattern, task contract, lineage), head.safetensors (task head), adapter/ (LoRA, PEFT's format),
-generation_config.json (decoders) and README.md (facts only).
+corpus.sketch (what was read in pre-training; corpus-2.sketch of a second one), generation_config.json (decoders) and
+README.md (facts only).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,10 +38,11 @@ from headstart.base.tensors import (
 )
 from headstart.base.weights import Weights, check_linear, disk_tensors, hf_config, read_config, read_weights
 from headstart.data.codec import load_tokenizer
+from headstart.data.sketch import file_name
 from headstart.data.text_codec import TextCodec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, did_you_mean, safe_repr
-from headstart.ground.files import publish_folder
+from headstart.ground.files import publish_folder, write_atomic
 from headstart.model.heads import TaskHead
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -79,6 +82,7 @@ class Contents:
     lineage: tuple[Record, ...]
     contract: TaskContract | None = None
     head: TaskHead | None = None
+    sketches: tuple[Path, ...] = ()
 
 
 def find_folder(name_or_dir: str | Path | None) -> tuple[Path, Path]:
@@ -156,7 +160,10 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
     if manifest.adapter is not None:
         load_adapter(folder, weights, manifest.adapter, config)
     head = None if manifest.contract is None else _read_head(folder, manifest.contract, blueprint.config.dim)
-    return Contents(weights, codec, manifest.pattern, manifest.name, manifest.lineage, manifest.contract, head)
+    sketches = tuple(contained(path, inside=root) for path in sketches_in(folder))
+    return Contents(
+        weights, codec, manifest.pattern, manifest.name, manifest.lineage, manifest.contract, head, sketches
+    )
 
 
 def name_of(folder: Path) -> str:
@@ -238,14 +245,10 @@ def write_folder(target: Path, contents: Contents) -> None:
     special = codec.special
     config = hf_config(weights, pad=special.pad, bos=special.bos, eos=special.eos)
     spec = adapter_spec(weights)
-    manifest = Manifest(
-        SCHEMA_VERSION, contents.name, weights.family.name, contents.pattern, contents.contract, spec, contents.lineage
-    )
     with publish_folder(target) as folder:
         _write_json(folder / "config.json", config)
         save_tensors(_unshared(disk_tensors(weights, config)), folder / "model.safetensors")
         codec.save(folder)
-        (folder / "headstart.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         if contents.head is not None:
             save_tensors(_unshared(contents.head.state_dict()), folder / "head.safetensors")
         if spec is not None:
@@ -253,15 +256,34 @@ def write_folder(target: Path, contents: Contents) -> None:
         if weights.family.pattern == "causal" and weights.lm is not None:
             tokens = {"bos_token_id": special.bos, "eos_token_id": special.eos, "pad_token_id": special.pad}
             _write_json(folder / "generation_config.json", tokens)
-        described = card(
-            name=contents.name,
-            family=weights.family.name,
-            config=weights.trunk.config,
-            contract=contents.contract,
-            lineage=contents.lineage,
-            adapter=None if spec is None else asdict(spec),
-        )
-        (folder / "README.md").write_text(described)
+        for place, sketch in enumerate(contents.sketches):
+            shutil.copyfile(sketch, folder / file_name(place))
+        write_words(folder, contents)
+
+
+def sketches_in(folder: Path) -> list[Path]:
+    """The sketches of a folder, in the order in which its base was pre-trained."""
+    most = len(list(folder.glob("*.sketch")))
+    return [path for place in range(most) if (path := folder / file_name(place)).exists()]
+
+
+def write_words(folder: Path, contents: Contents) -> None:
+    """headstart.json and README.md: what a folder says of itself, each replaced at once."""
+    weights, spec = contents.weights, adapter_spec(contents.weights)
+    manifest = Manifest(
+        SCHEMA_VERSION, contents.name, weights.family.name, contents.pattern, contents.contract, spec, contents.lineage
+    )
+    described = card(
+        name=contents.name,
+        family=weights.family.name,
+        config=weights.trunk.config,
+        contract=contents.contract,
+        lineage=contents.lineage,
+        adapter=None if spec is None else asdict(spec),
+        sketched=bool(contents.sketches),
+    )
+    write_atomic(folder / "headstart.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    write_atomic(folder / "README.md", described.encode())
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -288,5 +310,7 @@ __all__ = [
     "find_folder",
     "read_folder",
     "read_manifest",
+    "sketches_in",
     "write_folder",
+    "write_words",
 ]

@@ -112,7 +112,7 @@ def index_tasks(files: Sequence[Path]) -> TaskIndex:
     Raises:
         DataError: a file cannot be read as a table or holds no text.
     """
-    read = [_read_task(file) for file in files]
+    read = [read_task_items(file) for file in files]
     words = join_words([items.words for items in read] or [find_words_of_many([])])
     short = np.concatenate([*(items.short for items in read), np.zeros(0, dtype=np.bool_)])
     by_length, short_begins = _index(words, short)
@@ -129,16 +129,23 @@ def index_tasks(files: Sequence[Path]) -> TaskIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class _Items:
-    """The text cells of one task file. rows, short: of each item its row, and whether all of it is looked for."""
+class TaskItems:
+    """The text cells of one task file. rows: of each item its row in the file. short: all of it is looked for (6 to 12
+    words). long: 13 words of it in a row are."""
 
     file: TaskFile
     rows: I64
     words: Words
     short: NDArray[np.bool_]
+    long: NDArray[np.bool_]
 
 
-def _read_task(file: Path) -> _Items:
+def read_task_items(file: Path) -> TaskItems:
+    """Every text cell of a table (CSV, TSV, JSONL, JSON, Parquet) as an item.
+
+    Raises:
+        DataError: the file cannot be read as a table or holds no text.
+    """
     table = read_table(file)
     items = [(table.lines[row], text) for cells in table.columns.values() for row, text in _items(cells)]
     if not items:
@@ -154,7 +161,7 @@ def _read_task(file: Path) -> _Items:
     unchecked = len(items) - int(short.sum()) - int(long.sum())
     described = TaskFile(str(file), table.digest, len(items), int(short.sum()), unchecked)
     rows = np.fromiter((row for row, _ in items), dtype=np.int64, count=len(items))
-    return _Items(described, rows, words, short)
+    return TaskItems(described, rows, words, short, long)
 
 
 def _index(words: Words, short: NDArray[np.bool_]) -> tuple[dict[int, _Grams], U64]:

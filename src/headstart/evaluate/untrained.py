@@ -25,6 +25,7 @@ def untrained(base: Base, *, seed: int) -> Base:
         lm=None if base.lm is None else random_head(base, seed=seed),
         pooler=None,
         extras={},
+        sketches=(),
         name=f"{base.name}-random",
     )
 

@@ -87,7 +87,7 @@ def read_run(card: Path) -> Run | str:
     except msgspec.DecodeError as problem:
         raise DataError(f"{card} cannot be read ({problem}); expected a base's card. Remove the folder.") from problem
     record = next((r for r in content.lineage if r.verb == "pretrain"), None)
-    if record is None or len(content.lineage) > 1:
+    if record is None or [r.verb for r in content.lineage if r.verb != "sketch"] != ["pretrain"]:
         return "not a base fresh from pre-training"
     if record.results.get("stopped") != "done":
         return "its run did not end by itself"

@@ -41,7 +41,10 @@ STATE_PER_WEIGHT = 12  # bytes at most: an fp32 weight and AdamW's two moments; 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a pre-training run made: weights in fp32, the curve, the cost. steps and seconds: of all its parts."""
+    """What a pre-training run made: weights in fp32, the curve, the cost. steps and seconds: of all its parts.
+
+    skipped: steps' worth of data passed by, after the run went back.
+    """
 
     trunk: Trunk
     head: LMHead
@@ -50,6 +53,7 @@ class Pretrained:
     steps: int
     seconds: float
     flops: float
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,14 @@ class _Stretch:
         model = gathered(self.optimiser.in_full_precision(self.model), self.setup.recipe)
         progress = self.progress
         return Pretrained(
-            model.trunk, model.lm, progress.curve, result.stopped, steps, progress.seconds, self.plan.flops(steps)
+            model.trunk,
+            model.lm,
+            progress.curve,
+            result.stopped,
+            steps,
+            progress.seconds,
+            self.plan.flops(steps),
+            progress.skipped,
         )
 
     def _after_step(self, record: StepRecord) -> None:

@@ -1,7 +1,7 @@
 """The verb `pretrain`: a recipe and a folder of raw text in, a Base with its lineage out.
 
-`train_text` does the training; here the result becomes a Base: trunk, head, codec, and a record of what it was made
-from (shards with digests and licences, recipe, curve, seconds, FLOPs).
+`train_text` does the training; here the result becomes a Base: trunk, head, codec, a sketch of what was read, and a
+record of what it was made from (shards with digests and licences, recipe, curve, seconds, FLOPs).
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ import msgspec
 
 from headstart.base.base import Base
 from headstart.base.lineage import DataRef, Record, code_version, hardware
+from headstart.base.read_before import sketch_facts
 from headstart.data.built import is_built, licences_of, open_build
 from headstart.data.codec import load_tokenizer
 from headstart.data.corpus import SPECIALS, PackedCorpus
+from headstart.data.sketch import FILE as SKETCH
+from headstart.data.sketch import write_sketch
 from headstart.ground.errors import ConfigError, DataError, did_you_mean
 from headstart.train.checkpoint import Checkpoints, Identity
 from headstart.train.objective import LanguageModel
 from headstart.train.pretrain import SILENT, TOKENIZER, Pretrained, Watch, pack_corpus, train_text
 from headstart.train.ranks import ALONE, Ranks
+from headstart.train.reading import sketch_run
 from headstart.train.recipe import Recipe, read_recipe
 
 POINTS = 20  # of the curve, evenly over the run
@@ -72,7 +76,12 @@ def pretrain(
         ranks=ranks,
         start=None if start is None else started_from(start),
     )
-    base = base_of(chosen, found, train, tokenizer=shards if is_built(shards) else folder, licences=licences_of(shards))
+    tokenizer, sketch = shards if is_built(shards) else folder, None
+    if ranks.first:
+        sketch = folder / SKETCH
+        read = sketch_run(chosen, train, tokenizer / "tokenizer.json", steps=found.steps, skipped=found.skipped)
+        write_sketch(read, sketch)
+    base = base_of(chosen, found, train, tokenizer=tokenizer, licences=licences_of(shards), sketch=sketch)
     return base if start is None else after(start, base)
 
 
@@ -83,8 +92,9 @@ def started_from(base: Base) -> LanguageModel:
 
 
 def after(start: Base, base: Base) -> Base:
-    """`base` with what it was made from: the lineage of `start` before its own step."""
-    return replace(base, lineage=(*start.lineage, replace(base.lineage[0], parent=start.digest)))
+    """`base` with what it was made from: the lineage and the sketches of `start` before its own."""
+    lineage = (*start.lineage, replace(base.lineage[0], parent=start.digest))
+    return replace(base, lineage=lineage, sketches=(*start.sketches, *base.sketches))
 
 
 def require_start(recipe: Recipe, start: Base) -> None:
@@ -150,8 +160,10 @@ def identity_of(recipe: Recipe, corpus: PackedCorpus, start: Base | None = None)
     )
 
 
-def base_of(recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenizer: Path, licences: str) -> Base:
-    """The trained weights as a Base with a one-step lineage."""
+def base_of(
+    recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenizer: Path, licences: str, sketch: Path | None
+) -> Base:
+    """The trained weights as a Base with a one-step lineage. sketch: the file that tells what was read."""
     data = tuple(DataRef(name, digest, licences) for name, digest in corpus.meta.shards.items())
     results: dict[str, Any] = {
         "curve": [dataclasses.asdict(point) for point in found.curve],
@@ -164,6 +176,8 @@ def base_of(recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenize
             "bytes": corpus.meta.num_bytes,
         },
     }
+    if sketch is not None:
+        results["sketch"] = sketch_facts(sketch)
     record = Record(
         verb="pretrain",
         config=msgspec.to_builtins(recipe),
@@ -184,4 +198,5 @@ def base_of(recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenize
         name=recipe.name,
         lm=found.head.eval(),
         lineage=(record,),
+        sketches=() if sketch is None else (sketch,),
     )
