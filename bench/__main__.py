@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "ladder": "bench.ladder",
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",
+    "icl": "bench.icl",
 }
 
 
