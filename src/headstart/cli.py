@@ -144,6 +144,7 @@ def evaluate(
     suite: str = "core",
     tasks: str | None = None,
     method: str | None = None,
+    shots: int | None = None,
     limit: int | None = None,
     seeds: int = 1,
     out: Path = Path("runs/evaluate"),
@@ -162,7 +163,10 @@ def evaluate(
     tasks
         Names of sets instead of a suite, with commas.
     method
-        How a base is turned to labelled sets: probe, lora or full; several with commas. Without it probe.
+        How a base is turned to labelled sets: probe, lora, full, zero-shot or few-shot; several with commas. Without
+        it probe.
+    shots
+        Demonstrations of few-shot; without it 8. Every seed asks by another prompt.
     limit
         At most this many rows of every part of a set: a quick look, no result.
     seeds
@@ -175,7 +179,16 @@ def evaluate(
     from headstart.evaluating import evaluate_bases
 
     return evaluate_bases(
-        bases, suite=suite, data=data, tasks=tasks, method=method, limit=limit, seeds=seeds, out=out, json=json
+        bases,
+        suite=suite,
+        data=data,
+        tasks=tasks,
+        method=method,
+        shots=shots,
+        limit=limit,
+        seeds=seeds,
+        out=out,
+        json=json,
     )
 
 

@@ -19,6 +19,7 @@ from headstart.evaluate.suite.scoreboard import to_json
 from headstart.evaluate.suite.specs import check_methods, check_suite
 from headstart.evaluate.terminal import Live
 from headstart.ground.files import write_atomic
+from headstart.prompt.asking import SHOTS
 
 INTERRUPTED = 130
 
@@ -30,6 +31,7 @@ def evaluate_bases(
     data: Path,
     tasks: str | None,
     method: str | None,
+    shots: int | None,
     limit: int | None,
     seeds: int,
     out: Path,
@@ -42,6 +44,7 @@ def evaluate_bases(
         methods=() if method is None else check_methods(method),
         limit=limit,
         seeds=seeds,
+        shots=SHOTS if shots is None else shots,
         command=shlex.join(["headstart", *sys.argv[1:]]),
     )
     find_sets(data, suite=settings.suite, tasks=settings.tasks)

@@ -2,8 +2,9 @@
 
 Enter: a set, and a base, its random twin or a control. Leave: a `Cell` and its samples. Methods: a linear head on
 frozen features (probe), low-rank adapters (lora), all weights (full), and for the last two the same architecture
-trained from random weights (scratch). The budget is the same for everybody: the train rows up to TRAIN_ROWS, the epochs
-that `FitSettings` derives from them, penalties and the pass to keep chosen on validation, the test rows touched once.
+trained from random weights (scratch); or a prompt and no training (zero-shot, few-shot: asking.py). The budget is the
+same for everybody: the train rows up to TRAIN_ROWS, the epochs that `FitSettings` derives from them, penalties and the
+pass to keep chosen on validation, the test rows touched once.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from headstart.base.base import Base
 from headstart.data.task import Examples, Kind, Task
 from headstart.evaluate.controls import Answers, fit_control
 from headstart.evaluate.metrics import METRICS, metric_for
+from headstart.evaluate.suite.asking import ask_task
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.protocol import Ask, Protocol
@@ -81,8 +84,8 @@ class AdaptProtocol(Protocol[Task]):
     """Labelled rows: a base is adapted on the train rows and answers the test rows."""
 
     name = "adapt"
-    methods = ("probe", "lora", "full", "scratch")
-    by_chance = frozenset(("probe", "lora", "full", "scratch"))
+    methods = ("probe", "lora", "full", "scratch", "zero-shot", "few-shot")
+    by_chance = frozenset(("probe", "lora", "full", "scratch", "zero-shot", "few-shot"))
     in_parts = False
 
     def read(self, found: SetOnDisk, *, limit: int | None) -> Task:
@@ -100,15 +103,22 @@ class AdaptProtocol(Protocol[Task]):
         return cell_of(rows, trial, spec.metric), samples_of(rows, trial.test, [[] for _ in range(len(rows.test))])
 
     def run(self, base: Base, rows: Task, spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
+        if ask.method in ("zero-shot", "few-shot"):
+            assert (ask.shots > 0) == (ask.method == "few-shot"), "few-shot shows something, zero-shot nothing"
+            asked = ask_task(base, rows, shots=ask.shots, seed=ask.seed, metric=named(rows, spec.metric))
+            cell = cell_of(rows, asked.trial, spec.metric)
+            cell = msgspec.structs.replace(cell, raw=asked.raw, notes=[*cell.notes, asked.note])
+            return cell, samples_of(rows, asked.trial.test, units_of(base, rows.test))
         trial = try_method(
             base, rows, method=ask.method, seed=ask.seed, settings=SETTINGS, metric=named(rows, spec.metric)
         )
         return cell_of(rows, trial, spec.metric), samples_of(rows, trial.test, units_of(base, rows.test))
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
-        """Every other metric of the kind."""
+        """Every other metric of the kind, and what prompts reach without calibration."""
         first, ones = cells[0], np.ones((1, len(runs[0])))
-        return {
+        raw = [cell.raw for cell in cells if cell.raw is not None]
+        return ({"raw": float(np.mean(raw))} if raw else {}) | {
             metric.name: float(
                 np.mean(
                     [

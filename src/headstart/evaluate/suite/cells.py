@@ -29,7 +29,7 @@ Role = Literal["base", "random", "scratch", "majority", "tfidf"]
 class Side:
     """Who answers. entry: its name in tables. name: of the base, "" for a control. digest: of the base's weights.
 
-    method: how the base is turned to the set, None for a control that needs no base.
+    method: how the base is turned to the set, None for a control that needs no base. shots: of few-shot.
     """
 
     role: Role
@@ -37,6 +37,7 @@ class Side:
     name: str = ""
     digest: str = ""
     method: Method | None = None
+    shots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Work:
     def key(self) -> str:
         """The cell's path below the folder of cells, without an ending: readable, and different for other settings."""
         side = self.side
-        who = f"{side.role}-{plain(side.name)}-{side.digest[:8]}-{side.method}" if side.name else side.role
+        how = f"{side.method}{side.shots}" if side.shots else side.method
+        who = f"{side.role}-{plain(side.name)}-{side.digest[:8]}-{how}" if side.name else side.role
         rows = "all" if self.limit is None else f"n{self.limit}"
         part = f"-{self.part + 1}of{self.parts}" if self.parts > 1 else ""
         return f"{self.found.spec.name}-{self.found.digest[:8]}/{who}-{rows}-s{self.seed}{part}-r{RULES}"
@@ -98,8 +100,8 @@ class Cell(msgspec.Struct, frozen=True):
     """What a cell knows besides its samples. metric: of the samples' evidence; labels: their names by index.
 
     rows: of every part as it was used. guess: what random guessing scores. filled: items that took all the positions of
-    the base. seconds and ms_per_row are wall clock; all
-    else depends on the data, the base and the seed alone.
+    the base. raw: the metric of a prompt without its calibration. seconds and ms_per_row are wall clock; all else
+    depends on the data, the base and the seed alone.
     """
 
     metric: str
@@ -110,6 +112,7 @@ class Cell(msgspec.Struct, frozen=True):
     notes: list[str] = []
     params_trained: int = 0
     validation: float | None = None
+    raw: float | None = None
     filled: int = 0
     seconds: float = 0.0
     ms_per_row: float = 0.0

@@ -34,6 +34,7 @@ class Ask:
     method: Method
     seed: int
     stretch: slice
+    shots: int = 0
 
 
 class Protocol(ABC, Generic[Rows]):

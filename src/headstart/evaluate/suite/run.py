@@ -25,6 +25,7 @@ from headstart.evaluate.suite.specs import Method, SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
 from headstart.evaluate.untrained import untrained
 from headstart.ground.errors import ConfigError, HeadstartError, RunError
+from headstart.prompt.asking import MOST_SHOTS, SHOTS
 
 PART_ITEMS = 1000  # of a cell by likelihood: about a minute of a small base, so that a kill costs no more
 CONTROL_ENTRIES = {"majority": "majority", "tfidf": "TF-IDF"}
@@ -44,6 +45,7 @@ class Settings:
     methods: tuple[Method, ...] = ()
     limit: int | None = None
     seeds: int = 1
+    shots: int = SHOTS
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -51,6 +53,8 @@ class Settings:
             raise ConfigError(f"--limit is {self.limit}; expected at least 1. Leave it out for all rows.")
         if not 1 <= self.seeds <= 100:
             raise ConfigError(f"--seeds is {self.seeds}; expected 1 to 100. Give for instance --seeds 3.")
+        if not 1 <= self.shots <= MOST_SHOTS:
+            raise ConfigError(f"--shots is {self.shots}; expected 1 to {MOST_SHOTS:,}. Give for instance --shots 8.")
 
 
 def evaluate(
@@ -123,9 +127,10 @@ class _Run:
             twins: dict[str, Side] = {}
             for method in methods:
                 entry = f"{own.entry}, {method}" if len(methods) > 1 else own.entry
-                yield replace(own, entry=entry, method=method)
+                asked = replace(own, shots=self.settings.shots if method == "few-shot" else 0)
+                yield replace(asked, entry=entry, method=method)
                 if protocol.can(self.by_digest[own.digest]):
-                    twin = twin_of(own, method, entry)
+                    twin = twin_of(asked, method, entry)
                     twins.setdefault(twin.entry, twin)
             yield from twins.values()
 
@@ -165,7 +170,7 @@ class _Run:
         if side.method is None:
             return room.protocol.control(side.role, room.rows, spec)
         stretch = slice(work.part * PART_ITEMS, (work.part + 1) * PART_ITEMS) if work.parts > 1 else slice(None)
-        return room.protocol.run(self._base(work), room.rows, spec, Ask(side.method, work.seed, stretch))
+        return room.protocol.run(self._base(work), room.rows, spec, Ask(side.method, work.seed, stretch, side.shots))
 
     def _base(self, work: Work) -> Base:
         if work.side.role != "random":
