@@ -94,6 +94,7 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     numbers: dict[str, float] = {}
     average: str = ""
     cluster: str = ""
+    id: int = 0
 
 
 class Cell(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from headstart.evaluate.metrics import METRICS
-from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, Paired, Standing, TaskTable
+from headstart.evaluate.suite.scoreboard import OVERALL, Contamination, Evaluation, Paired, Standing, TaskTable
 from headstart.evaluate.terminal import MARGIN, quoted, short, wrapped
 
 TITLES = {"accuracy_norm": "accuracy a byte", "preference": "stereotype chosen", "answer_match": "answer matched"}
@@ -38,6 +38,8 @@ def human_lines(found: Evaluation, *, width: int = 80) -> Iterator[Text]:
         yield from task_lines(found, table)
     yield Text()
     yield from wrapped("", footnote(found), width, "dim")
+    for reason, entries in unknown(found).items():
+        yield from wrapped("unknown", f" whether {', '.join(entries)} has read the items: {reason}", width, "yellow")
     for (entry, reason), tasks in passed_by(found).items():
         who = f" for {entry}" if entry else ""
         yield from wrapped("passed by", f" {', '.join(tasks)}{who}: {reason}", width, "yellow")
@@ -78,6 +80,28 @@ def task_lines(found: Evaluation, table: TaskTable) -> Iterator[Text]:
         line = f"{'':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {span(row.value, row.ci95):<22}  "
         line += f"{against(found, card.name, leader, row.entry):>9}  {short(cost(row)):>6}{noise}"
         yield Text(line, style="bold" if row.entry == leader else style_of(row.role))
+    for row in rows:
+        if row.role == "base" and row.contamination is not None and row.contamination.status == "checked":
+            line = f"{'clean':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {clean_words(row.contamination)}"
+            yield Text(line, style="yellow" if row.contamination.found else "dim")
+
+
+def clean_words(one: Contamination) -> str:
+    """The score without found items, and how many were found against how many chance finds."""
+    score = "too few left to score" if one.clean is None else span(one.clean.value, one.clean.ci95)
+    return f"{score:<22}  {one.found:,} read before (chance {one.expected_false:.1f}), {one.unchecked:,} too short"
+
+
+def unknown(found: Evaluation) -> dict[str, list[str]]:
+    """Why nobody knows what a base has read: the entries by reason."""
+    reasons: dict[str, list[str]] = {}
+    for table in found.tasks:
+        for row in table.candidates:
+            if row.role == "base" and row.contamination is not None and row.contamination.status == "unknown":
+                entries = reasons.setdefault(row.contamination.words, [])
+                if row.entry not in entries:
+                    entries.append(row.entry)
+    return reasons
 
 
 def cost(row: Standing) -> float:
@@ -129,6 +153,21 @@ def style_of(role: str) -> str:
     return "" if role == "base" else "dim"
 
 
+def facts_of(one: Contamination) -> str:
+    """`key=value` facts of a check against what a base has read."""
+    if one.status != "checked":
+        return f"status={quoted(one.status)} why={quoted(one.words)}"
+    score = (
+        ""
+        if one.clean is None
+        else f" clean={one.clean.value:.4f} low={one.clean.ci95[0]:.4f} high={one.clean.ci95[1]:.4f} n={one.clean.n}"
+    )
+    return (
+        f"status=checked rows={one.rows} found={one.found} short={one.short} unchecked={one.unchecked} "
+        f"expected_false={one.expected_false:.2f}{score}"
+    )
+
+
 # --- for pipes ------------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +199,8 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
                 f"high={one.ci95[1]:.4f}{fixed} n={one.n_test} "
                 f"seeds={one.seeds}{noise} seconds={one.seconds:.2f} ms_per_row={one.ms_per_row:.3f}"
             )
+            if one.contamination is not None:
+                yield f"contamination task={quoted(card.name)} entry={quoted(one.entry)} {facts_of(one.contamination)}"
     for pair in found.comparisons:
         yield (
             f"comparison task={quoted(pair.task)} a={quoted(pair.a)} b={quoted(pair.b)} "

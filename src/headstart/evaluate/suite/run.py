@@ -17,6 +17,7 @@ from headstart.base.base import Base
 from headstart.base.lineage import code_version, hardware
 from headstart.evaluate.progress import Event, OnEvent, silent
 from headstart.evaluate.suite.cells import Cell, Judged, Sample, Side, Work, is_done, keep, read_cell
+from headstart.evaluate.suite.clean import with_contamination
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
 from headstart.evaluate.suite.protocol import CONTROL_OF, Ask
 from headstart.evaluate.suite.protocols import methods_of, protocol_of
@@ -194,7 +195,7 @@ class _Run:
                 BaseFacts(side.entry, base.name, side.digest, base.trunk.config.num_parameters)
                 for side, base in zip(self.own, self.bases, strict=True)
             ],
-            tasks=[table_of(task) for task in played],
+            tasks=with_contamination([table_of(task) for task in played], played, self.by_digest),
             overall=overall_of(played),
             comparisons=comparisons_of(played),
             skipped=self.passed,

@@ -6,7 +6,7 @@ be absent, they are never renamed. Wall clock stands in `seconds`, `ms_per_row` 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -34,12 +34,37 @@ class SpreadFacts(msgspec.Struct, frozen=True):
     both: float
 
 
+class Clean(msgspec.Struct, frozen=True):
+    """A score without the items that were found in what the base read: those that are too short to tell stay in."""
+
+    n: int
+    value: float
+    ci95: Pair
+
+
+class Contamination(msgspec.Struct, frozen=True):
+    """How many of a set's items a base has read in pre-training, see `headstart.data.overlap.Overlap`.
+
+    status: unknown where no sketch of what was read travels with the base, "no text" for sets of other things. words:
+    whose sketch it is, or why there is none. clean: None where too few items are left.
+    """
+
+    status: Literal["checked", "unknown", "no text"]
+    words: str
+    rows: int = 0
+    found: int = 0
+    short: int = 0
+    unchecked: int = 0
+    expected_false: float = 0.0
+    clean: Clean | None = None
+
+
 class Standing(Candidate, frozen=True, kw_only=True):
     """One row of a task's table.
 
     entry: the base's name, or the control's. role: base, random (its architecture with random weights), majority or
     tfidf. ci95_fixed: with the task's groups held fixed, where ci95 draws them. groups: the score of every value of the
-    column that is averaged over. spread: of several seeds.
+    column that is averaged over. spread: of several seeds. contamination: of bases, and for their twins the same items.
     """
 
     entry: str
@@ -47,6 +72,7 @@ class Standing(Candidate, frozen=True, kw_only=True):
     ci95_fixed: Pair | None = None
     groups: dict[str, float] = msgspec.field(default_factory=dict)
     spread: SpreadFacts | None = None
+    contamination: Contamination | None = None
 
 
 class Paired(msgspec.Struct, frozen=True):

@@ -1,0 +1,78 @@
+"""Standings on the items that a base has not read: every item of a set against the sketch of each base.
+
+Enter: the tables of an evaluation and what they were made from. Leave: the same tables, where every base's row, and
+that of its twin, says how many items were found, how many chance would find, and the score without the found ones. An
+item that was found by chance is one drawn by a hash: leaving it out costs a row and biases nothing. A base without a
+sketch is unknown. Only pre-training is told; what a set's own train rows share with its test rows stands in its notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from headstart.base.base import Base
+from headstart.base.read_before import ReadBefore, read_before
+from headstart.data.contamination import TaskItems, read_task_items
+from headstart.data.overlap import check_items
+from headstart.evaluate.suite.scoreboard import Clean, Contamination, Standing, TaskTable
+from headstart.evaluate.suite.standings import Played, Scored, intervals_of, scored
+from headstart.ground.errors import DataError
+
+FEWEST = 10  # rows that a score without found items is told from
+
+
+def with_contamination(
+    tables: Sequence[TaskTable], played: Sequence[Played], bases: Mapping[str, Base]
+) -> list[TaskTable]:
+    """The tables with `contamination` in the rows of bases and their twins. bases: by digest.
+
+    Raises:
+        BaseError: a sketch is damaged, or is not the one that the lineage names.
+    """
+    known = {digest: read_before(base) for digest, base in bases.items()}
+    return [
+        msgspec.structs.replace(table, candidates=_rows(table, task, known))
+        for table, task in zip(tables, played, strict=True)
+    ]
+
+
+def _rows(table: TaskTable, task: Played, known: Mapping[str, ReadBefore]) -> list[Standing]:
+    items = _text_items(task) if any(read.sketches for read in known.values()) else None
+    found = {
+        one.side.entry: _of(task, one, known[one.side.digest], items) for one in task.sides if one.side.digest in known
+    }
+    return [msgspec.structs.replace(row, contamination=found.get(row.entry)) for row in table.candidates]
+
+
+def _text_items(task: Played) -> TaskItems | None:
+    """The text cells of the split that is scored; None where a set is of pictures, clips or series."""
+    try:
+        return read_task_items(task.found.files[task.found.test])
+    except DataError:  # the set was scored, so that its file is a table: there is no text in it
+        return None
+
+
+def _of(task: Played, one: Scored, known: ReadBefore, items: TaskItems | None) -> Contamination:
+    if not known.sketches:
+        return Contamination("unknown", known.words)
+    if items is None:
+        return Contamination("no text", "sketches are of text")
+    checked = check_items(items, known.sketches, rows=[sample.id for sample in one.samples[0]])
+    overlap = checked.overlap
+    clean = [[sample for sample in run if sample.id not in checked.found] for run in one.samples]
+    told: Clean | None = None
+    if len(clean[0]) >= FEWEST:
+        rest = scored(task.found, one.side, [(one.cells if not seed else (), run) for seed, run in enumerate(clean)])
+        told = Clean(len(clean[0]), rest.evidence.value(), intervals_of(task.found, rest)[0])
+    return Contamination(
+        "checked",
+        known.words,
+        overlap.rows,
+        overlap.found,
+        overlap.short,
+        overlap.unchecked,
+        overlap.expected_false,
+        told,
+    )

@@ -1,0 +1,122 @@
+"""Planted items are found in an evaluation, and the score without them is the one that the samples give by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.data.prose import Prose
+from tests.evaluate.made_sets import set_of
+
+from headstart.base.base import Base
+from headstart.base.lineage import Record
+from headstart.base.read_before import sketch_facts
+from headstart.data.sketch import sketch_texts, write_sketch
+from headstart.evaluate.proportions import wilson
+from headstart.evaluate.suite.leaderboard import human_lines, plain_lines
+from headstart.evaluate.suite.run import Settings, evaluate
+from headstart.evaluate.suite.scoreboard import Evaluation
+
+PLANTED, OTHERS = 500, 300
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[dict[str, str]]:
+    """Minimal pairs whose good sentences are made-up prose of 6 to 30 words; the bad ones have two words swapped."""
+    prose = Prose(31, vocabulary=20_000)
+    rows = []
+    for i in range(PLANTED + OTHERS):
+        words = prose.text(6 + i % 25).replace("\n", " ").split()
+        swapped = [*words[:1], words[2], words[1], *words[3:]]
+        rows.append({"good": " ".join(words), "bad": " ".join(swapped), "paradigm": f"p{i % 4}"})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def sets(pairs: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sets")
+    card = set_of(folder, "swaps", "schema", {"test": [schema(row) for row in pairs]})
+    (folder / "INDEX.json").write_text(json.dumps([card]), encoding="utf-8")
+    return folder
+
+
+def schema(row: dict[str, str]) -> dict[str, object]:
+    return {"contexts": [row["good"], row["bad"]], "continuation": "is it.", "answer": 0}
+
+
+def reader(base: Base, texts: list[str], folder: Path) -> Base:
+    """The base as if it had read the texts in pre-training."""
+    write_sketch(sketch_texts(iter(texts), max_bytes=1 << 20, covers="planted text"), folder / "corpus.sketch")
+    record = Record(verb="pretrain", results={"sketch": sketch_facts(folder / "corpus.sketch")})
+    return dataclasses.replace(base, sketches=(folder / "corpus.sketch",), lineage=(record,))
+
+
+@pytest.fixture(scope="module")
+def done(
+    tiny_base: Base, pairs: list[dict[str, str]], sets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Evaluation:
+    folder, prose = tmp_path_factory.mktemp("out"), Prose(32)
+    texts = [f"{prose.text(30)} {row['good'].upper()} {prose.text(30)}" for row in pairs[:PLANTED]]
+    read = reader(tiny_base, texts, folder)
+    return evaluate([read], data=sets, out=folder, settings=Settings(tasks=("swaps",)))
+
+
+def test_all_planted_items_are_found_and_the_clean_score_is_that_of_the_others(done: Evaluation) -> None:
+    (table,) = done.tasks
+    row = next(one for one in table.candidates if one.role == "base")
+    told = row.contamination
+    assert told is not None
+    assert (told.status, told.rows, told.unchecked) == ("checked", PLANTED + OTHERS, 0)
+    assert told.found == PLANTED
+    assert told.expected_false < 1.0
+    (path,) = Path(done.samples).glob("swaps-*/base-*.jsonl")
+    samples = [json.loads(line) for line in path.read_text().splitlines()]
+    right = [s["target"] == s["prediction"] for s in samples]
+    assert row.value == pytest.approx(sum(right) / len(right))
+    rest = [flag for s, flag in zip(samples, right, strict=True) if s["id"] > PLANTED]
+    assert told.clean is not None
+    assert told.clean.n == OTHERS
+    assert told.clean.value == pytest.approx(sum(rest) / OTHERS)
+    by_hand = wilson(sum(rest) / OTHERS, OTHERS)
+    assert told.clean.ci95 == pytest.approx((by_hand.low, by_hand.high))
+    assert told.clean.value != row.value
+
+
+def test_twins_are_scored_on_the_same_items_and_controls_are_not_asked(done: Evaluation) -> None:
+    rows = {one.role: one for one in done.tasks[0].candidates}
+    base, twin = rows["base"].contamination, rows["random"].contamination
+    assert base is not None
+    assert twin is not None
+    assert (twin.found, twin.clean and twin.clean.n) == (base.found, base.clean and base.clean.n)
+    assert all(one.contamination is None for role, one in rows.items() if role not in ("base", "random"))
+
+
+def test_both_forms_tell_it(done: Evaluation) -> None:
+    human, piped = "\n".join(line.plain for line in human_lines(done)), "\n".join(plain_lines(done))
+    assert "500 read before (chance" in human
+    assert "status=checked rows=800 found=500" in piped
+    assert "unknown" not in human
+
+
+def test_a_base_without_a_sketch_is_unknown_and_never_clean(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("swaps",), limit=20))
+    for row in found.tasks[0].candidates:
+        if row.contamination is not None:
+            assert row.contamination.status == "unknown"
+            assert row.contamination.clean is None
+    human = "\n".join(line.plain for line in human_lines(found))
+    assert "unknown" in human
+    assert "whether tiny has read the items: nobody wrote down what it read" in human
+    assert "clean" not in human
+    assert b'"status":"unknown"' in msgspec.json.encode(found)
+
+
+def test_too_few_rows_are_not_scored(tiny_base: Base, pairs: list[dict[str, str]], sets: Path, tmp_path: Path) -> None:
+    base = reader(tiny_base, [row["good"] for row in pairs], tmp_path)
+    found = evaluate([base], data=sets, out=tmp_path, settings=Settings(tasks=("swaps",), limit=30))
+    told = next(one.contamination for one in found.tasks[0].candidates if one.role == "base")
+    assert told is not None
+    assert (told.found, told.clean) == (30, None)
