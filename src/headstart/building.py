@@ -63,7 +63,7 @@ def units_of(start: str, recipe: Recipe) -> Tokenizer:
 
     base = Base.load(start)
     require_start(recipe, base)
-    return base.codec.tokenizer
+    return base.text_codec.tokenizer
 
 
 def check_data(file: Path, *, against: Sequence[str], json: bool) -> int:

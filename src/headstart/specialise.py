@@ -114,7 +114,7 @@ def before_training(task: Task, base: Base, settings: FitSettings, *, trains: bo
         lines.append(f"{len(rejects) - REJECTS_SHOWN:,} more rows set aside, all in rejected.jsonl")
     if not trains:
         return lines
-    encoded = base.codec.encode(task.train.written, task.train.pairs, max_length=settings.max_length)
+    encoded = base.text_codec.encode(task.train.written, task.train.pairs, max_length=settings.max_length)
     if encoded.truncated:
         units = sum(map(len, encoded.ids)) + encoded.lost
         lines.append(

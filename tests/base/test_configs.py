@@ -15,12 +15,16 @@ from headstart.ground.errors import BaseError
 
 ROBERTA = {**CONFIG, "model_type": "roberta", "type_vocab_size": 1}
 DISTILBERT = {"vocab_size": 99, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 40}
+VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": [8, 12], "patch_size": 4}
 ALL: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), LLAMA),
     "bert": CONFIG,
     "roberta": ROBERTA,
     "distilbert": DISTILBERT,
     "gpt2": CONFIGS["gpt2"],
+    **dict.fromkeys(("vit", "vit_mae"), VIT),
+    "dinov2": {**VIT, "mlp_ratio": 2},
+    "audio-spectrogram-transformer": {**VIT, "patch_size": 4, "max_length": 20, "num_mel_bins": 8, "time_stride": 2},
 }
 
 
@@ -30,12 +34,16 @@ def read(family: str, **changes: Any) -> Any:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_parameter_has_one_slot_and_every_config_comes_back(family: str) -> None:
-    config = read(family)
-    row = FAMILIES[family]
-    again = Fields(row.hf_config(config, 1 if family == "roberta" else 0))
+    blueprint = read_config({**ALL[family], "model_type": family}, where="config.json")
+    config, row = blueprint.config, FAMILIES[family]
+    written = row.hf_config(config, 1 if family == "roberta" else 0)
+    if row.patches is not None and blueprint.patches is not None:
+        written |= row.patches.write(blueprint.patches)
+        assert row.patches.read(Fields(written)) == blueprint.patches
+    again = Fields(written)
     assert find_family(again) is row
     assert row.trunk_config(again) == config
-    ours = [name for slot in row.slots(config, again) for name in slot.ours]
+    ours = [name for slot in row.slots(config, again) if not slot.scales for name in slot.ours]
     assert len(set(ours)) == len(ours)
     names = [slot.disk for slot in row.slots(config, again)]
     assert len(set(names)) == len(names)
@@ -62,6 +70,11 @@ def test_every_parameter_has_one_slot_and_every_config_comes_back(family: str) -
         ("roberta", {"max_position_embeddings": 2}, "expected more than the 2 rows up to pad_token_id"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
         ("gpt2", {"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon is .*nan.*; expected a positive number"),
+        ("vit", {"qkv_bias": False}, "qkv_bias is False; expected True"),
+        ("vit", {"patch_size": [4, 0]}, "patch_size is .*; expected a whole number above 0, or two of them"),
+        ("vit", {"patch_size": 40}, r"the patch is \(40, 40\); expected at most the size"),
+        ("vit", {"image_size": 10**9}, "expected whole numbers from 1"),
+        ("dinov2", {"use_swiglu_ffn": True}, "use_swiglu_ffn is True"),
         ("bert", {"tie_word_embeddings": 1}, "tie_word_embeddings is .*1.*; expected true or false"),
     ],
 )

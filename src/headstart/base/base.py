@@ -22,6 +22,7 @@ from headstart.base.folder import SCHEMA_VERSION, Contents, Manifest, find_folde
 from headstart.base.forward import Reader
 from headstart.base.generating import continue_texts
 from headstart.base.lineage import Record, weights_digest
+from headstart.base.patch_inputs import encode_inputs
 from headstart.base.prompted import Asker, Scores, outputs_of
 from headstart.base.pseudo import score_hidden
 from headstart.base.references import check_digest, find_reference, place_of, read_prompted, write_prompted
@@ -29,10 +30,12 @@ from headstart.base.rows import read_rows, read_word_rows
 from headstart.base.sampling import Sampling
 from headstart.base.scoring import Likelihoods, score_continuations
 from headstart.base.weights import Weights
-from headstart.data.text_codec import TextCodec
+from headstart.data.patch_rows import PatchRows
+from headstart.data.patches import PatchCodec
+from headstart.data.text_codec import Encoded, TextCodec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, CapabilityError, ConfigError, did_you_mean
-from headstart.model.heads import LMHead, Pooler, TaskHead
+from headstart.model.heads import LMHead, Pooler, Pooling, TaskHead
 from headstart.model.trunk import Trunk
 
 PATTERNS = get_args(Pattern)
@@ -50,7 +53,7 @@ class Base:
     """
 
     trunk: Trunk
-    codec: TextCodec
+    codec: TextCodec | PatchCodec
     family: str
     pattern: Pattern
     name: str
@@ -131,12 +134,18 @@ class Base:
         return path
 
     def encode(self, inputs: Any, *, batch_tokens: int = BATCH_TOKENS) -> NDArray[np.float32]:
-        """(N, D) float32: mean over the real units of each input, rows in the order given. Inputs: texts or pairs."""
-        rows = read_rows(inputs)
-        if not len(rows):
+        """(N, D) float32, rows in the order given. Inputs: texts or pairs, of which it is the mean over the real units;
+        or what a base of patches reads (base/patch_inputs.py), pooled as its family does."""
+        encoded: Encoded | PatchRows
+        pooling: Pooling = "mean"
+        if self.trunk.patches is not None:
+            encoded, pooling = self._patches(inputs, column=None), self.trunk.patches.pooling
+        else:
+            rows = read_rows(inputs)
+            encoded = self.text_codec.encode(rows.texts, rows.pairs)
+        if not len(encoded):
             return np.empty((0, self.trunk.config.dim), dtype=np.float32)
-        encoded = self.codec.encode(rows.texts, rows.pairs)
-        return self._reader(batch_tokens).features(encoded, pooling="mean").numpy()
+        return self._reader(batch_tokens).features(encoded, pooling=pooling).numpy()
 
     def score(
         self,
@@ -176,14 +185,14 @@ class Base:
         if pattern == "causal":
             lm = self._causal_head("score")
             return score_continuations(
-                self.trunk, lm, self.codec, contexts, continuations, truncate=truncate, batch_tokens=batch_tokens
+                self.trunk, lm, self.text_codec, contexts, continuations, truncate=truncate, batch_tokens=batch_tokens
             )
         lm, mask = self._filling_head(pattern)
         shifted = FAMILIES[self.family].pattern == "causal"  # ours: masked next-token prediction, one head for both
         return score_hidden(
             self.trunk,
             lm,
-            self.codec,
+            self.text_codec,
             contexts,
             continuations,
             mask=mask,
@@ -198,6 +207,8 @@ class Base:
         if self.lm is None:
             return ()
         causal = FAMILIES[self.family].pattern == "causal"
+        if not isinstance(self.codec, TextCodec):
+            return ()
         fills = self.codec.special.mask is not None and (self.pattern == "full" or not causal)
         return (*(("causal",) if causal else ()), *(("full",) if fills else ()))
 
@@ -247,7 +258,7 @@ class Base:
             CapabilityError: the base cannot read from left to right.
         """
         sampling = Sampling(max_tokens=max_tokens, seed=seed, temperature=temperature)
-        return continue_texts(self.decoder(), self.codec, prompts, sampling)
+        return continue_texts(self.decoder(), self.text_codec, prompts, sampling)
 
     def decoder(self, *, max_rows: int = MAX_ROWS, cache_bytes: int = CACHE_BYTES) -> Decoder:
         """What continues units one by one, many requests at a time: `generate` and `headstart.prompt` stand on it.
@@ -258,9 +269,9 @@ class Base:
         return Decoder(
             self.trunk,
             self._causal_head("generate"),
-            end=self.codec.special.eos,
-            pad=self.codec.special.pad,
-            max_positions=self.codec.max_positions,
+            end=self.text_codec.special.eos,
+            pad=self.text_codec.special.pad,
+            max_positions=self.text_codec.max_positions,
             max_rows=max_rows,
             cache_bytes=cache_bytes,
         )
@@ -317,6 +328,16 @@ class Base:
         return replace(self, head=None, contract=None)
 
     @property
+    def text_codec(self) -> TextCodec:
+        """The tokenizer; CapabilityError where the base reads patches."""
+        if not isinstance(self.codec, TextCodec):
+            raise CapabilityError(
+                f"{self.name} reads patches of {self.codec.modality}; expected a base that reads text for this. "
+                "Use encode or predict, or a text base."
+            )
+        return self.codec
+
+    @property
     def report(self) -> dict[str, Any] | None:
         """The evidence of the last step in the lineage that trained, None where it left none."""
         last = next((record for record in reversed(self.lineage) if record.verb != "sketch"), None)
@@ -332,7 +353,7 @@ class Base:
         facts = {
             "family": self.family,
             "shape": f"{config.num_layers} layers x {config.dim}",
-            "parameters": f"{config.num_parameters:,}",
+            "parameters": f"{self.trunk.num_parameters:,}",
             "task": "none" if contract is None else f"{contract.kind}, {contract.method}",
             "made by": " → ".join(record.verb for record in self.lineage),
         }
@@ -351,7 +372,7 @@ class Base:
     def _filling_head(self, pattern: str) -> tuple[LMHead, int]:
         if pattern != "full":
             raise ConfigError(f"the pattern is {pattern!r}; expected causal or full.{did_you_mean(pattern, PATTERNS)}")
-        mask = self.codec.special.mask
+        mask = self.text_codec.special.mask
         if self.lm is None or mask is None or "full" not in self.score_patterns:
             lacks = (
                 "it has no language-model head"
@@ -390,10 +411,14 @@ class Base:
         def score(befores: Sequence[str], words: Sequence[str], afters: Sequence[str]) -> Scores:
             return self.score_words(befores, words, afters=afters, pattern=pattern, batch_tokens=batch_tokens)
 
-        return Asker(self.codec, contract, score, partial(self.encode, batch_tokens=batch_tokens))
+        return Asker(self.text_codec, contract, score, partial(self.encode, batch_tokens=batch_tokens))
 
     def _outputs(self, rows: Any, batch_tokens: int) -> NDArray[np.float64]:
         contract = self._asks()
+        if self.trunk.patches is not None:
+            _, head = self._adapted()
+            found = self._reader(batch_tokens).outputs(head, self._patches(rows, column=contract.columns[0]))
+            return np.stack(found) if found else np.empty((0, contract.num_outputs))
         read = read_rows(rows, columns=contract.columns)
         if not len(read):
             return np.empty((0, contract.num_outputs))
@@ -402,17 +427,23 @@ class Base:
         _, head = self._adapted()
         reader, limit = self._reader(batch_tokens), contract.max_length
         if contract.apart and read.pairs is not None:
-            members = (self.codec.encode(side, max_length=limit) for side in (read.texts, read.pairs))
+            members = (self.text_codec.encode(side, max_length=limit) for side in (read.texts, read.pairs))
             return reader.pair_outputs(head, *members)
-        return np.stack(reader.outputs(head, self.codec.encode(read.texts, read.pairs, max_length=limit)))
+        return np.stack(reader.outputs(head, self.text_codec.encode(read.texts, read.pairs, max_length=limit)))
 
     def _word_chances(self, rows: Any, batch_tokens: int) -> list[Probabilities]:
         contract, head = self._adapted()
         reader = self._reader(batch_tokens)
         words = [tuple(row) for row in read_word_rows(rows, column=contract.columns[0]).texts]
         return word_probabilities(
-            words, codec=self.codec, contract=contract, outputs=lambda encoded: reader.outputs(head, encoded)
+            words, codec=self.text_codec, contract=contract, outputs=lambda encoded: reader.outputs(head, encoded)
         )
 
     def _reader(self, batch_tokens: int) -> Reader:
-        return Reader(self.trunk, self.pattern, self.codec.special.pad, batch_tokens)
+        pad = self.codec.special.pad if isinstance(self.codec, TextCodec) else 0
+        return Reader(self.trunk, self.pattern, pad, batch_tokens)
+
+    def _patches(self, rows: Any, *, column: str | None) -> PatchRows:
+        assert isinstance(self.codec, PatchCodec)
+        assert self.trunk.patches is not None
+        return encode_inputs(self.codec, rows, self.trunk.patches, column=column)

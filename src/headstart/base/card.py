@@ -10,7 +10,7 @@ from headstart.base.contract import TaskContract
 from headstart.base.lineage import Record
 from headstart.base.prompt import Prompt
 from headstart.data.sketch import file_name
-from headstart.model.config import TrunkConfig
+from headstart.model.trunk import Trunk
 
 PIPELINES = {
     "choice": "text-classification",
@@ -26,7 +26,7 @@ def card(
     *,
     name: str,
     family: str,
-    config: TrunkConfig,
+    trunk: Trunk,
     contract: TaskContract | None,
     lineage: tuple[Record, ...],
     adapter: Mapping[str, Any] | None,
@@ -34,9 +34,16 @@ def card(
 ) -> str:
     """The model card: YAML front matter that the hub reads, then what it is, what it answers and how it was made."""
     front = ["---", "library_name: headstart", *_pipeline(contract), "tags:", "- headstart", f"- {family}", "---"]
+    config, patches = trunk.config, trunk.patches
+    example = '"a text"' if patches is None else "an_input"
+    reads = (
+        f"{config.vocab_size:,} tokens"
+        if patches is None
+        else f"patches of {patches.channels} x {patches.patch[0]} x {patches.patch[1]}"
+    )
     shape = (
-        f"{config.num_parameters:,} parameters · {config.num_layers} layers · width {config.dim} · "
-        f"{config.vocab_size:,} tokens · {config.max_positions:,} positions"
+        f"{trunk.num_parameters:,} parameters · {config.num_layers} layers · width {config.dim} · "
+        f"{reads} · {config.max_positions:,} positions"
     )
     body = ["", f"# {name}", "", f"A {family} model: {shape}.", *_answers(contract)]
     if adapter is not None:
@@ -63,7 +70,7 @@ def card(
         "import headstart",
         "",
         'base = headstart.Base.load("this-folder")',
-        'base.predict(["a text"])' if contract else 'base.encode(["a text"])',
+        f"base.{'predict' if contract else 'encode'}([{example}])",
         "```",
         "",
     ]

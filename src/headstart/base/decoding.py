@@ -83,7 +83,7 @@ class Decoder:
             raise ConfigError(f"max_rows is {max_rows} and cache_bytes {cache_bytes}; expected at least 1. Raise them.")
         self._trunk, self._lm, self._end, self._pad = trunk, lm, end, pad
         self._max_positions, self._max_rows = max_positions, max_rows
-        self._device = trunk.embed.tokens.weight.device
+        self._device = trunk.device
         self._slots = Slots(
             trunk.config, max_rows=max_rows, cache_bytes=cache_bytes, dtype=trunk.dtype, device=self._device
         )
@@ -184,7 +184,7 @@ class Decoder:
         units = pad_rows(new, filler=self._pad).to(self._device)
         hidden = self._trunk(Batch(units, lengths, "causal", positions=window.positions), window)
         last = hidden[:, 0] if units.shape[1] == 1 else hidden[torch.arange(len(new), device=self._device), lengths - 1]
-        logits = self._lm(last, self._trunk.embed.tokens.weight).float()
+        logits = self._lm(last, self._trunk.table).float()
         largest, best = logits.max(dim=-1)
         if not bool(torch.isfinite(largest).all()):
             raise RunError("the base answered with values that are not finite numbers; expected some. Check the base.")

@@ -1,6 +1,7 @@
 """A base folder: finding it, reading it safely, writing it whole.
 
-Layout: config.json, model.safetensors (or an index with shards), tokenizer files; where Headstart wrote it also
+Layout: config.json, model.safetensors (or an index with shards), tokenizer files or (patches)
+preprocessor_config.json; where Headstart wrote it also
 headstart.json (pattern, task contract, lineage), head.safetensors (task head), adapter/ (LoRA, PEFT's format),
 corpus.sketch (what was read in pre-training; corpus-2.sketch of a second one), generation_config.json (decoders) and
 README.md (facts only).
@@ -25,6 +26,8 @@ from headstart.base.adapter import AdapterSpec, adapter_spec, load_adapter, save
 from headstart.base.card import card
 from headstart.base.contract import TaskContract
 from headstart.base.lineage import Record, imported
+from headstart.base.patch_inputs import FILE as PATCH_FILE
+from headstart.base.patch_inputs import read_codec
 from headstart.base.shipped import DEFAULT, EMBEDDED, embedded_names
 from headstart.base.tensors import (
     SafetensorsFile,
@@ -39,7 +42,8 @@ from headstart.base.tensors import (
 from headstart.base.weights import Weights, check_linear, disk_tensors, hf_config, read_config, read_weights
 from headstart.data.codec import load_tokenizer
 from headstart.data.sketch import file_name
-from headstart.data.text_codec import TextCodec
+from headstart.data.patches import PatchCodec
+from headstart.data.text_codec import Special, TextCodec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, did_you_mean, safe_repr
 from headstart.ground.files import publish_folder, write_atomic
@@ -76,7 +80,7 @@ class Contents:
     """Everything a folder holds, as values."""
 
     weights: Weights
-    codec: TextCodec
+    codec: TextCodec | PatchCodec
     pattern: Pattern
     name: str
     lineage: tuple[Record, ...]
@@ -133,7 +137,7 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
     """
     if not any(folder.iterdir()):
         raise BaseError(f"{folder} is empty; expected config.json, model.safetensors and a tokenizer. Check the path.")
-    for name in (*TOKENIZER_FILES, "config.json", "headstart.json"):
+    for name in (*TOKENIZER_FILES, PATCH_FILE, "config.json", "headstart.json"):
         if (folder / name).is_symlink():
             contained(folder / name, inside=root)
     config_path = folder / "config.json"
@@ -148,8 +152,12 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
             "config.json. Save the folder again."
         )
     source = open_source(folder, root=root, allow_pickle=allow_pickle)
-    codec = load_tokenizer(folder, max_positions=blueprint.config.max_positions)
-    check_vocabulary(codec, blueprint.config.vocab_size, where=str(folder))
+    codec: TextCodec | PatchCodec
+    if blueprint.patches is None:
+        codec = load_tokenizer(folder, max_positions=blueprint.config.max_positions)
+        check_vocabulary(codec, blueprint.config.vocab_size, where=str(folder))
+    else:
+        codec = read_codec(folder, blueprint.patches)
     weights = read_weights(blueprint, source, where=str(folder))
     if manifest is None:
         files = {
@@ -242,13 +250,16 @@ def _read_head(folder: Path, contract: TaskContract, dim: int) -> TaskHead:
 def write_folder(target: Path, contents: Contents) -> None:
     """Write everything into a new folder that appears at once or not at all."""
     weights, codec = contents.weights, contents.codec
-    special = codec.special
+    special = codec.special if isinstance(codec, TextCodec) else Special(0)
     config = hf_config(weights, pad=special.pad, bos=special.bos, eos=special.eos)
     spec = adapter_spec(weights)
     with publish_folder(target) as folder:
         _write_json(folder / "config.json", config)
         save_tensors(_unshared(disk_tensors(weights, config)), folder / "model.safetensors")
-        codec.save(folder)
+        if isinstance(codec, TextCodec):
+            codec.save(folder)
+        else:
+            _write_json(folder / PATCH_FILE, codec.as_dict())
         if contents.head is not None:
             save_tensors(_unshared(contents.head.state_dict()), folder / "head.safetensors")
         if spec is not None:
@@ -276,7 +287,7 @@ def write_words(folder: Path, contents: Contents) -> None:
     described = card(
         name=contents.name,
         family=weights.family.name,
-        config=weights.trunk.config,
+        trunk=weights.trunk,
         contract=contents.contract,
         lineage=contents.lineage,
         adapter=None if spec is None else asdict(spec),

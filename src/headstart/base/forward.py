@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.data.batching import bucket_batches, collate
+from headstart.data.patch_rows import PatchRows
 from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch, Pattern
 from headstart.model.heads import Pooling, TaskHead, paired, pool
@@ -29,15 +30,15 @@ class Reader:
     pad: int
     batch_tokens: int
 
-    def batches(self, encoded: Encoded) -> Iterator[tuple[NDArray[np.int64], Batch, Tensor]]:
+    def batches(self, encoded: Encoded | PatchRows) -> Iterator[tuple[NDArray[np.int64], Batch, Tensor]]:
         """(row indices, batch, hidden states (B, T, D)) until every row has been read."""
-        device = self.trunk.embed.tokens.weight.device
+        device = self.trunk.device
         for rows in bucket_batches(encoded.lengths, batch_tokens=self.batch_tokens):
             batch = collate(encoded, rows, pattern=self.pattern, pad=self.pad).to(device)
             yield rows, batch, self.trunk(batch)
 
     @torch.no_grad()  # not inference_mode: the probe's solver differentiates through products with these features
-    def features(self, encoded: Encoded, *, pooling: Pooling) -> Tensor:
+    def features(self, encoded: Encoded | PatchRows, *, pooling: Pooling) -> Tensor:
         """(N, D) float32 on the CPU: every row's hidden states pooled over its real units, special tokens included."""
         found = torch.empty(len(encoded), self.trunk.config.dim)
         for rows, batch, hidden in self.batches(encoded):
@@ -49,13 +50,14 @@ class Reader:
         return paired(self.features(first, pooling=pooling), self.features(second, pooling=pooling))
 
     @torch.inference_mode()
-    def outputs(self, head: TaskHead, encoded: Encoded) -> list[NDArray[np.float64]]:
+    def outputs(self, head: TaskHead, encoded: Encoded | PatchRows) -> list[NDArray[np.float64]]:
         """Per row the head's outputs, (O,), or (T, O) over its real units where the head answers per unit."""
         found: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
         for rows, batch, hidden in self.batches(encoded):
             answered = head(hidden, batch.lengths).double().cpu().numpy()
             for place, row in enumerate(rows):
-                found[row] = answered[place][: len(encoded.ids[row])] if head.pooling == "token" else answered[place]
+                real = int(batch.lengths[place])
+                found[row] = answered[place][:real] if head.pooling == "token" else answered[place]
         return found
 
     @torch.inference_mode()

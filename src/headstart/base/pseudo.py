@@ -116,14 +116,14 @@ def _answers(
         answers = by_copy[first:last]
         read = _read(trunk, copies.units[start:stop], copies.positions[start:stop] - shifted)
         places = copies.copy[answers] - start
-        told = log_probabilities(lm, read, trunk.embed.tokens.weight, places, copies.targets[answers])
+        told = log_probabilities(lm, read, trunk.table, places, copies.targets[answers])
         found[answers], best[answers] = told
     return found, best
 
 
 def _read(trunk: Trunk, units: Whole, positions: Whole) -> Tensor:
     """(U, D) hidden states, one position a row."""
-    device = trunk.embed.tokens.weight.device
+    device = trunk.device
     tensor = torch.from_numpy(np.ascontiguousarray(units)).to(device)
     lengths = torch.full((len(units),), units.shape[1], dtype=torch.long, device=device)
     hidden: Tensor = trunk(Batch(units=tensor, lengths=lengths, pattern="full"))

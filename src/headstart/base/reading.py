@@ -48,7 +48,7 @@ def read_tree(
 
 
 def _read_stem(trunk: Trunk, stem: Stem, before: Prefix | None) -> Prefix:
-    device = trunk.embed.tokens.weight.device
+    device = trunk.device
     recorder = Recorder(before)
     units = torch.from_numpy(stem.ids[stem.start :].astype(np.int64))[None]
     positions = torch.arange(stem.start, len(stem.ids))[None]
@@ -77,7 +77,7 @@ def _read_bushes(
     most = None if prefix is None else max(1, STEM_COPIES * batch_tokens // depth)
     for chosen in bucket_batches([len(b.units) for b in bushes], batch_tokens=batch_tokens, max_rows=most):
         group = [bushes[place] for place in chosen]
-        batch = _batch(group, depth=depth, pad=pad).to(trunk.embed.tokens.weight.device)
+        batch = _batch(group, depth=depth, pad=pad).to(trunk.device)
         hidden = trunk(batch, prefix)
         width = batch.units.shape[1]
         yield Read(

@@ -61,7 +61,7 @@ def score_continuations(
     """log p(continuation | context) of every pair."""
     asked, order = distinct(read_asked(codec, contexts, continuations, closed=False, truncate=truncate))
     scores, misses = np.zeros(len(asked)), np.zeros(len(asked))
-    embedding = trunk.embed.tokens.weight
+    embedding = trunk.table
     rows = [one.ids[:-1] for one in asked]  # nothing follows the last unit
     unasked = [one.start - 1 for one in asked]
     for read in read_tree(trunk, rows, unasked, pad=codec.special.pad, batch_tokens=batch_tokens):

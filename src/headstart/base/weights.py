@@ -21,6 +21,7 @@ from headstart.base.tensors import FLOATS, Entry, TensorSource, listed
 from headstart.ground.errors import BaseError, ConfigError
 from headstart.model.config import TrunkConfig
 from headstart.model.heads import LMHead, Pooler
+from headstart.model.patches import PatchConfig
 from headstart.model.trunk import Trunk
 
 SKIPPED = ".skipped"  # suffix of an extra that holds the leading rows a slot cut off
@@ -46,6 +47,7 @@ class Blueprint:
     family: Family
     config: TrunkConfig
     slots: tuple[Slot, ...]
+    patches: PatchConfig | None = None
 
 
 def read_config(values: dict[str, Any], *, where: str) -> Blueprint:
@@ -68,9 +70,10 @@ def read_config(values: dict[str, Any], *, where: str) -> Blueprint:
     family = find_family(fields)
     try:
         config = family.trunk_config(fields)
+        patches = None if family.patches is None else family.patches.read(fields)
     except ConfigError as problem:
         raise BaseError(f"{where}: {problem}") from problem
-    return Blueprint(fields, family, config, family.slots(config, fields))
+    return Blueprint(fields, family, config, family.slots(config, fields), patches)
 
 
 def read_weights(blueprint: Blueprint, source: TensorSource, *, where: str) -> Weights:
@@ -152,11 +155,17 @@ def _check_claim(name: str, entry: Entry, slot: Slot, *, where: str) -> None:
 def _assemble(blueprint: Blueprint, source: TensorSource, found: Mapping[Slot, list[str]], *, where: str) -> Weights:
     states: dict[str, dict[str, Tensor]] = {"trunk": {}, "lm": {}, "pooler": {}}
     extras: dict[str, Tensor] = {}
+    scales: list[tuple[Slot, Tensor]] = []
     for slot, names in found.items():
         tensor = _read_slot(slot, names, source, where=where)
         if not slot.ours:
             extras[slot.disk] = tensor
             continue
+        if slot.scales:
+            scales.append((slot, tensor))
+            continue
+        if slot.as_shape is not None:
+            tensor = tensor.reshape(slot.as_shape)
         if slot.skip_rows:
             extras[slot.disk + SKIPPED], tensor = tensor[: slot.skip_rows], tensor[slot.skip_rows :]
         if slot.transposed:
@@ -164,10 +173,11 @@ def _assemble(blueprint: Blueprint, source: TensorSource, found: Mapping[Slot, l
         for ours, piece in zip(slot.ours, tensor.chunk(len(slot.ours)), strict=True):
             module, _, name = ours.partition(".")
             states[module][name] = piece
+    _fold(scales, states)
     family, config = blueprint.family, blueprint.config
     parts = _needed_parts(blueprint, found)
     with torch.device("meta"):
-        trunk = Trunk(config)
+        trunk = Trunk(config, blueprint.patches)
         lm = LMHead(config, transform=family.lm_transform, bias=family.lm_bias) if _has_lm(blueprint, parts) else None
         pooler = Pooler(config.dim) if "pooler" in parts else None
     modules: dict[str, nn.Module | None] = {"trunk": trunk, "lm": lm, "pooler": pooler}
@@ -176,6 +186,15 @@ def _assemble(blueprint: Blueprint, source: TensorSource, found: Mapping[Slot, l
             built.load_state_dict(states[name], strict=True, assign=True)
             built.eval()
     return Weights(family, trunk, lm, pooler, extras)
+
+
+def _fold(scales: list[tuple[Slot, Tensor]], states: Mapping[str, dict[str, Tensor]]) -> None:
+    """Multiply the rows of parameters with the scales that stand beside them on disk."""
+    for slot, scale in scales:
+        for ours in slot.ours:
+            module, _, name = ours.partition(".")
+            rows = states[module][name]
+            states[module][name] = rows * scale.view(-1, *([1] * (rows.dim() - 1)))
 
 
 def _has_lm(blueprint: Blueprint, parts: set[str]) -> bool:
@@ -206,13 +225,15 @@ def hf_config(weights: Weights, *, pad: int, bos: int | None, eos: int | None) -
     pad = _skipped_rows(weights, default=pad + 1) - 1
     family = weights.family
     config = family.hf_config(weights.trunk.config, pad)
+    if family.patches is not None and weights.trunk.patches is not None:
+        config |= family.patches.write(weights.trunk.patches)
     parts = _written_parts(weights, family.slots(weights.trunk.config, Fields(config)))
     if family.pattern == "causal":
         config |= {"bos_token_id": bos, "eos_token_id": eos}
     classes = [
         t.shape[0]
         for name, t in weights.extras.items()
-        if name in ("classifier.weight", "classifier.out_proj.weight", "score.weight")
+        if name in ("classifier.weight", "classifier.out_proj.weight", "classifier.dense.weight", "score.weight")
     ]
     if classes:
         config["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes[0])}
@@ -241,11 +262,15 @@ def disk_tensors(weights: Weights, config: Mapping[str, Any]) -> dict[str, Tenso
 def _write_slot(slot: Slot, state: Mapping[str, Tensor], extras: Mapping[str, Tensor]) -> Tensor:
     if not slot.ours:
         return extras[slot.disk].contiguous()
+    if slot.scales:
+        return torch.ones(slot.shape, dtype=state[slot.ours[0]].dtype)
     pieces = [state[name].detach() for name in slot.ours]
     tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
     if slot.skip_rows:
         kept = extras.get(slot.disk + SKIPPED)
         tensor = torch.cat((tensor.new_zeros(slot.skip_rows, tensor.shape[1]) if kept is None else kept, tensor))
+    if slot.as_shape is not None:
+        tensor = tensor.reshape(slot.shape)
     return (tensor.T if slot.transposed else tensor).contiguous()
 
 

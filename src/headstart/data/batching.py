@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from headstart.data.patch_rows import PatchRows
 from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch, Pattern
 from headstart.ground.errors import ConfigError
@@ -62,8 +63,10 @@ def _cut(order: Rows, sizes: Rows, batch_tokens: int, max_rows: int | None) -> l
     return batches
 
 
-def collate(encoded: Encoded, rows: Sequence[int] | Rows, *, pattern: Pattern, pad: int) -> Batch:
-    """The given rows of `encoded`, right-padded with `pad` to the longest of them."""
+def collate(encoded: Encoded | PatchRows, rows: Sequence[int] | Rows, *, pattern: Pattern, pad: int) -> Batch:
+    """The given rows of `encoded`, right-padded with `pad` (patches: with zeros) to the longest of them."""
+    if isinstance(encoded, PatchRows):
+        return encoded.batch(rows, pattern=pattern)
     chosen = [int(row) for row in rows]
     lengths = torch.tensor([len(encoded.ids[row]) for row in chosen], dtype=torch.long)
     units = pad_rows([encoded.ids[row] for row in chosen], filler=pad)

@@ -19,12 +19,14 @@ Pattern = Literal["causal", "full"]
 class Batch:
     """One forward pass worth of units.
 
-    units: (B, T) long, token ids. lengths: (B,) long, real units per row. segments: (B, T) long, 0/1 for the two
+    units: (B, T) long, token ids, or (B, T, P) float, the values of patches; the trunk puts its own vectors (cls) in
+    the place of the first ones. lengths: (B,) long, real units per row. segments: (B, T) long, 0/1 for the two
     members of a pair (families with segment embeddings). documents: (B, T) long, attention stays inside equal ids
     (packed rows). targets: what the objective or the task head compares with; -100 where there is none.
     weights: (B,) float, one weight per row, all ones when absent. positions: (B, T) long, where a unit stands in its
     text; 0, 1, 2, ... when absent. until: (B, T) long, causal only: the column from which on a unit is no longer seen;
-    several texts with one beginning stand in a row that way, as a tree in depth-first order.
+    several texts with one beginning stand in a row that way, as a tree in depth-first order. grid: (rows, columns) of
+    patches that positions count through, row by row; the one the trunk was made for when absent.
     """
 
     units: Tensor
@@ -36,6 +38,7 @@ class Batch:
     weights: Tensor | None = None
     positions: Tensor | None = None
     until: Tensor | None = None
+    grid: tuple[int, int] | None = None
 
     @property
     def num_units(self) -> int:
@@ -46,8 +49,11 @@ class Batch:
         """The same batch with every tensor on `device`."""
         if self.units.device == device:
             return self
-        optional = (
+        segments, documents, targets, weights, positions, until = (
             None if tensor is None else tensor.to(device)
             for tensor in (self.segments, self.documents, self.targets, self.weights, self.positions, self.until)
         )
-        return Batch(self.units.to(device), self.lengths.to(device), self.pattern, *optional)
+        units, lengths = self.units.to(device), self.lengths.to(device)
+        return Batch(
+            units, lengths, self.pattern, segments, documents, targets, weights, positions, until, grid=self.grid
+        )

@@ -20,7 +20,7 @@ MAX_EXPLICIT_KEYS = 1024  # beyond, the (T, S) score matrix costs more memory tr
 
 def attention_bias(batch: Batch, dtype: torch.dtype) -> Tensor | None:
     """Additive bias (B or 1, 1, T, T) with -inf where a query may not look, or None where all may look everywhere."""
-    rows, width = batch.units.shape
+    rows, width = batch.units.shape[:2]
     device = batch.units.device
     allowed: Tensor | None = None
     if batch.pattern == "causal":

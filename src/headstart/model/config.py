@@ -25,7 +25,8 @@ class TrunkConfig:
 
     norm_place "post" is the original transformer (BERT): the embedding is normalised and there is no final norm;
     "pre" (GPT-2, Llama, Qwen) has a final norm and no embedding norm. position "rope" rotates the two halves of a
-    head (Llama's and Hugging Face's layout). num_segments is 0 where a family has no segment embedding.
+    head (Llama's and Hugging Face's layout). num_segments is 0 where a family has no segment embedding. vocab_size is 0
+    where units are patches, which a PatchConfig beside this one describes (model/patches.py).
     """
 
     vocab_size: int
@@ -59,10 +60,11 @@ class TrunkConfig:
             "max_positions": 10_000_000,
         }
         for name, top in limits.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= top:
+            value, least = getattr(self, name), 0 if name == "vocab_size" else 1
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= top:
                 raise ConfigError(
-                    f"{name} is {value!r}; expected a whole number from 1 to {top:,}. Check the base's config.json."
+                    f"{name} is {value!r}; expected a whole number from {least} to {top:,}. "
+                    "Check the base's config.json."
                 )
         enums = {"norm": Norm, "norm_place": NormPlace, "position": Position, "mlp": Mlp, "bias": Bias}
         for name, kind in enums.items():
@@ -84,7 +86,7 @@ class TrunkConfig:
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of the trunk and of an untied output matrix, from the shape alone."""
+        """Parameters of the trunk and of an untied output matrix, from the shape alone; a PatchConfig has its own."""
         attn = self.dim * self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
         mlp = self.dim * self.mlp_dim * (3 if self.mlp == "swiglu" else 2)
         bias = {

@@ -22,6 +22,11 @@ class TokenEmbedder(nn.Module):
         self.segments = table(config.num_segments, config.dim) if config.num_segments else None
         self.norm = make_norm(config, config.dim) if config.norm_place == "post" else None
 
+    @property
+    def weight(self) -> Tensor:
+        """The matrix that units meet first."""
+        return self.tokens.weight
+
     def forward(self, units: Tensor, positions: Tensor, segments: Tensor | None) -> Tensor:
         """units (B, T), positions (B or 1, T), segments (B, T) or None (all zero)."""
         x_BTD = self.tokens(units)

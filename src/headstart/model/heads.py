@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from headstart.model.blocks import activate, make_norm
 from headstart.model.config import TrunkConfig
 
-Pooling = Literal["mean", "first", "last", "token"]
+Pooling = Literal["mean", "first", "first_two", "last", "token"]
 
 
 class LMHead(nn.Module):
@@ -75,9 +75,11 @@ def paired(first: Tensor, second: Tensor) -> Tensor:
 
 
 def pool(hidden_BTD: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
-    """One vector a row, (B, T, D) -> (B, D), over the row's real positions only."""
+    """One vector a row, (B, T, D) -> (B, D), over the row's real positions only; first_two: their mean (AST)."""
     if pooling == "first":
         return hidden_BTD[:, 0]
+    if pooling == "first_two":
+        return hidden_BTD[:, :2].mean(1)
     if pooling == "last":
         return hidden_BTD[torch.arange(len(lengths), device=lengths.device), lengths - 1]
     real = torch.arange(hidden_BTD.shape[1], device=lengths.device)[None] < lengths[:, None]

@@ -1,4 +1,4 @@
-"""The trunk: Batch -> (B, T, D). One class is BERT, GPT-2, Llama and our own base; the config and the Batch decide.
+"""The trunk: Batch -> (B, T, D). One class is BERT, GPT-2, Llama, ViT and our own; the config and the Batch decide.
 
 Parameter names are the contract with base/families: embed.*, blocks.{i}.attn.{q,k,v,o}, blocks.{i}.mlp.{gate,up,down},
 blocks.{i}.norm1/norm2, norm.
@@ -13,28 +13,50 @@ import torch
 from torch import Tensor, nn
 
 from headstart.ground.batch import Batch
-from headstart.ground.errors import DataError
+from headstart.ground.errors import CapabilityError, DataError
 from headstart.model.attention import attention_bias, rope_angles
 from headstart.model.blocks import Block, Context, make_norm
 from headstart.model.cache import Past
 from headstart.model.config import TrunkConfig
 from headstart.model.embed import TokenEmbedder
+from headstart.model.patches import PatchConfig, PatchEmbedder, sine_table
 
 
 class Trunk(nn.Module):
-    """Embedder, blocks and (pre-norm families) a final norm."""
+    """Embedder (of tokens, or of what `patches` describes), blocks and (pre-norm families) a final norm."""
 
-    def __init__(self, config: TrunkConfig) -> None:
+    def __init__(self, config: TrunkConfig, patches: PatchConfig | None = None) -> None:
         super().__init__()
         self.config = config
-        self.embed = TokenEmbedder(config)
+        self.patches = patches
+        self.embed = TokenEmbedder(config) if patches is None else PatchEmbedder(patches, config.dim)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.norm = make_norm(config, config.dim) if config.norm_place == "pre" else None
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype the trunk computes in."""
-        return self.embed.tokens.weight.dtype
+        return self.embed.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device it lies on."""
+        return self.embed.weight.device
+
+    @property
+    def table(self) -> Tensor:
+        """The (V, D) table of tokens, which an LM head may share; CapabilityError where units are patches."""
+        if isinstance(self.embed, PatchEmbedder):
+            raise CapabilityError(
+                "this base reads patches; expected one that reads text, for tokens. Use encode, or a text base."
+            )
+        return self.embed.tokens.weight
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters, from the shape alone; those of an untied output matrix included."""
+        own = 0 if self.patches is None else self.patches.num_parameters(self.config.dim)
+        return self.config.num_parameters + own
 
     def forward(self, batch: Batch, past: Past | None = None) -> Tensor:
         """Hidden states (B, T, D); with a past the units continue what it holds (causal only)."""
@@ -57,30 +79,38 @@ class Trunk(nn.Module):
     def _start(self, batch: Batch, past: Past | None) -> tuple[Tensor, Context]:
         positions = batch.positions
         if positions is None:
-            width = batch.units.shape[1]
-            if self.config.position == "learned" and width > self.config.max_positions:
-                raise DataError(
-                    f"the input is {width} units long; expected at most {self.config.max_positions}. Shorten the input."
-                )
+            width, most = batch.units.shape[1], self._most_positions(batch)
+            if self.config.position == "learned" and width > most:
+                raise DataError(f"the input is {width} units long; expected at most {most}. Shorten the input.")
             positions = torch.arange(width, device=batch.units.device)[None]
         rope = None
         if self.config.position == "rope":
             rope = rope_angles(positions, self.config.head_dim, self.config.rope_theta, self.dtype)
         bias = attention_bias(batch, self.dtype) if past is None else past.bias(batch, self.dtype)
+        if isinstance(self.embed, PatchEmbedder):
+            return self.embed(batch.units, positions, batch.grid), Context(bias, rope, past)
         return self.embed(batch.units, positions, batch.segments), Context(bias, rope, past)
+
+    def _most_positions(self, batch: Batch) -> int:
+        if self.patches is None or batch.grid is None:
+            return self.config.max_positions
+        return self.patches.prefix + batch.grid[0] * batch.grid[1]
 
 
 def initialise(trunk: Trunk, *, seed: int, std: float = 0.02, zero_outputs: bool = False) -> None:
     """Random weights: normal(0, std) matrices, zero biases, unit norms.
 
     Pre-norm trunks scale the two residual outputs by 1/sqrt(2 L) (GPT-2), or start them at zero, which Muon prefers
-    (modded-nanogpt record 5). Depends on the seed alone, not on the global generator.
+    (modded-nanogpt record 5). Depends on the seed alone, not on the global generator. Positions of patches start as
+    sines and cosines.
     """
     residual = 1.0 if trunk.config.norm_place == "post" else 1.0 / math.sqrt(2 * trunk.config.num_layers)
     outputs = 0.0 if zero_outputs else residual
     fill(
         trunk, seed=seed, std=std, factor=lambda n: outputs if n.endswith(("attn.o.weight", "mlp.down.weight")) else 1.0
     )
+    if isinstance(trunk.embed, PatchEmbedder):
+        trunk.embed.positions.data.copy_(sine_table(trunk.embed.config, trunk.config.dim))
 
 
 @torch.no_grad()

@@ -90,7 +90,7 @@ def prompted(base: Base, task: Task, prompting: Prompting, *, seed: int) -> list
     pattern = pattern_for(base, prompting.pattern)
     paired = task.train.pairs is not None
     templates = templates_for(task.kind, pair=paired, pattern=pattern, given=prompting.templates)
-    words = choose_words(task, base.codec, prompting.words)
+    words = choose_words(task, base.text_codec, prompting.words)
     shots = draw_shots(task, words, how=prompting.demonstrations, count=prompting.shots, seed=seed)
     bare = base.bare
     reference = BaseReference(base.name, base.place, bare.digest)
@@ -108,7 +108,7 @@ def prompted(base: Base, task: Task, prompting: Prompting, *, seed: int) -> list
             options=words.options,
             base=reference,
         )
-        check_words(base.codec, prompt.lead, prompt.words)
+        check_words(base.text_codec, prompt.lead, prompt.words)
         contract = TaskContract(
             kind=task.kind,
             labels=task.labels,

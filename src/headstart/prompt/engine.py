@@ -89,7 +89,7 @@ class Engine:
     """
 
     def __init__(self, base: Base, *, max_rows: int = MAX_ROWS, cache_bytes: int = CACHE_BYTES) -> None:
-        self._codec = base.codec
+        self._codec = base.text_codec
         self._decoder = base.decoder(max_rows=max_rows, cache_bytes=cache_bytes)
         self._writing: dict[int, _Writing] = {}
         self._schemas: SchemaReader | None = None  # made for the first request that has a schema

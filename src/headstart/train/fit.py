@@ -180,7 +180,7 @@ def _prepare(base: Base, task: Task, method: Method, settings: FitSettings, seed
     train, validation = (
         supervise(
             part,
-            base.codec,
+            base.text_codec,
             kind=task.kind,
             num_outputs=num_outputs,
             pattern=base.pattern,
@@ -194,7 +194,7 @@ def _prepare(base: Base, task: Task, method: Method, settings: FitSettings, seed
     train, validation = (replace(part, mean=mean, scale=scale, class_weights=weights) for part in (train, validation))
     whole = _working_copy(base, method, settings, seed)
     sides = [side for part in (train, validation) for side in (part.encoded, part.second) if side is not None]
-    used = used_units(sides, base.codec.special.pad)
+    used = used_units(sides, base.text_codec.special.pad)
     train, validation = (
         replace(
             part,

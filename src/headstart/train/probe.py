@@ -81,7 +81,7 @@ def _row_features(trunk: Trunk, data: Supervised, pooling: Pooling) -> Features:
 def _word_features(trunk: Trunk, data: Supervised) -> Features:
     xs: list[Tensor] = []
     ys: list[Tensor] = []
-    device = trunk.embed.tokens.weight.device
+    device = trunk.device
     for rows in bucket_batches(data.encoded.lengths, batch_tokens=PASS_TOKENS):
         batch = data.batch(rows).to(device)
         assert batch.targets is not None

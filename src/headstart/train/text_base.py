@@ -113,7 +113,7 @@ def require_start(recipe: Recipe, start: Base) -> None:
             f"{start.name} cannot start a run of the recipe {recipe.name}: {differs}. Give a base that was trained by "
             "this recipe, or write the base's shape into a recipe of your own."
         )
-    units = [start.codec.tokenizer.token_to_id(special) for special in SPECIALS]
+    units = [start.text_codec.tokenizer.token_to_id(special) for special in SPECIALS]
     if units != list(range(len(SPECIALS))):
         raise ConfigError(
             f"the tokenizer of {start.name} has {', '.join(SPECIALS)} at {units}; expected them as its first units. "
@@ -132,7 +132,7 @@ def find_corpus(
     if start is not None:
         require_start(recipe, start)
     if is_built(shards):
-        if start is not None and load_tokenizer(shards).tokenizer.get_vocab() != start.codec.tokenizer.get_vocab():
+        if start is not None and load_tokenizer(shards).tokenizer.get_vocab() != start.text_codec.tokenizer.get_vocab():
             raise ConfigError(
                 f"{shards} was built with other units than those of {start.name}; expected the same. Build it again "
                 f"with `headstart data build ... --from {start.name}`."
@@ -146,7 +146,7 @@ def find_corpus(
             )
     if start is not None and not (work / TOKENIZER).is_file():
         work.mkdir(parents=True, exist_ok=True)
-        start.codec.tokenizer.save(str(work / TOKENIZER))
+        start.text_codec.tokenizer.save(str(work / TOKENIZER))
     return pack_corpus(recipe, data=shards, work=work)
 
 

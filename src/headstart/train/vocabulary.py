@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from headstart.data.text_codec import Encoded
+from headstart.model.embed import TokenEmbedder
 from headstart.model.trunk import Trunk
 
 Used = npt.NDArray[np.int64]
@@ -35,18 +36,23 @@ def narrowed(trunk: Trunk, used: Used) -> Trunk:
     """A trunk whose token table holds the used rows only; every other module is shared with `trunk`."""
     with torch.device("meta"):
         narrow = Trunk(replace(trunk.config, vocab_size=len(used)))
-    table = trunk.embed.tokens.weight[torch.from_numpy(used)].clone()
+    table = trunk.table[torch.from_numpy(used)].clone()
     narrow.blocks, narrow.norm = trunk.blocks, trunk.norm
     for name in ("positions", "segments", "norm"):
         setattr(narrow.embed, name, getattr(trunk.embed, name))
-    narrow.embed.tokens.weight = torch.nn.Parameter(table)
+    _put_table(narrow, table)
     return narrow
 
 
 @torch.no_grad()
 def widened(narrow: Trunk, trunk: Trunk, used: Used) -> Trunk:
     """`trunk` with the trained rows put back into its token table; returns `trunk` in the dtype of `narrow`."""
-    table = trunk.embed.tokens.weight.to(narrow.dtype)
-    table[torch.from_numpy(used)] = narrow.embed.tokens.weight.cpu()
-    trunk.embed.tokens.weight = torch.nn.Parameter(table)
+    table = trunk.table.to(narrow.dtype)
+    table[torch.from_numpy(used)] = narrow.table.cpu()
+    _put_table(trunk, table)
     return trunk
+
+
+def _put_table(trunk: Trunk, table: torch.Tensor) -> None:
+    assert isinstance(trunk.embed, TokenEmbedder)
+    trunk.embed.tokens.weight = torch.nn.Parameter(table)

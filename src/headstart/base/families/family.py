@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, did_you_mean, safe_repr
 from headstart.model.config import Bias, Mlp, Norm, NormPlace, Position, TrunkConfig
+from headstart.model.patches import PatchConfig
 
 T = TypeVar("T")
 ANY = -1  # a size that no config determines (how many classes a kept classifier has)
@@ -27,7 +28,9 @@ class Slot:
     ("trunk.blocks.0.attn.q.weight"), several where the family fuses them along the first axis; empty for a tensor that
     is only kept for the way back. shape: on disk. part: "trunk", or the head it belongs to, which is there as a whole
     or not at all. inside: stands below the family's prefix. transposed: stored (in, out). skip_rows: leading rows that
-    mean nothing to us. aliases: other full names under which the same values may stand.
+    mean nothing to us. aliases: other full names under which the same values may stand. as_shape: the same values as
+    our parameter holds them. scales: it multiplies the rows of `ours`, which have slots of their own; read, it is
+    folded into them, and written it is ones.
     """
 
     disk: str
@@ -38,6 +41,8 @@ class Slot:
     transposed: bool = False
     skip_rows: int = 0
     aliases: tuple[str, ...] = ()
+    as_shape: tuple[int, ...] | None = None
+    scales: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,20 @@ class Traits:
 
 
 @dataclass(frozen=True, slots=True)
+class PatchMap:
+    """How a family's config describes patches, and the same keys on the way back."""
+
+    read: Callable[[Fields], PatchConfig]
+    write: Callable[[PatchConfig], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """One row of the registry; functions of the config, no state.
 
     architectures: Hugging Face class -> the parts its files must hold, most specific first. implied_lm: a tied output
     matrix alone makes an LM head (decoders). lm: (transform, bias) of the LM head. traits: of a base that is
-    pre-trained here; None where the family is only read.
+    pre-trained here; None where the family is only read. patches: of families that read patches instead of tokens.
     """
 
     name: str
@@ -76,6 +89,7 @@ class Family:
     implied_lm: bool
     fused_lora: bool = False
     traits: Traits | None = None
+    patches: PatchMap | None = None
 
     def architecture(self, parts: frozenset[str]) -> str:
         """The first Hugging Face class all of whose parts are there."""
@@ -102,6 +116,14 @@ class Fields:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self.error(name, "a token id (a whole number from 0)")
         return value
+
+    def pair(self, name: str, *, default: tuple[int, int]) -> tuple[int, int]:
+        """(rows, columns): two positive whole numbers, or one for both."""
+        _, value = self._first((name,), default)
+        both = tuple(value) if isinstance(value, list | tuple) else (value, value)
+        if len(both) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in both):
+            raise self.error(name, "a whole number above 0, or two of them")
+        return both[0], both[1]
 
     def number(self, name: str, *, default: float) -> float:
         """A positive finite number."""

@@ -174,5 +174,5 @@ def samples_of(task: Task, answers: Answers, units: Sequence[list[list[int]]]) -
 def units_of(base: Base, rows: Examples) -> list[list[list[int]]]:
     """The token ids of every row as the probe read them: one list a text, the members of a pair apart."""
     sides = [rows.written] if rows.pairs is None else [rows.written, rows.pairs]
-    read = [base.codec.encode(side, max_length=SETTINGS.max_length).ids for side in sides]
+    read = [base.text_codec.encode(side, max_length=SETTINGS.max_length).ids for side in sides]
     return [[ids.tolist() for ids in members] for members in zip(*read, strict=True)]

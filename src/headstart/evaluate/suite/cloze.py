@@ -61,7 +61,7 @@ class ClozeProtocol(ItemsProtocol):
             for item, one in zip(mine, weighed, strict=True)
         ]
         cell = gap_cell(method, rows, ms_per_row)
-        return msgspec.structs.replace(cell, filled=filled(samples, base.codec.max_positions)), samples
+        return msgspec.structs.replace(cell, filled=filled(samples, base.text_codec.max_positions)), samples
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         if not runs[0][0].numbers:

@@ -119,7 +119,7 @@ def weigh(base: Base, items: Sequence[Item]) -> tuple[list[Weighed], str, float]
     begin = time.perf_counter()
     told = base.likelihoods(contexts, continuations, pattern=pattern, truncate=True)
     seconds = time.perf_counter() - begin
-    asked = read_asked(base.codec, contexts, continuations, closed=pattern == "full", truncate=True)
+    asked = read_asked(base.text_codec, contexts, continuations, closed=pattern == "full", truncate=True)
     found, place = [], 0
     for item in items:
         mine = slice(place, place + len(item.options))
@@ -144,7 +144,7 @@ def score(base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Ite
     weighed, method, ms_per_row = weigh(base, items)
     samples = [sample_of(item, one.nats, spec, one.units) for item, one in zip(items, weighed, strict=True)]
     cell = cell_of(method, spec, whole, ms_per_row)
-    return msgspec.structs.replace(cell, filled=filled(samples, base.codec.max_positions)), samples
+    return msgspec.structs.replace(cell, filled=filled(samples, base.text_codec.max_positions)), samples
 
 
 def filled(samples: Sequence[Sample], most: int) -> int:

@@ -63,7 +63,7 @@ class TriplesProtocol(ItemsProtocol):
             for item, one in zip(mine, weighed, strict=True)
         ]
         cell = Cell("icat", method, [], 0.5, {"test": len(rows)}, ms_per_row=ms_per_row)
-        return msgspec.structs.replace(cell, filled=filled(samples, base.codec.max_positions)), samples
+        return msgspec.structs.replace(cell, filled=filled(samples, base.text_codec.max_positions)), samples
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         """SS and LMS, every target term weighing the same."""

@@ -62,7 +62,7 @@ class TruthProtocol(Protocol[list[Question]]):
             numbers = {"mc2": mass(np.asarray(one.nats), np.asarray(true))}
             samples.append(msgspec.structs.replace(sample, scores=one.nats, numbers=numbers))
         cell = cell_of(method, spec, [item for item, _ in rows], ms_per_row)
-        return msgspec.structs.replace(cell, filled=filled(samples, base.codec.max_positions)), samples
+        return msgspec.structs.replace(cell, filled=filled(samples, base.text_codec.max_positions)), samples
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         found = {**by_rules(runs, averaged=False), **share_filled(cells, runs)}

@@ -86,12 +86,12 @@ class WritingProtocol(Protocol[Demands]):
 
     def run(self, base: Base, rows: Demands, spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
         mine, wording = rows.items[ask.stretch], spec.wording
-        most = min(wording.max_tokens, base.codec.max_positions // 2)
+        most = min(wording.max_tokens, base.text_codec.max_positions // 2)
         requests = [Request(one.prompt, Sampling(max_tokens=most), stop=wording.stop, truncate=True) for one in mine]
         begin = time.perf_counter()
         answers = Engine(base).answers(requests)
         ms_per_row = 1000 * (time.perf_counter() - begin) / len(mine)
-        read = prompt_units(base.codec, [one.prompt for one in mine], room=base.codec.max_positions - most)
+        read = prompt_units(base.text_codec, [one.prompt for one in mine], room=base.text_codec.max_positions - most)
         samples = [
             msgspec.structs.replace(sample_of(one, answer.text, spec), units=[units.tolist()])
             for one, answer, units in zip(mine, answers, read, strict=True)
