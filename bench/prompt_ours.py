@@ -43,11 +43,11 @@ def score(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
 
 def decode(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
     """Tokens a second at every batch size, and the first text for a look."""
-    special = dataclasses.replace(base.codec.special, eos=None)
-    endless = dataclasses.replace(base, codec=dataclasses.replace(base.codec, special=special))
+    special = dataclasses.replace(base.text_codec.special, eos=None)
+    endless = dataclasses.replace(base, codec=dataclasses.replace(base.text_codec, special=special))
     found = []
     for batch in (int(size) for size in chosen.batches.split(",")):
-        prompts = prompt_units(base.codec, (PROMPTS * batch)[:batch])
+        prompts = prompt_units(base.text_codec, (PROMPTS * batch)[:batch])
         seconds, cpu = [], []
         for _ in range(chosen.repeats + 1):
             decoder = endless.decoder(max_rows=batch)
@@ -67,7 +67,7 @@ def decode(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
                 "seconds": middle,
                 "tokens_per_s": made / middle,
                 "tokens_per_cpu_s": made / middle_cpu,
-                "text": base.codec.decode(units)[:80],
+                "text": base.text_codec.decode(units)[:80],
             }
         )
     tensors = {

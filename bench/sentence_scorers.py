@@ -37,13 +37,13 @@ def of_base(base: Base, pattern: Pattern) -> Scorer:
 def loop_score(base: Base, text: str, pattern: Pattern) -> float:
     """One sentence as a plain loop has it: one row, or its masked copies, and the logits of every position."""
     assert base.lm is not None
-    opening, closing = opening_ids(base.codec, needed=True), closing_ids(base.codec) if pattern == "full" else []
-    ids = torch.tensor([*opening, *base.codec.encode_plain([text])[0].tolist(), *closing])
+    opening, closing = opening_ids(base.text_codec, needed=True), closing_ids(base.text_codec) if pattern == "full" else []
+    ids = torch.tensor([*opening, *base.text_codec.encode_plain([text])[0].tolist(), *closing])
     places = torch.arange(len(opening), len(ids) - len(closing))
     rows, units = torch.zeros_like(places), ids[None]
     if pattern == "full":
         rows, units = torch.arange(len(places)), ids.repeat(len(places), 1)
-        units[rows, places] = base.codec.special.mask or 0
+        units[rows, places] = base.text_codec.special.mask or 0
     with torch.inference_mode():
         hidden = base.trunk(Batch(units, torch.full((len(units),), len(ids)), pattern))
         found = torch.log_softmax(base.lm(hidden, base.trunk.embed.tokens.weight), dim=-1)
@@ -84,18 +84,18 @@ def corpus_units(folder: Path, base: Base, *, most: int) -> NDArray[np.integer[A
     """
     if (folder / "units.bin").is_file():
         vocabulary = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["vocab_size"]
-        if vocabulary != base.codec.vocab_size:
+        if vocabulary != base.text_codec.vocab_size:
             raise SystemExit(
-                f"the vocabulary of {folder} is {vocabulary}; expected the base's {base.codec.vocab_size}."
+                f"the vocabulary of {folder} is {vocabulary}; expected the base's {base.text_codec.vocab_size}."
             )
         return np.asarray(np.memmap(folder / "units.bin", dtype=np.uint16, mode="r")[:most])
     named = [ref.name for record in base.lineage if record.verb == "pretrain" for ref in record.data]
     shards = [folder / name for name in named] or sorted(folder.glob("train*.jsonl*"))
     if not shards:
         raise SystemExit(f"{folder} holds no units.bin and no train*.jsonl shard; expected one. Give --corpus.")
-    special, pieces, size = base.codec.special, list[NDArray[np.integer[Any]]](), 0
+    special, pieces, size = base.text_codec.special, list[NDArray[np.integer[Any]]](), 0
     for text in read_documents(shards):
-        pieces.append(np.asarray([special.bos, *base.codec.encode_plain([text])[0], special.eos], dtype=np.int32))
+        pieces.append(np.asarray([special.bos, *base.text_codec.encode_plain([text])[0], special.eos], dtype=np.int32))
         size += len(pieces[-1])
         if size >= most:
             break
@@ -105,14 +105,14 @@ def corpus_units(folder: Path, base: Base, *, most: int) -> NDArray[np.integer[A
 def of_counts(base: Base, corpus: Path, *, most: int) -> Scorer:
     """The 5-gram model over the base's own units, trained now."""
     start = time.perf_counter()
-    units, bos = corpus_units(corpus, base, most=most), base.codec.special.bos
+    units, bos = corpus_units(corpus, base, most=most), base.text_codec.special.bos
     if bos is None:
         raise SystemExit(f"{base.name} has no start token; expected one for the {ORDER}-gram model. Leave ngram out.")
-    model = train(units, vocab_size=base.codec.vocab_size, bos=bos, order=ORDER)
+    model = train(units, vocab_size=base.text_codec.vocab_size, bos=bos, order=ORDER)
     print(f"{ORDER}-gram over {len(units):,} units: {time.perf_counter() - start:.0f} s", file=sys.stderr)
 
     def scorer(texts: list[str]) -> Sequence[float]:
-        rows = [np.asarray([bos, *ids]) for ids in base.codec.encode_plain(texts)]
+        rows = [np.asarray([bos, *ids]) for ids in base.text_codec.encode_plain(texts)]
         return [float(value) for value in model.log_probabilities(rows)]
 
     return scorer

@@ -41,8 +41,8 @@ from headstart.base.tensors import (
 )
 from headstart.base.weights import Weights, check_linear, disk_tensors, hf_config, read_config, read_weights
 from headstart.data.codec import load_tokenizer
-from headstart.data.sketch import file_name
 from headstart.data.patches import PatchCodec
+from headstart.data.sketch import file_name
 from headstart.data.text_codec import Special, TextCodec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, did_you_mean, safe_repr

@@ -21,13 +21,15 @@ ROWS_PER_BATCH = 16
 class CurvePoint:
     """One point of the curve: units seen, wall seconds, held-out bits per byte (causal) and masked nats per unit.
 
-    None for the reading that the run does not train.
+    None for the reading that the run does not train. patch_error: mean squared error of hidden patches, whose numbers
+    have variance 1: a guess of their mean gets 1.
     """
 
     units: int
     seconds: float
     bits_per_byte: float | None
     masked_nats: float | None
+    patch_error: float | None = None
 
 
 @torch.no_grad()  # not inference mode: FSDP2 keeps what it gathers here for the next step

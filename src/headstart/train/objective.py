@@ -109,12 +109,20 @@ def draw_turns(width: int, longest: int, rng: np.random.Generator) -> Turns:
     return rng.random(width)[spans]
 
 
-class LanguageModel(nn.Module):
+class Learner(nn.Module):
+    """A trunk and what stands above it while it is pre-trained."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+
+class LanguageModel(Learner):
     """A trunk and the head over its vocabulary, as they are pre-trained: Batch -> mean nats over its targets."""
 
     def __init__(self, trunk: Trunk, lm: LMHead) -> None:
-        super().__init__()
-        self.trunk, self.lm = trunk, lm
+        super().__init__(trunk)
+        self.lm = lm
 
     def forward(self, batch: Batch, *, z_loss: float = 0.0) -> Tensor:
         hidden = self.trunk(batch)
@@ -122,7 +130,7 @@ class LanguageModel(nn.Module):
         chosen = batch.targets != IGNORE
         return linear_cross_entropy(
             self.lm.prepare(hidden[chosen]),
-            self.lm.matrix(self.trunk.embed.tokens.weight),
+            self.lm.matrix(self.trunk.table),
             self.lm.bias,
             batch.targets[chosen],
             z_loss=z_loss,

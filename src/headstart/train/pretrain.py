@@ -1,42 +1,47 @@
-"""Pre-training: a recipe and packed text in, a trained trunk and its curve out.
+"""Pre-training on text: a recipe and packed text in, a trained trunk and its curve out.
 
-Tokenizer, packing, the hybrid objective and the one loop. With checkpoints the run goes on where it stopped, bit for
-bit; when the loss leaves its course it goes back to the last checkpoint, passes the data of that stretch by and halves
-its rates.
+Tokenizer, packing and the hybrid objective; train/course.py drives the run.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-import torch
 from tokenizers import Tokenizer
 
 from headstart.data.corpus import PackedCorpus, pack, read_documents, train_tokenizer
-from headstart.ground.device import pick_device
-from headstart.ground.errors import DataError, RunError
+from headstart.ground.batch import Batch
+from headstart.ground.errors import DataError
 from headstart.model.heads import LMHead
-from headstart.model.trunk import Trunk, fill, initialise
-from headstart.train.checkpoint import Checkpoints, Progress, Saved
-from headstart.train.guard import Diverged, Guard
+from headstart.model.trunk import Trunk, fill
+from headstart.train.checkpoint import Checkpoints
+from headstart.train.course import SILENT, Course, Watch, begun, follow, gone_back, parameter_groups, schedule_of
 from headstart.train.held_out import CurvePoint, validate
-from headstart.train.loop import Job, StepRecord, Stopped, run
-from headstart.train.objective import LanguageModel, lm_loss
-from headstart.train.optim import Group, Optimiser
-from headstart.train.ranks import ALONE, Ranks, spread, whole
-from headstart.train.recipe import Optimisation, Recipe
-from headstart.train.schedule import Schedule, cosine, trapezoid
+from headstart.train.loop import Stopped
+from headstart.train.objective import LanguageModel, LossRecord, lm_loss
+from headstart.train.ranks import ALONE, Ranks
+from headstart.train.recipe import Recipe
 from headstart.train.step_plan import StepPlan, mask_settings
 
+__all__ = [
+    "SILENT",
+    "TOKENIZER",
+    "Pretrained",
+    "StepPlan",
+    "TextCourse",
+    "Watch",
+    "build_tokenizer",
+    "fresh",
+    "gone_back",
+    "pack_corpus",
+    "parameter_groups",
+    "schedule_of",
+    "train_text",
+]
+
 TOKENIZER = "tokenizer.json"
-MAX_ROLLBACKS = 3
-MAX_FAILED_SAVES = 3
-STATE_PER_WEIGHT = 12  # bytes at most: an fp32 weight and AdamW's two moments; Muon keeps one
 
 
 @dataclass(frozen=True)
@@ -54,19 +59,6 @@ class Pretrained:
     seconds: float
     flops: float
     skipped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who is told what while a run goes on, and who may stop it between two steps."""
-
-    on_step: Callable[[StepRecord], None] = lambda record: None
-    on_point: Callable[[CurvePoint], None] = lambda point: None
-    tell: Callable[[str], None] = lambda words: None
-    stop: Callable[[], bool] = lambda: False
-
-
-SILENT = Watch()
 
 
 def build_tokenizer(shards: Sequence[Path], *, vocab_size: int, num_bytes: int, target: Path) -> Path:
@@ -94,6 +86,35 @@ def pack_corpus(recipe: Recipe, *, data: Path, work: Path) -> tuple[PackedCorpus
     )
 
 
+class TextCourse(Course[LanguageModel]):
+    """Packed text under a recipe."""
+
+    def __init__(
+        self, recipe: Recipe, train: PackedCorpus, validation: PackedCorpus, start: LanguageModel | None = None
+    ) -> None:
+        self.settings, self.start = recipe.optimisation, start
+        self.recipe, self.train, self.validation = recipe, train, validation
+
+    def new_model(self) -> LanguageModel:
+        return new_model(self.recipe)
+
+    def plan(self, skipped: int) -> StepPlan:
+        return StepPlan(self.recipe, self.train, skipped)
+
+    def loss(self, model: LanguageModel, batch: Batch) -> LossRecord:
+        return lm_loss(model, batch, z_loss=self.recipe.mixture.z_loss)
+
+    def look(self, model: LanguageModel, *, units: int, seconds: float) -> CurvePoint:
+        bits, nats = validate(
+            model,
+            self.validation,
+            mask_settings(self.recipe),
+            causal_share=self.recipe.mixture.causal_share,
+            seed=self.settings.seed,
+        )
+        return CurvePoint(units, seconds, bits, nats)
+
+
 def train_text(
     recipe: Recipe,
     train: PackedCorpus,
@@ -114,195 +135,38 @@ def train_text(
     Raises:
         ConfigError: the checkpoint was made of something else. RunError: three roll-backs did not help, or no space.
     """
-    setup = _Setup(recipe, train, validation, probe_every, compile_blocks, checkpoints, watch, ranks, start)
-    saved = None if checkpoints is None else checkpoints.newest()
-    progress = Progress() if saved is None else saved.progress
-    if progress.step:
-        watch.tell(f"going on from step {progress.step:,}")
-    while True:
-        try:
-            return _Stretch(setup, saved, progress).run()
-        except Diverged as problem:
-            if checkpoints is None:
-                raise
-            saved = checkpoints.newest()
-            progress = gone_back(problem, Progress() if saved is None else saved.progress, progress.rollbacks)
-            watch.tell(f"{problem} Going back to step {progress.step:,}, past that data, at half the learning rates")
-
-
-def gone_back(problem: Diverged, base: Progress, rollbacks: int) -> Progress:
-    """Where a run goes on after its loss left its course: at `base`, past the data that led there, more slowly."""
-    if rollbacks >= MAX_ROLLBACKS:
-        raise RunError(f"{problem} It went back {rollbacks} times already.") from problem
-    skipped = base.skipped + problem.step + 1 - base.step
-    return msgspec.structs.replace(base, rollbacks=rollbacks + 1, skipped=skipped)
-
-
-@dataclass(frozen=True)
-class _Setup:
-    """What stays the same over the stretches of a run."""
-
-    recipe: Recipe
-    train: PackedCorpus
-    validation: PackedCorpus
-    probe_every: int
-    compile_blocks: bool
-    checkpoints: Checkpoints | None
-    watch: Watch
-    ranks: Ranks
-    start: LanguageModel | None
-
-
-class _Stretch:
-    """From a checkpoint, or the start, to the end, an interruption or a divergence."""
-
-    def __init__(self, setup: _Setup, saved: Saved | None, progress: Progress) -> None:
-        self.setup, self.progress = setup, progress
-        self.plan = StepPlan(setup.recipe, setup.train, progress.skipped)
-        self.model = fresh(setup.recipe, setup.start, compile_blocks=setup.compile_blocks)
-        if setup.ranks.size > 1:
-            dtype = next(self.model.parameters()).dtype
-            spread(self.model.float(), self.model.trunk.blocks, dtype=dtype)
-        self.optimiser = Optimiser(parameter_groups(self.model, setup.recipe.optimisation))
-        if saved is not None:
-            self.optimiser.restore(self.model, saved.shapes(), saved.read)
-        if setup.checkpoints is not None:
-            setup.checkpoints.require_space(STATE_PER_WEIGHT * sum(p.numel() for p in self.model.parameters()))
-        self.guard = Guard()
-        self.seconds_before = progress.seconds
-        self.begun = self.saved_at = time.monotonic()
-        self.failed_saves = 0
-
-    def run(self) -> Pretrained:
-        """Train, probe, save."""
-        settings = self.setup.recipe.optimisation
-        falling = schedule_of(settings)
-        slowed = 0.5**self.progress.rollbacks
-        job = Job(
-            model=self.model,
-            optimiser=self.optimiser,
-            micro_batches=self.plan.micro_batches,
-            steps=self.plan.steps,
-            first=self.progress.step,
-            loss=partial(lm_loss, self.model, z_loss=self.setup.recipe.mixture.z_loss),
-            schedule=lambda progress: slowed * falling(progress),
-            probe=self._probe,
-            probe_every=self.setup.probe_every,
-            on_step=self._after_step,
-            stop=self._between_steps,
-            ranks=self.setup.ranks,
-        )
-        result = run(job)
-        if result.stopped == "interrupted":  # in the middle of a step: what is in memory is no state to keep
-            raise KeyboardInterrupt
-        steps = self.progress.step
-        if not self.progress.curve or self.progress.curve[-1].units != self.plan.units_before(steps):
-            self._probe(steps)
-        if result.steps and self.setup.checkpoints is not None:
-            self._save(self.setup.checkpoints)
-        model = gathered(self.optimiser.in_full_precision(self.model), self.setup.recipe)
-        progress = self.progress
-        return Pretrained(
-            model.trunk,
-            model.lm,
-            progress.curve,
-            result.stopped,
-            steps,
-            progress.seconds,
-            self.plan.flops(steps),
-            progress.skipped,
-        )
-
-    def _after_step(self, record: StepRecord) -> None:
-        seconds = self.seconds_before + record.seconds
-        self.progress = msgspec.structs.replace(self.progress, step=record.step + 1, seconds=seconds)
-        self.setup.watch.on_step(replace(record, units=self.plan.units_before(record.step + 1), seconds=seconds))
-        self.guard.see(record.step, record.loss)
-
-    def _probe(self, step: int) -> bool:
-        setup = self.setup
-        seconds = self.seconds_before + time.monotonic() - self.begun
-        bits, nats = validate(
-            self.model,
-            setup.validation,
-            mask_settings(setup.recipe),
-            causal_share=setup.recipe.mixture.causal_share,
-            seed=setup.recipe.optimisation.seed,
-        )
-        point = CurvePoint(self.plan.units_before(step), seconds, bits, nats)
-        self.progress = msgspec.structs.replace(self.progress, curve=(*self.progress.curve, point))
-        setup.watch.on_point(point)
-        return False
-
-    def _between_steps(self) -> bool:
-        """Save where it is time; whether to stop here. All processes do the same."""
-        checkpoints, ranks = self.setup.checkpoints, self.setup.ranks
-        late = checkpoints is not None and ranks.first and time.monotonic() - self.saved_at >= checkpoints.every
-        saving, stopping = ranks.sums(late, self.setup.watch.stop())
-        if checkpoints is not None and saving:
-            try:
-                self._save(checkpoints)
-                self.failed_saves = 0
-            except RunError as problem:
-                self.failed_saves += 1
-                if self.failed_saves >= MAX_FAILED_SAVES:
-                    raise
-                self.setup.watch.tell(f"{problem} Training goes on; the next try comes with the next checkpoint")
-            self.saved_at = time.monotonic()
-        return stopping > 0
-
-    def _save(self, checkpoints: Checkpoints) -> None:
-        checkpoints.save(self.optimiser.state(self.model), self.progress)
+    found = follow(
+        TextCourse(recipe, train, validation, start),
+        probe_every=probe_every,
+        compile_blocks=compile_blocks,
+        checkpoints=checkpoints,
+        watch=watch,
+        ranks=ranks,
+    )
+    model = found.model
+    return Pretrained(
+        model.trunk,
+        model.lm,
+        found.curve,
+        found.stopped,
+        found.steps,
+        found.seconds,
+        found.flops,
+        found.skipped,
+    )
 
 
 def fresh(recipe: Recipe, start: LanguageModel | None = None, *, compile_blocks: bool) -> LanguageModel:
     """The recipe's trunk and head as a run starts, random or those of `start`, on the device and in the dtype."""
-    model, seed = unwritten(recipe), recipe.optimisation.seed
-    if start is None:
-        initialise(model.trunk, seed=seed, zero_outputs=recipe.optimisation.rule == "muon")
-        fill(model.lm, seed=seed + 1)
-    else:
-        model.load_state_dict(start.state_dict())
-    model.to(device=pick_device(), dtype=getattr(torch, recipe.optimisation.dtype))
-    if compile_blocks:
-        for block in model.trunk.blocks:
-            block.compile(dynamic=False)
-    return model
+    return begun(new_model(recipe), recipe.optimisation, start, compile_blocks=compile_blocks)
 
 
-def unwritten(recipe: Recipe) -> LanguageModel:
-    """The recipe's trunk and head before anything is written into them, in fp32."""
+def new_model(recipe: Recipe) -> LanguageModel:
+    """The recipe's trunk, with nothing written into it, and a random head, in fp32."""
     config, family = recipe.trunk_config(), recipe.known_family()
-    return LanguageModel(Trunk(config), LMHead(config, transform=family.lm_transform, bias=family.lm_bias))
-
-
-@torch.no_grad()
-def gathered(model: LanguageModel, recipe: Recipe) -> LanguageModel:
-    """A trained model on the CPU, whole where its tensors are spread over processes."""
-    copy = unwritten(recipe)
-    for name, parameter in model.named_parameters():
-        copy.get_parameter(name).copy_(whole(parameter))
-    return copy
-
-
-def schedule_of(settings: Optimisation) -> Schedule:
-    """The factor of the peak rates over the run."""
-    if settings.schedule == "cosine":
-        return cosine(warmup=settings.warmup, floor=settings.floor)
-    return trapezoid(warmup=settings.warmup, cooldown=settings.cooldown, floor=settings.floor)
-
-
-def parameter_groups(model: LanguageModel, settings: Optimisation) -> list[Group]:
-    """Muon or AdamW for the blocks' matrices; AdamW for the rest, without decay for tables, norms and biases."""
-    matrices = tuple(p for p in model.trunk.blocks.parameters() if p.dim() == 2)
-    taken = set(map(id, matrices))
-    rest = tuple(p for p in model.parameters() if id(p) not in taken)
-    betas = (0.9, 0.95)
-    if settings.rule == "muon":
-        first = Group(matrices, "muon", settings.muon_lr, settings.weight_decay)
-    else:
-        first = Group(matrices, "adamw", settings.adamw_lr, settings.weight_decay, betas)
-    return [first, Group(rest, "adamw", settings.adamw_lr, 0.0, betas)]
+    model = LanguageModel(Trunk(config), LMHead(config, transform=family.lm_transform, bias=family.lm_bias))
+    fill(model.lm, seed=recipe.optimisation.seed + 1)
+    return model
 
 
 def _first_bytes(shards: Sequence[Path], num_bytes: int) -> Iterator[str]:

@@ -6,7 +6,7 @@ import math
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from headstart.data.corpus_part import CorpusPart
 from headstart.ground.errors import ConfigError, did_you_mean
 from headstart.model.config import TrunkConfig
 from headstart.model.flops import train_flops
+
+AnyRecipe = TypeVar("AnyRecipe", bound=msgspec.Struct)
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +68,7 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Peak rates and their schedule. Units are tokens; `lengths` holds (share of the run, row width).
+    """Peak rates and their schedule. Units are tokens or patches; `lengths` (text) holds (share of the run, row width).
 
     rule: Muon for the blocks' matrices, or AdamW (adamw_lr) for everything. schedule: the cosine has no flat part.
     """
@@ -74,7 +76,6 @@ class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: int
     tokens_per_step: int
     micro_tokens: int
-    lengths: tuple[tuple[float, int], ...]
     muon_lr: float
     adamw_lr: float
     weight_decay: float
@@ -83,6 +84,7 @@ class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     floor: float
     dtype: Literal["float32", "bfloat16"]
     seed: int
+    lengths: tuple[tuple[float, int], ...] = ()
     rule: Literal["muon", "adamw"] = "muon"
     schedule: Literal["trapezoid", "cosine"] = "trapezoid"
 
@@ -96,6 +98,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mixture: Mixture
     optimisation: Optimisation
     family: str = "qwen3"
+
+    def __post_init__(self) -> None:
+        if not self.optimisation.lengths:
+            raise ConfigError("the recipe has no lengths; expected pairs such as [1.0, 128] under [optimisation].")
 
     @property
     def num_steps(self) -> int:
@@ -151,7 +157,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_recipe(name_or_path: str) -> Recipe:
-    """A recipe that ships with Headstart, by name, or a TOML file."""
+    """A recipe for text that ships with Headstart, by name, or a TOML file."""
+    values = recipe_values(name_or_path)
+    if "objective" in values:
+        raise ConfigError(
+            f"the recipe {name_or_path} is for {values['objective']!r}; expected one for text. Write text-tiny."
+        )
+    return convert_recipe(values, name_or_path, Recipe)
+
+
+def recipe_values(name_or_path: str) -> dict[str, Any]:
+    """What the TOML of a recipe says, before it is checked; ConfigError where there is none of that name."""
     shipped = {
         Path(r.name).stem: r for r in resources.files("headstart.train.recipes").iterdir() if r.name.endswith(".toml")
     }
@@ -165,13 +181,19 @@ def read_recipe(name_or_path: str) -> Recipe:
             f"{did_you_mean(name_or_path, shipped)} Run `headstart pretrain --help`."
         )
     try:
-        return msgspec.convert(tomllib.loads(text), Recipe)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise ConfigError(
             f"the recipe {name_or_path} is not TOML; expected key = value lines ({problem}). Mend the line."
         ) from problem
+
+
+def convert_recipe(values: dict[str, Any], name_or_path: str, kind: type[AnyRecipe]) -> AnyRecipe:
+    """The values as a recipe; ConfigError names the entry that is wrong."""
+    try:
+        return msgspec.convert(values, kind)
     except msgspec.ValidationError as problem:
         raise ConfigError(
             f"the recipe {name_or_path} has a wrong entry: {problem}. Expected the keys of the shipped recipes; "
-            f"known top keys: {', '.join(f.name for f in msgspec.structs.fields(Recipe))}."
+            f"known top keys: {', '.join(f.name for f in msgspec.structs.fields(kind))}."
         ) from problem

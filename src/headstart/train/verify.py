@@ -11,8 +11,9 @@ import torch
 from headstart.data.corpus import PackedCorpus
 from headstart.ground.errors import GateError
 from headstart.train.checkpoint import Checkpoints, Identity, Saved
+from headstart.train.course import Course, Trained, Watch, follow
 from headstart.train.loop import StepRecord
-from headstart.train.pretrain import Watch, train_text
+from headstart.train.pretrain import TextCourse
 from headstart.train.recipe import Recipe
 
 NEVER = 1e9  # seconds between checkpoints: only the one at the end is written
@@ -36,7 +37,13 @@ def verify_resume(
     identity: Identity,
     compile_blocks: bool,
 ) -> Verified:
-    """Run the first `steps` steps of the recipe twice: in one piece, and stopped, saved and taken up in the middle.
+    """`verify_course` of text under a recipe."""
+    course = TextCourse(recipe, train, validation)
+    return verify_course(course, steps=steps, identity=identity, compile_blocks=compile_blocks)
+
+
+def verify_course(course: Course[Trained], *, steps: int, identity: Identity, compile_blocks: bool) -> Verified:
+    """Run the first `steps` steps of a course twice: in one piece, and stopped, saved and taken up in the middle.
 
     Raises:
         GateError: a loss or a tensor differs in a single bit.
@@ -51,11 +58,9 @@ def verify_resume(
             losses.append(record.loss)
             last = record.step + 1
 
-        train_text(
-            recipe,
-            train,
-            validation,
-            probe_every=recipe.num_steps + 1,
+        follow(
+            course,
+            probe_every=course.plan(0).steps + 1,
             compile_blocks=compile_blocks,
             checkpoints=Checkpoints(folder, identity, every=NEVER),
             watch=Watch(on_step=count, stop=lambda: last >= until),
