@@ -124,7 +124,7 @@ class Base:
         path = Path(target)
         if self.contract is not None and self.contract.prompt is not None:
             manifest = Manifest(SCHEMA_VERSION, self.name, self.family, self.pattern, self.contract, None, self.lineage)
-            write_prompted(path, manifest, config=self.trunk.config)
+            write_prompted(path, manifest, trunk=self.trunk)
             return path
         weights = Weights(FAMILIES[self.family], self.trunk, self.lm, self.pooler, self.extras)
         contents = Contents(
@@ -232,7 +232,7 @@ class Base:
         """
         if pattern == "causal":
             self._causal_head("score")
-            word_units(self.codec, words)
+            word_units(self.text_codec, words)
             contexts, continuations = [text for text in befores for _ in words], [*words] * len(befores)
             found = self.score(contexts, continuations, batch_tokens=batch_tokens)
             return np.asarray(found, dtype=np.float64).reshape(len(befores), len(words))
@@ -240,7 +240,7 @@ class Base:
         return fill_words(
             self.trunk,
             lm,
-            self.codec,
+            self.text_codec,
             befores,
             words,
             [""] * len(befores) if afters is None else afters,

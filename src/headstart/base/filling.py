@@ -51,7 +51,7 @@ def fill_words(
             where = np.arange(len(batch) * size).reshape(len(batch), 1, size)
             asked = np.broadcast_to(where, (len(batch), *targets.shape)).reshape(-1)
             sought = np.broadcast_to(targets, (len(batch), *targets.shape)).reshape(-1)
-            nats, _ = log_probabilities(lm, hidden, trunk.embed.tokens.weight, asked, sought)
+            nats, _ = log_probabilities(lm, hidden, trunk.table, asked, sought)
             found[np.ix_(batch, np.asarray(columns))] = nats.reshape(len(batch), *targets.shape).sum(axis=-1)
     return found
 
@@ -94,7 +94,7 @@ def masked_rows(
 
 def _read(trunk: Trunk, rows: Sequence[Ids], places: NDArray[np.int64], *, pad: int) -> torch.Tensor:
     """(rows * size, D) hidden states at the given positions of every row."""
-    device = trunk.embed.tokens.weight.device
+    device = trunk.device
     lengths = torch.tensor([len(row) for row in rows])
     hidden = trunk(Batch(units=pad_rows(rows, filler=pad), lengths=lengths, pattern="full").to(device))
     lines = torch.arange(len(rows), device=device)[:, None]

@@ -16,7 +16,7 @@ from headstart.base.prompt import BaseReference
 from headstart.base.shipped import DEFAULT
 from headstart.ground.errors import BaseError, ConfigError, safe_repr
 from headstart.ground.files import publish_folder
-from headstart.model.config import TrunkConfig
+from headstart.model.trunk import Trunk
 
 WHERE = "headstart.json under contract.prompt.base.place"
 
@@ -86,8 +86,8 @@ def place_of(name_or_dir: str | Path | None) -> str:
     return str(path.resolve()) if path.exists() else str(name_or_dir or DEFAULT)
 
 
-def write_prompted(target: Path, manifest: Manifest, *, config: TrunkConfig) -> None:
-    """Write headstart.json and README.md into a new folder that appears at once or not at all. config: of the base.
+def write_prompted(target: Path, manifest: Manifest, *, trunk: Trunk) -> None:
+    """Write headstart.json and README.md into a new folder that appears at once or not at all. trunk: of the base.
 
     Raises:
         ConfigError: `target` already holds something, or the base that is asked lies nowhere.
@@ -104,7 +104,7 @@ def write_prompted(target: Path, manifest: Manifest, *, config: TrunkConfig) -> 
         described = card(
             name=manifest.name,
             family=manifest.family,
-            config=config,
+            trunk=trunk,
             contract=manifest.contract,
             lineage=manifest.lineage,
             adapter=None,

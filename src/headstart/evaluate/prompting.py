@@ -184,5 +184,7 @@ def cut_rows(base: Base, examples: Examples) -> int:
     assert base.contract is not None, "a prompted base has a contract"
     limit = base.contract.max_length
     sides = [list(map(as_text, examples.texts)), list(examples.pairs or ())]
-    long = [{row for row, units in enumerate(base.text_codec.encode_plain(side)) if len(units) > limit} for side in sides]
+    long = [
+        {row for row, units in enumerate(base.text_codec.encode_plain(side)) if len(units) > limit} for side in sides
+    ]
     return len(long[0] | long[1])
