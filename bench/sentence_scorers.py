@@ -37,7 +37,10 @@ def of_base(base: Base, pattern: Pattern) -> Scorer:
 def loop_score(base: Base, text: str, pattern: Pattern) -> float:
     """One sentence as a plain loop has it: one row, or its masked copies, and the logits of every position."""
     assert base.lm is not None
-    opening, closing = opening_ids(base.text_codec, needed=True), closing_ids(base.text_codec) if pattern == "full" else []
+    opening, closing = (
+        opening_ids(base.text_codec, needed=True),
+        closing_ids(base.text_codec) if pattern == "full" else [],
+    )
     ids = torch.tensor([*opening, *base.text_codec.encode_plain([text])[0].tolist(), *closing])
     places = torch.arange(len(opening), len(ids) - len(closing))
     rows, units = torch.zeros_like(places), ids[None]

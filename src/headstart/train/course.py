@@ -212,9 +212,7 @@ class _Stretch(Generic[Trained]):
         model = gathered(self.optimiser.in_full_precision(self.model), self.setup.course)
         progress = self.progress
         flops = self.plan.flops(steps)
-        return Outcome(
-            model, progress.curve, result.stopped, steps, progress.seconds, flops, skipped=progress.skipped
-        )
+        return Outcome(model, progress.curve, result.stopped, steps, progress.seconds, flops, skipped=progress.skipped)
 
     def _after_step(self, record: StepRecord) -> None:
         seconds = self.seconds_before + record.seconds
