@@ -147,6 +147,8 @@ def evaluate(
     shots: int | None = None,
     limit: int | None = None,
     seeds: int = 1,
+    label_curve: Flag = False,
+    on: str = "here",
     out: Path = Path("runs/evaluate"),
     json: Flag = False,
 ) -> int:
@@ -171,6 +173,11 @@ def evaluate(
         At most this many rows of every part of a set: a quick look, no result.
     seeds
         Repeat whatever draws at random (trainings, random weights) with this many seeds.
+    label_curve
+        Labelled sets also with 1/8, 1/4 and 1/2 of their rows, against training from scratch: how many labels does
+        pre-training save?
+    on
+        Where to compute: here, local:N (so many processes, a thread each) or ray://HOST:PORT. The result is the same.
     out
         Folder of finished cells, with every item as it was asked and answered.
     json
@@ -187,6 +194,8 @@ def evaluate(
         shots=shots,
         limit=limit,
         seeds=seeds,
+        label_curve=label_curve,
+        on=on,
         out=out,
         json=json,
     )

@@ -12,12 +12,14 @@ from pathlib import Path
 from rich.console import Console
 
 from headstart.base.base import Base
+from headstart.base.shipped import DEFAULT
 from headstart.evaluate.suite.index import find_sets
 from headstart.evaluate.suite.leaderboard import show
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import to_json
 from headstart.evaluate.suite.specs import check_methods, check_suite
 from headstart.evaluate.terminal import Live
+from headstart.ground.fanout import parse_place
 from headstart.ground.files import write_atomic
 from headstart.prompt.asking import SHOTS
 
@@ -34,6 +36,8 @@ def evaluate_bases(
     shots: int | None,
     limit: int | None,
     seeds: int,
+    label_curve: bool,
+    on: str,
     out: Path,
     json: bool,
 ) -> int:
@@ -45,13 +49,16 @@ def evaluate_bases(
         limit=limit,
         seeds=seeds,
         shots=SHOTS if shots is None else shots,
+        label_curve=label_curve,
         command=shlex.join(["headstart", *sys.argv[1:]]),
     )
     find_sets(data, suite=settings.suite, tasks=settings.tasks)
-    bases = [Base.load(name) for name in names] or [Base.load()]
+    place = parse_place(on)
+    named = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in names) or (DEFAULT,)
+    bases = [Base.load(name) for name in named]
     try:
         with Live(Console(stderr=True)) as live:
-            found = evaluate(bases, data=data, out=out, settings=settings, on_event=live)
+            found = evaluate(bases, data=data, out=out, settings=settings, on=place, names=named, on_event=live)
     except KeyboardInterrupt:
         sys.stderr.write(f"headstart: interrupted; what is finished is kept in {out}. To go on: {settings.command}\n")
         return INTERRUPTED

@@ -14,6 +14,7 @@ from tests.evaluate.made_sets import set_of, write_sets
 
 from headstart.base.base import Base
 from headstart.evaluate.progress import Event
+from headstart.evaluate.suite import computing
 from headstart.evaluate.suite import run as run_module
 from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
 from headstart.evaluate.suite.run import Settings, evaluate
@@ -21,6 +22,7 @@ from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, wi
 from headstart.evaluate.suite.specs import check_methods
 from headstart.evaluate.untrained import untrained
 from headstart.ground.errors import ConfigError, RunError
+from headstart.ground.fanout import parse_place
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +210,7 @@ def test_a_finished_evaluation_computes_nothing(
 def test_long_sets_are_scored_in_parts_that_amount_to_the_whole(
     done: Evaluation, tiny_base: Base, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "PART_ITEMS", 7)
+    monkeypatch.setattr(computing, "PART_ITEMS", 7)
     found = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(suite="language", seeds=2))
     assert len(list((tmp_path / "cells").glob("grammar-*/base-*.json"))) == 4
     for name in ("facts", "who", "grammar"):
@@ -305,6 +307,39 @@ def test_methods_stand_side_by_side_with_their_own_controls(tiny_base: Base, set
     covered = {row.entry: row.tasks for row in found.overall}
     both, one = ("majority", "TF-IDF"), {*rows, "tiny", "tiny, random"} - {"majority", "TF-IDF"}
     assert covered == dict.fromkeys(both, 2) | dict.fromkeys(one, 1)
+
+
+def test_labels_saved_are_read_off_against_training_from_scratch(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    settings = Settings(tasks=("moods", "facts"), label_curve=True)
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=settings)
+    rows = {row.role: row for row in table(found, "moods").candidates}
+    assert set(rows) == {"base", "random", "scratch", "majority", "tfidf"}
+    curve = rows["base"].label_curve
+    assert [(p.method, p.labels) for p in curve.points] == [
+        ("probe", 27),
+        ("probe", 54),
+        ("scratch", 27),
+        ("scratch", 54),
+    ]
+    assert curve.points[1].value == rows["base"].value
+    assert 0.5 <= curve.worth.times <= 2
+    assert all(row.label_curve is None for row in table(found, "facts").candidates)
+    assert "labels saved: " in "".join(line.plain for line in human_lines(found))
+    assert sum(line.startswith("worth task=moods") for line in plain_lines(found)) == 1
+
+
+def test_other_processes_give_the_same_words(
+    tiny_base: Base, tiny_base_folder: Path, sets: Path, tmp_path: Path
+) -> None:
+    settings = Settings(tasks=("moods", "facts", "orders", "pictures"), limit=16, label_curve=True)
+    here = evaluate([tiny_base], data=sets, out=tmp_path / "here", settings=settings)
+    place, names = parse_place("local:2"), (str(tiny_base_folder),)
+    there = evaluate([tiny_base], data=sets, out=tmp_path / "there", settings=settings, on=place, names=names)
+    assert json.dumps(plain(there)) == json.dumps(plain(here))
+    for path in (tmp_path / "here" / "cells").rglob("*.jsonl"):
+        assert path.read_bytes() == (tmp_path / "there" / path.relative_to(tmp_path / "here")).read_bytes()
+    with pytest.raises(ConfigError, match="expected a name or folder a base"):
+        evaluate([tiny_base], data=sets, out=tmp_path, settings=settings, on=place)
 
 
 def test_methods_are_checked() -> None:

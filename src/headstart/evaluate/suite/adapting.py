@@ -19,6 +19,7 @@ import numpy as np
 from headstart.base.base import Base
 from headstart.data.task import Examples, Kind, Task
 from headstart.evaluate.controls import Answers, fit_control
+from headstart.evaluate.label_curve import with_rows
 from headstart.evaluate.metrics import METRICS, metric_for
 from headstart.evaluate.suite.asking import ask_task
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
@@ -109,10 +110,11 @@ class AdaptProtocol(Protocol[Task]):
             cell = cell_of(rows, asked.trial, spec.metric)
             cell = msgspec.structs.replace(cell, raw=asked.raw, notes=[*cell.notes, asked.note])
             return cell, samples_of(rows, asked.trial.test, units_of(base, rows.test))
+        seen = rows if ask.labels is None else with_rows(rows, ask.labels, seed=0)
         trial = try_method(
-            base, rows, method=ask.method, seed=ask.seed, settings=SETTINGS, metric=named(rows, spec.metric)
+            base, seen, method=ask.method, seed=ask.seed, settings=SETTINGS, metric=named(rows, spec.metric)
         )
-        return cell_of(rows, trial, spec.metric), samples_of(rows, trial.test, units_of(base, rows.test))
+        return cell_of(seen, trial, spec.metric), samples_of(rows, trial.test, units_of(base, rows.test))
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         """Every other metric of the kind, and what prompts reach without calibration."""

@@ -42,7 +42,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One cell to run or to read. part of parts: which stretch of the items."""
+    """One cell to run or to read. part of parts: which stretch of the items. labels: train rows, None for all."""
 
     found: SetOnDisk
     side: Side
@@ -50,6 +50,7 @@ class Work:
     part: int = 0
     parts: int = 1
     limit: int | None = None
+    labels: int | None = None
 
     @property
     def key(self) -> str:
@@ -59,7 +60,8 @@ class Work:
         who = f"{side.role}-{plain(side.name)}-{side.digest[:8]}-{how}" if side.name else side.role
         rows = "all" if self.limit is None else f"n{self.limit}"
         part = f"-{self.part + 1}of{self.parts}" if self.parts > 1 else ""
-        return f"{self.found.spec.name}-{self.found.digest[:8]}/{who}-{rows}-s{self.seed}{part}-r{RULES}"
+        few = "" if self.labels is None else f"-l{self.labels}"
+        return f"{self.found.spec.name}-{self.found.digest[:8]}/{who}-{rows}{few}-s{self.seed}{part}-r{RULES}"
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from headstart.evaluate.metrics import METRICS
+from headstart.evaluate.report import Worth
 from headstart.evaluate.suite.scoreboard import OVERALL, Contamination, Evaluation, Paired, Standing, TaskTable
 from headstart.evaluate.terminal import MARGIN, quoted, short, wrapped
 
@@ -84,6 +85,9 @@ def task_lines(found: Evaluation, table: TaskTable) -> Iterator[Text]:
         if row.role == "base" and row.contamination is not None and row.contamination.status == "checked":
             line = f"{'clean':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {clean_words(row.contamination)}"
             yield Text(line, style="yellow" if row.contamination.found else "dim")
+    for row in rows:
+        if (worth := worth_of(row)) is not None:
+            yield Text(f"{'':<{MARGIN}}  {cut(row.entry):<{NAMES}}  labels saved: {worth_words(worth)}")
 
 
 def clean_words(one: Contamination) -> str:
@@ -102,6 +106,15 @@ def unknown(found: Evaluation) -> dict[str, list[str]]:
                 if row.entry not in entries:
                     entries.append(row.entry)
     return reasons
+
+
+def worth_of(row: Standing) -> Worth | None:
+    return None if row.label_curve is None else row.label_curve.worth
+
+
+def worth_words(worth: Worth) -> str:
+    low, high = worth.ci95 or (worth.times, worth.times)
+    return f"{worth.relation} {worth.times:.1f} times [{low:.1f}, {high:.1f}]"
 
 
 def cost(row: Standing) -> float:
@@ -201,6 +214,11 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
             )
             if one.contamination is not None:
                 yield f"contamination task={quoted(card.name)} entry={quoted(one.entry)} {facts_of(one.contamination)}"
+            if (worth := worth_of(one)) is not None:
+                yield (
+                    f"worth task={quoted(card.name)} entry={quoted(one.entry)} relation={quoted(worth.relation)} "
+                    f"times={worth.times:.3f}"
+                )
     for pair in found.comparisons:
         yield (
             f"comparison task={quoted(pair.task)} a={quoted(pair.a)} b={quoted(pair.b)} "

@@ -29,12 +29,16 @@ CONTROL_OF: dict[Method, Role] = {  # what stands beside a base: the same on ran
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a cell asks of a base. stretch: the rows, where a protocol cuts them into parts; seed: of what is drawn."""
+    """What a cell asks of a base. stretch: the rows, where a protocol cuts them into parts; seed: of what is drawn.
+
+    labels: how many of the train rows it may see, None for all.
+    """
 
     method: Method
     seed: int
     stretch: slice
     shots: int = 0
+    labels: int | None = None
 
 
 class Protocol(ABC, Generic[Rows]):

@@ -11,25 +11,31 @@ import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from headstart.base.base import Base
 from headstart.base.lineage import code_version, hardware
+from headstart.evaluate.intervals import Evidence
+from headstart.evaluate.label_curve import build_curve, curve_sizes
 from headstart.evaluate.progress import Event, OnEvent, silent
-from headstart.evaluate.suite.cells import Cell, Judged, Sample, Side, Work, is_done, keep, read_cell
+from headstart.evaluate.report import LabelCurve
+from headstart.evaluate.suite.cells import Cell, Judged, Side, Work, is_done, keep, read_cell
 from headstart.evaluate.suite.clean import with_contamination
+from headstart.evaluate.suite.computing import Computed, Room, Twins, compute, job_of, parts_of, run_job
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
-from headstart.evaluate.suite.protocol import CONTROL_OF, Ask
+from headstart.evaluate.suite.protocol import CONTROL_OF
 from headstart.evaluate.suite.protocols import methods_of, protocol_of
 from headstart.evaluate.suite.scoreboard import BaseFacts, Evaluation, Passed
 from headstart.evaluate.suite.specs import Method, SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
-from headstart.evaluate.untrained import untrained
-from headstart.ground.errors import ConfigError, HeadstartError, RunError
+from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError
+from headstart.ground.fanout import Done, Outcome, Place, fan_out
 from headstart.prompt.asking import MOST_SHOTS, SHOTS
 
-PART_ITEMS = 1000  # of a cell by likelihood: about a minute of a small base, so that a kill costs no more
+HERE = Place("here")
 CONTROL_ENTRIES = {"majority": "majority", "tfidf": "TF-IDF"}
+LEARNING = ("probe", "lora", "full")  # methods that labels teach
 TWIN_ENTRIES = {"random": "random", "scratch": "from scratch"}
 
 
@@ -38,6 +44,7 @@ class Settings:
     """What was asked besides bases and data. tasks: names, none for the whole suite. limit: rows a part at most.
 
     methods: how bases are turned to a set, where it can be done in several ways; none for the default of every set.
+    label_curve: labelled sets also with 1/8, 1/4 and 1/2 of their rows, from every base and from scratch.
     command: the line that does it again.
     """
 
@@ -47,6 +54,7 @@ class Settings:
     limit: int | None = None
     seeds: int = 1
     shots: int = SHOTS
+    label_curve: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -59,31 +67,48 @@ class Settings:
 
 
 def evaluate(
-    bases: Sequence[Base], *, data: Path, out: Path, settings: Settings | None = None, on_event: OnEvent = silent
+    bases: Sequence[Base],
+    *,
+    data: Path,
+    out: Path,
+    settings: Settings | None = None,
+    on: Place = HERE,
+    names: Sequence[str] = (),
+    on_event: OnEvent = silent,
 ) -> Evaluation:
     """Evaluate bases on the sets of `data`; cells are kept in `out` and never run twice.
 
+    on: where cells are computed; the result is the same. names: where another process finds the bases, one a base.
+
     Raises:
-        ConfigError: no base, an unknown task, a suite without sets.
+        ConfigError: no base, an unknown task, a suite without sets; other processes without names.
         DataError: the index cannot be read.
         RunError: nothing could be evaluated.
     """
     if not bases:
         raise ConfigError("no base was given; expected at least one. Give a folder or an embedded name.")
-    return _Run(tuple(bases), data, out, settings or Settings(), on_event).go()
+    if on.kind != "here" and len(names) != len(bases):
+        raise ConfigError(
+            f"{len(bases)} bases came with {len(names)} names; expected a name or folder a base, by which other "
+            "processes load it. Give names, or leave `on` out."
+        )
+    return _Run(tuple(bases), data, out, settings or Settings(), on_event, on, tuple(names)).go()
 
 
 @dataclass
 class _Run:
-    """One evaluation under way."""
+    """One evaluation under way. failed: why, by the key of a cell that another process could not compute."""
 
     bases: tuple[Base, ...]
     data: Path
     out: Path
     settings: Settings
     tell: OnEvent
+    on: Place
+    names: tuple[str, ...]
     passed: list[Passed] = field(default_factory=list)
-    twins: dict[tuple[str, int], Base] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    twins: Twins = field(default_factory=Twins)
 
     def __post_init__(self) -> None:
         self.sets, unread = find_sets(self.data, suite=self.settings.suite, tasks=self.settings.tasks)
@@ -99,6 +124,8 @@ class _Run:
         self.tell(Event("plan", f"{len(self.sets)} sets, {len(self.bases)} bases; cells in {self.cells}"))
         for one in self.passed:
             self.tell(Event("note", f"{one.task} is passed by: {one.reason}"))
+        if self.on.kind != "here":
+            self._run_elsewhere()
         played = [task for found in self.sets if (task := self._play(found)) is not None]
         if not played:
             reasons = "; ".join(f"{one.task}: {one.reason}" for one in self.passed[:5])
@@ -108,15 +135,17 @@ class _Run:
 
     def _play(self, found: SetOnDisk) -> Played | None:
         """Run what is missing of one set and read all of it."""
+        room = Room(found, self.settings.limit)
         try:
-            room = _Room(found, self.settings.limit)
-            items = room.protocol.size(room.rows) if room.protocol.in_parts else 0
+            items = size_of(room)
         except HeadstartError as problem:
             self._pass(found, "", problem)
             return None
         sides = tuple(self._sides(found))
         played = [one for side in sides if (one := self._side(room, side, items)) is not None]
-        return Played(found, tuple(played), sides) if any(one.side.role == "base" for one in played) else None
+        if not any(one.side.role == "base" for one in played):
+            return None
+        return Played(found, tuple(played), sides, self._curves(room, played))
 
     def _sides(self, found: SetOnDisk) -> Iterator[Side]:
         """Controls first: they are quick and say at once what there is to beat."""
@@ -133,13 +162,20 @@ class _Run:
                 if protocol.can(self.by_digest[own.digest]):
                     twin = twin_of(asked, method, entry)
                     twins.setdefault(twin.entry, twin)
+            if self.settings.label_curve and "scratch" in protocol.methods:
+                twin = twin_of(own, "full", own.entry)
+                twins.setdefault(twin.entry, twin)
             yield from twins.values()
 
-    def _side(self, room: _Room, side: Side, items: int) -> Scored | None:
+    def _side(self, room: Room, side: Side, items: int) -> Scored | None:
         """One side's cells on one set, run where they are missing; None where it cannot be scored."""
+        return self._scored(room, side, list(self._works(room.found, side, items)))
+
+    def _scored(self, room: Room, side: Side, seeds: Sequence[Sequence[Work]]) -> Scored | None:
+        """A side from its works, one list a seed."""
         runs: list[tuple[list[Cell], list[Judged]]] = []
         try:
-            for works in self._works(room.found, side, items):
+            for works in seeds:
                 for work in works:
                     if not is_done(work, self.cells):
                         self._run(room, work)
@@ -155,31 +191,79 @@ class _Run:
     def _works(self, found: SetOnDisk, side: Side, items: int) -> Iterator[list[Work]]:
         """The cells of one side, one list a seed: whatever draws nothing is run with one seed."""
         by_chance = side.role in ("random", "scratch") or side.method in protocol_of(found.spec).by_chance
-        parts = -(-items // PART_ITEMS) if items and side.method is not None else 1
+        parts = parts_of(items) if side.method is not None else 1
         for seed in range(self.settings.seeds if by_chance else 1):
             yield [Work(found, side, seed, part, parts, self.settings.limit) for part in range(parts)]
 
-    def _run(self, room: _Room, work: Work) -> None:
-        cell, samples = self._compute(room, work)
-        keep(work, cell, samples, self.cells)
+    def _curves(self, room: Room, played: Sequence[Scored]) -> dict[str, LabelCurve]:
+        """By entry: what fewer labels do for a base, and what they do from scratch."""
+        curves: dict[str, LabelCurve] = {}
+        if not self.settings.label_curve:
+            return curves
+        floor = next((one.evidence.value() for one in played if one.side.role == "majority"), 0.0)
+        for twin in (one for one in played if one.side.role == "scratch"):
+            scratch = self._by_labels(room, twin)
+            for one in played:
+                if one.side.method in LEARNING and one.side.digest == twin.side.digest and one.side.role == "base":
+                    method = str(one.side.method)
+                    curves[one.side.entry] = build_curve(method, self._by_labels(room, one), scratch, floor=floor)
+        return curves
+
+    def _by_labels(self, room: Room, whole: Scored) -> dict[int, Evidence]:
+        """The evidence of a side by the number of train rows; fewer than all of them with the first seed alone."""
+        found = {whole.cells[0].rows["train"]: whole.evidence}
+        for work in self._fewer(room.found, whole.side, whole.cells[0].rows["train"]):
+            one = self._scored(room, whole.side, [[work]])
+            if one is not None and work.labels is not None:
+                found[work.labels] = one.evidence
+        return found
+
+    def _fewer(self, found: SetOnDisk, side: Side, rows: int) -> list[Work]:
+        return [Work(found, side, limit=self.settings.limit, labels=size) for size in curve_sizes(rows)]
+
+    def _run(self, room: Room, work: Work) -> None:
+        if work.key in self.failed:
+            raise DataError(self.failed[work.key])
+        base = None if work.side.method is None else self.twins.of(self.by_digest[work.side.digest], work)
+        keep(work, *compute(room, work, base), self.cells)
+        self._told(work)
+
+    def _told(self, work: Work) -> None:
         part = f", part {work.part + 1} of {work.parts}" if work.parts > 1 else ""
         seed = f", seed {work.seed}" if self.settings.seeds > 1 else ""
-        self.tell(Event("score", f"{work.found.spec.name}: {work.side.entry}{seed}{part} done"))
+        few = "" if work.labels is None else f", {work.labels} labels"
+        self.tell(Event("score", f"{work.found.spec.name}: {work.side.entry}{seed}{few}{part} done"))
 
-    def _compute(self, room: _Room, work: Work) -> tuple[Cell, list[Sample]]:
-        spec, side = work.found.spec, work.side
-        if side.method is None:
-            return room.protocol.control(side.role, room.rows, spec)
-        stretch = slice(work.part * PART_ITEMS, (work.part + 1) * PART_ITEMS) if work.parts > 1 else slice(None)
-        return room.protocol.run(self._base(work), room.rows, spec, Ask(side.method, work.seed, stretch, side.shots))
+    def _run_elsewhere(self) -> None:
+        """Compute what is missing in other processes; what they cannot do is passed by when its set is played."""
+        works = [work for found in self.sets for work in self._missing(found)]
+        places = {side.digest: name for side, name in zip(self.own, self.names, strict=True)}
+        jobs = [job_of(work, data=self.data, base=places.get(work.side.digest)) for work in works]
 
-    def _base(self, work: Work) -> Base:
-        if work.side.role != "random":
-            return self.by_digest[work.side.digest]
-        name = (work.side.digest, work.seed)
-        if name not in self.twins:
-            self.twins = {name: untrained(self.by_digest[work.side.digest], seed=work.seed)}  # the last one only
-        return self.twins[name]
+        def on_outcome(index: int, outcome: Outcome) -> None:
+            work = works[index]
+            if isinstance(outcome, Done):
+                found = msgspec.convert(outcome.value, Computed)
+                keep(work, found.cell, found.samples, self.cells)
+                self._told(work)
+            else:
+                self.failed[work.key] = outcome.reason
+
+        fan_out(run_job, jobs, on=self.on, on_outcome=on_outcome)
+
+    def _missing(self, found: SetOnDisk) -> Iterator[Work]:
+        """The cells of a set that are not there yet."""
+        room = Room(found, self.settings.limit)
+        try:
+            items = size_of(room)
+            rows = len(room.rows.train) if self.settings.label_curve and found.spec.protocol == "adapt" else 0
+        except HeadstartError:
+            return  # `_play` meets it again and says so
+        for side in self._sides(found):
+            works = [work for seed in self._works(found, side, items) for work in seed]
+            if rows and (side.role == "scratch" or (side.role == "base" and side.method in LEARNING)):
+                works += self._fewer(found, side, rows)
+            yield from (work for work in works if not is_done(work, self.cells))
 
     def _pass(self, found: SetOnDisk, entry: str, problem: HeadstartError) -> None:
         self.passed.append(Passed(found.spec.name, entry, str(problem)))
@@ -209,19 +293,9 @@ class _Run:
         )
 
 
-class _Room:
-    """A set's rows, read when they are first needed: a run that finds all cells reads no table but the items."""
-
-    def __init__(self, found: SetOnDisk, limit: int | None) -> None:
-        self.found, self.protocol, self._limit = found, protocol_of(found.spec), limit
-        self._rows: Any = None
-
-    @property
-    def rows(self) -> Any:
-        """In the shape of the set's protocol."""
-        if self._rows is None:
-            self._rows = self.protocol.read(self.found, limit=self._limit)
-        return self._rows
+def size_of(room: Room) -> int:
+    """How many items a side's cells are cut by; 0 where one cell needs all of them."""
+    return room.protocol.size(room.rows) if room.protocol.in_parts else 0
 
 
 def twin_of(own: Side, method: Method, entry: str) -> Side:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from headstart.evaluate.report import Candidate, Pair
+from headstart.evaluate.report import Candidate, LabelCurve, Pair
 from headstart.evaluate.suite.cells import Role
 
 SCHEMA_VERSION = 1
@@ -65,6 +65,7 @@ class Standing(Candidate, frozen=True, kw_only=True):
     entry: the base's name, or the control's. role: base, random (its architecture with random weights), majority or
     tfidf. ci95_fixed: with the task's groups held fixed, where ci95 draws them. groups: the score of every value of the
     column that is averaged over. spread: of several seeds. contamination: of bases, and for their twins the same items.
+    label_curve: scores on fewer labels and how many labels pre-training saved, against training from scratch.
     """
 
     entry: str
@@ -73,6 +74,7 @@ class Standing(Candidate, frozen=True, kw_only=True):
     groups: dict[str, float] = msgspec.field(default_factory=dict)
     spread: SpreadFacts | None = None
     contamination: Contamination | None = None
+    label_curve: LabelCurve | None = None
 
 
 class Paired(msgspec.Struct, frozen=True):

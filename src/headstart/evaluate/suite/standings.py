@@ -7,7 +7,7 @@ comparisons of one evaluation are one family for Holm's correction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -17,7 +17,7 @@ from headstart.evaluate.holm import holm
 from headstart.evaluate.intervals import Comparison, Evidence, compare, interval
 from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.proportions import Interval, mean_of_groups
-from headstart.evaluate.report import Pair
+from headstart.evaluate.report import LabelCurve, Pair
 from headstart.evaluate.spread import separate
 from headstart.evaluate.suite.cells import Cell, Judged, Side
 from headstart.evaluate.suite.index import SetOnDisk
@@ -49,11 +49,12 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """One task with everybody who was scored on it. expected: also those who could not be."""
+    """One task with everybody who was scored on it. expected: also those who could not be. curves: by entry."""
 
     found: SetOnDisk
     sides: tuple[Scored, ...]
     expected: tuple[Side, ...]
+    curves: Mapping[str, LabelCurve] = field(default_factory=dict)
 
     def of(self, entry: str) -> Scored | None:
         return next((one for one in self.sides if one.side.entry == entry), None)
@@ -82,7 +83,7 @@ def scored(found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Se
 
 def table_of(played: Played) -> TaskTable:
     """A task's card and rows, the highest score first; the bases before the controls where equal."""
-    rows = [standing(played.found, one) for one in played.sides]
+    rows = [standing(played, one) for one in played.sides]
     return TaskTable(card_of(played), sorted(rows, key=lambda row: (-row.value, row.role, row.entry)))
 
 
@@ -114,8 +115,9 @@ def metric_of(found: SetOnDisk, cell: Cell) -> str:
     return found.spec.metric or cell.metric
 
 
-def standing(found: SetOnDisk, one: Scored) -> Standing:
+def standing(played: Played, one: Scored) -> Standing:
     """One row of a task's table."""
+    found = played.found
     values, spread = one.evidence.seed_values(), separate(one.evidence)
     drawn, fixed = intervals_of(found, one)
     tuned = [cell.validation for cell in one.cells if cell.validation is not None]
@@ -137,6 +139,7 @@ def standing(found: SetOnDisk, one: Scored) -> Standing:
         role=one.side.role,
         ci95_fixed=fixed,
         groups=groups_of(found, one),
+        label_curve=played.curves.get(one.side.entry),
         spread=None if spread is None else SpreadFacts(**asdict(spread)),
     )
 

@@ -4,7 +4,7 @@ Greedy continuations of "source, line, cue", ended by a stop text; a prompt that
 Metrics: BLEU over the set and ROUGE against the best reference, or the answer itself (`answer_match`): the number
 after "####" where the reference has one (GSM8K's "strict match"), else the whole text. An instruction is also scored:
 what the base thinks of the output that a person wrote, in bits a byte. Control: the answer to the most similar source
-of another split of the set, by TF-IDF.
+of another split of the set, by TF-IDF. At most MOST_ITEMS rows are asked.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from headstart.prompt.engine import Engine, Request
 
 NUMBER = re.compile(r"#### (-?[0-9.,]+)")  # as lm-evaluation-harness' strict match reads it
 LAYOUTS = (("question", "answer"), ("source", "targets"), ("query", "target"))
+MOST_ITEMS = 500  # writing an item takes a hundred times as long as scoring one
 SCORED_CHARACTERS = 800  # of a long output, so that bases with 512 positions can be asked
 OVERLAPS = ("bleu", "rouge1", "rouge2", "rouge_l")
 
@@ -68,7 +69,8 @@ class WritingProtocol(Protocol[Demands]):
     def read(self, found: SetOnDisk, *, limit: int | None) -> Demands:
         other = next((split for split in SPLITS if split in found.files and split != found.test), None)
         solved = () if other is None else self.demands(found, other, limit=None)
-        return Demands(self.demands(found, found.test, limit=limit), solved)
+        most = MOST_ITEMS if limit is None else min(limit, MOST_ITEMS)
+        return Demands(self.demands(found, found.test, limit=most), solved)
 
     def size(self, rows: Demands) -> int:
         return len(rows.items)
@@ -188,7 +190,8 @@ def sample_of(one: Demand, written: str, spec: TaskSpec) -> Sample:
 
 def cell_of(method: str, spec: TaskSpec, whole: Demands, ms_per_row: float) -> Cell:
     metric = "accuracy" if spec.metric == "answer_match" else spec.metric
-    return Cell(metric, method, [], 0.0, {"test": len(whole.items)}, ms_per_row=ms_per_row)
+    notes = [f"{MOST_ITEMS} rows are asked, drawn with a fixed seed"] if len(whole.items) == MOST_ITEMS else []
+    return Cell(metric, method, [], 0.0, {"test": len(whole.items)}, notes, ms_per_row=ms_per_row)
 
 
 def nearest(rows: Demands) -> list[str]:

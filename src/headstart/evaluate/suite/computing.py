@@ -1,0 +1,152 @@
+"""What a cell computes, in this process or in another one: a set's rows, a base or its twin, and the protocol.
+
+Enter: a `Work` and the base it is about. Leave: its `Cell` and samples. As a job for `headstart.ground.fanout` a work
+is plain JSON (`Job`), and so is its answer; the worker keeps the last set and the last base, because the next job
+mostly wants them too. Nothing is written here: the one who gave the jobs keeps the cells.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headstart.base.base import Base
+from headstart.evaluate.suite.cells import Cell, Sample, Side, Work
+from headstart.evaluate.suite.index import SetOnDisk, find_sets
+from headstart.evaluate.suite.protocol import Ask
+from headstart.evaluate.suite.protocols import protocol_of
+from headstart.evaluate.untrained import untrained
+from headstart.ground.errors import BaseError, DataError
+
+PART_ITEMS = 1000  # of a cell by likelihood: about a minute of a small base, so that a kill costs no more
+
+
+def parts_of(items: int) -> int:
+    """How many cells so many items are cut into; 0 items: one cell needs all of them."""
+    return max(1, -(-items // PART_ITEMS))
+
+
+class Room:
+    """A set's rows, read when they are first needed: a run that finds all cells reads no table but the items."""
+
+    def __init__(self, found: SetOnDisk, limit: int | None) -> None:
+        self.found, self.protocol, self._limit = found, protocol_of(found.spec), limit
+        self._rows: Any = None
+
+    @property
+    def rows(self) -> Any:
+        """In the shape of the set's protocol."""
+        if self._rows is None:
+            self._rows = self.protocol.read(self.found, limit=self._limit)
+        return self._rows
+
+
+class Twins:
+    """The last base with random weights that was asked for."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int], Base] = {}
+
+    def of(self, base: Base, work: Work) -> Base:
+        """The base that a work asks: `base` itself, or its random twin."""
+        if work.side.role != "random":
+            return base
+        name = (work.side.digest, work.seed)
+        if name not in self._kept:
+            self._kept = {name: untrained(base, seed=work.seed)}
+        return self._kept[name]
+
+
+def compute(room: Room, work: Work, base: Base | None) -> tuple[Cell, list[Sample]]:
+    """A cell. base: None for a control that needs none."""
+    spec, side = work.found.spec, work.side
+    if side.method is None:
+        return room.protocol.control(side.role, room.rows, spec)
+    assert base is not None, "a method is a way to turn a base"
+    stretch = slice(work.part * PART_ITEMS, (work.part + 1) * PART_ITEMS) if work.parts > 1 else slice(None)
+    return room.protocol.run(base, room.rows, spec, Ask(side.method, work.seed, stretch, side.shots, work.labels))
+
+
+# --- as a job -------------------------------------------------------------------------------------------------------
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A work for another process. base: a name or a folder, None for a control. data: the folder of sets."""
+
+    data: str
+    task: str
+    set_digest: str
+    base: str | None
+    side: Side
+    seed: int
+    part: int
+    parts: int
+    limit: int | None
+    labels: int | None
+
+
+class Computed(msgspec.Struct, frozen=True):
+    """The answer to a job."""
+
+    cell: Cell
+    samples: list[Sample]
+
+
+def job_of(work: Work, *, data: Path, base: str | None) -> Any:
+    """A work as plain JSON values."""
+    return msgspec.to_builtins(
+        Job(
+            data=str(data.resolve()),
+            task=work.found.spec.name,
+            set_digest=work.found.digest,
+            base=base,
+            side=work.side,
+            seed=work.seed,
+            part=work.part,
+            parts=work.parts,
+            limit=work.limit,
+            labels=work.labels,
+        )
+    )
+
+
+class _Desk:
+    """What a worker has at hand."""
+
+    def __init__(self) -> None:
+        self._room: tuple[tuple[str, str, int | None], Room] | None = None
+        self._base: tuple[str, Base] | None = None
+        self.twins = Twins()
+
+    def room(self, job: Job) -> Room:
+        name = (job.data, job.task, job.limit)
+        if self._room is None or self._room[0] != name:
+            (found,), _ = find_sets(Path(job.data), suite="all", tasks=(job.task,))
+            if found.digest != job.set_digest:
+                raise DataError(f"the files of {job.task} are not those asked for; expected the same here. Copy them.")
+            self._room = name, Room(found, job.limit)
+        return self._room[1]
+
+    def base(self, job: Job) -> Base | None:
+        if job.base is None:
+            return None
+        if self._base is None or self._base[0] != job.base:
+            base = Base.load(job.base)
+            if base.digest != job.side.digest:
+                raise BaseError(f"{job.base} has not the weights asked for; expected the same here. Copy it.")
+            self._base = job.base, base
+        return self._base[1]
+
+
+_DESK = _Desk()
+
+
+def run_job(job: Any) -> Any:
+    """The work of a `Job` -> its `Computed`, both as plain JSON values."""
+    asked = msgspec.convert(job, Job)
+    room, base = _DESK.room(asked), _DESK.base(asked)
+    work = Work(room.found, asked.side, asked.seed, asked.part, asked.parts, asked.limit, asked.labels)
+    cell, samples = compute(room, work, None if base is None else _DESK.twins.of(base, work))
+    return msgspec.to_builtins(Computed(cell, samples))
