@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
-from headstart.flags import AdaptFlags, AskFlags, Flag, PromptFlags, Table
+from headstart.flags import AdaptFlags, AskFlags, DemoKind, Flag, PromptFlags, Table
 from headstart.ground.errors import ConfigError, HeadstartError
 
 INTERRUPTED = 130
@@ -89,7 +89,7 @@ def adapt(train: Table, *, flags: AdaptFlags = NO_FLAGS, asking: AskFlags = NO_A
     Parameters
     ----------
     train
-        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too); - reads standard input.
+        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too); - reads standard input. With --label-from folder, a folder.
     """
     started = time.monotonic()  # the budget's clock runs while torch is imported
     from headstart.specialise import specialise
@@ -98,11 +98,14 @@ def adapt(train: Table, *, flags: AdaptFlags = NO_FLAGS, asking: AskFlags = NO_A
 
 
 @app.command
-def demo(*, out: Path | None = None, budget: str = "2m", json: Flag = False) -> int:
-    """Run the main job on 536 support messages in 8 intents, with the embedded base and no network.
+def demo(kind: DemoKind = "text", *, out: Path | None = None, budget: str = "2m", json: Flag = False) -> int:
+    """Run the main job on data that comes with it, with the embedded base and no network.
 
     Parameters
     ----------
+    kind
+        text: 536 support messages in 8 intents. image: scikit-learn's handwritten digits. audio, series: 480 generated
+        sounds or control charts of 6 kinds.
     out
         New folder for the result. Without it runs/demo-DIGEST.
     budget
@@ -113,7 +116,7 @@ def demo(*, out: Path | None = None, budget: str = "2m", json: Flag = False) -> 
     started = time.monotonic()
     from headstart.demo import run_demo
 
-    return run_demo(out=out, budget=budget, json=json, started=started)
+    return run_demo(kind, out=out, budget=budget, json=json, started=started)
 
 
 @app.command
@@ -125,7 +128,7 @@ def predict(folder: Path, table: Table, *, out: Path | None = None, drop_missing
     folder
         An adapted base, as `headstart adapt` saves it.
     table
-        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too); - reads standard input.
+        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too); - reads standard input. Or a folder of pictures or sounds.
     out
         A .csv or .jsonl file. Without it the answers go to standard output, as JSONL where the table is JSON or JSONL
         and as CSV otherwise.

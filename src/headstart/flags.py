@@ -13,6 +13,7 @@ from headstart.ground.errors import ConfigError
 
 Method = Literal["auto", "probe", "lora", "full", "scratch", "zero-shot", "few-shot"]
 Kind = Literal["choice", "labels", "score", "tags"]
+DemoKind = Literal["text", "image", "audio", "series"]
 Table = Annotated[str, Parameter(allow_leading_hyphen=True)]  # "-" is standard input
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
@@ -30,12 +31,20 @@ class AdaptFlags:
         Rows that choose between methods. Without it a tenth of TRAIN is set aside.
     text
         Text column, or two for a pair: premise,hypothesis. Found by itself where the names are usual.
+    image
+        Column of pictures: paths, file bytes or arrays (PNG, JPEG, WebP).
+    audio
+        Column of sounds: paths, file bytes (WAV, FLAC), or samples beside a column sample_rate.
+    series
+        Column of series: lists of numbers, one or a list a channel.
+    label_from
+        folder: TRAIN is a folder with a folder of pictures or sounds for every label.
     label
         Label column. Found by itself where the names are usual.
     kind
         What is asked: one label, many, a number, or a tag per word. Found by itself from the column.
     base
-        Name of a base or a folder in Hugging Face layout. Without it the embedded one.
+        Name of a base or a folder in Hugging Face layout. Without it the embedded one for what is read.
     method
         auto tries the probe first, then what the budget allows. zero-shot and few-shot train nothing: they ask.
     budget
@@ -73,6 +82,10 @@ class AdaptFlags:
     test: Table | None = None
     validation: Table | None = None
     text: str | None = None
+    image: str | None = None
+    audio: str | None = None
+    series: str | None = None
+    label_from: Literal["folder"] | None = None
     label: str | None = None
     kind: Kind | None = None
     base: str | None = None

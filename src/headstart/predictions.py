@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ import numpy as np
 from headstart.base.answers import labels_of
 from headstart.base.base import Base
 from headstart.base.contract import TaskContract
+from headstart.data.inputs import FILE_COLUMN, files_table, find_files, one_modality, raw_reader
+from headstart.data.raw import Modality, Raw
 from headstart.data.table import Table, read_table
 from headstart.ground.errors import CapabilityError, ConfigError, DataError, did_you_mean
 from headstart.ground.files import write_atomic
@@ -36,13 +38,17 @@ def answer_table(folder: Path, source: str, *, out: Path | None, drop_missing: b
         raise CapabilityError(
             f"{folder} has no task; expected an adapted base. Make one: headstart adapt TRAIN --base {folder}."
         )
-    table = read_table(source)
+    table = read_inputs(source, base)
     for reject in table.rejects:
         sys.stderr.write(f"{table.source}:{reject.line}: {reject.reason}; left out.\n")
-    kept = rows_with_text(table, base.contract, drop_missing=drop_missing)
-    columns = {name: list(compress(cells, kept)) for name, cells in table.columns.items()}
-    text = list(zip(*(columns[name] for name in base.contract.columns), strict=True))
-    rows = [dict(zip(base.contract.columns, members, strict=True)) for members in text]
+    if base.modality is None:
+        kept = rows_with_text(table, base.contract, drop_missing=drop_missing)
+        text = zip(*(compress(table.columns[name], kept) for name in base.contract.columns), strict=True)
+        rows: list[Any] = [dict(zip(base.contract.columns, members, strict=True)) for members in text]
+    else:
+        raws = readable_inputs(table, input_column(table, base.contract), base.modality, drop_missing=drop_missing)
+        kept, rows = [raw is not None for raw in raws], [raw for raw in raws if raw is not None]
+    columns = {name: list(compress(cells, kept)) for name, cells in table.columns.items() if is_written(cells)}
     answered = {**columns, **answers(base, base.contract, rows)}
     pieces = jsonl_lines(answered) if as_json else csv_lines(answered, labels=base.contract.kind == "labels")
     if out is not None:
@@ -65,6 +71,59 @@ def written_as_json(source: str, out: Path | None) -> bool:
     return out.suffix.lower() != ".csv"
 
 
+def read_inputs(source: str, base: Base) -> Table:
+    """The table to answer; for a base of pictures or sounds also a folder of them, with a column `file`."""
+    if base.modality is None or base.contract is None:
+        return read_table(source)
+    if not Path(source).is_dir():
+        return read_table(source, binary=base.contract.columns[0])
+    paths = find_files(Path(source), classes=False)
+    if not paths or one_modality(paths, Path(source)) != base.modality:
+        raise DataError(f"{source} holds no {base.modality} files; expected some, since {base.name} reads them.")
+    return files_table(Path(source), paths)
+
+
+def input_column(table: Table, contract: TaskContract) -> str:
+    """The column of pictures, clips or series: as the task calls it, or `file`, as a folder's table does."""
+    known = [contract.columns[0], FILE_COLUMN]
+    found = next((name for name in known if name in table.columns), None)
+    if found is None:
+        columns = ", ".join(list(table.columns)[:12])
+        raise DataError(
+            f"{table.source} has no column {known[0]!r}, which the task reads; expected it beside {columns}."
+            f"{did_you_mean(known[0], table.columns)} Rename the column that holds it."
+        )
+    refuse_taken_names(table)
+    return found
+
+
+def readable_inputs(table: Table, column: str, modality: Modality, *, drop_missing: bool) -> list[Raw | None]:
+    """Every row's input; None where there is none to read and rows may be dropped, else DataError names the row."""
+    read = raw_reader(table, column, modality)
+    found: list[Raw | None] = []
+    for row in range(len(table)):
+        try:
+            found.append(read(row))
+        except DataError as problem:
+            if not drop_missing:
+                raise DataError(
+                    f"{table.place(row)}: {problem} Or leave such rows out with --drop-missing."
+                ) from problem
+            sys.stderr.write(f"{table.place(row)}: {problem} Left out.\n")
+            found.append(None)
+        if found[-1] is None and not drop_missing:
+            raise DataError(
+                f"{table.place(row)}: {column} is empty; expected a value. Add --drop-missing or fix the file."
+            )
+    return found
+
+
+def is_written(cells: list[Any]) -> bool:
+    """Whether a column can stand beside the answers: bytes and arrays cannot."""
+    first = next((cell for cell in cells if cell is not None), None)
+    return not isinstance(first, bytes | Mapping) and not hasattr(first, "shape")
+
+
 def rows_with_text(table: Table, contract: TaskContract, *, drop_missing: bool) -> list[bool]:
     """Which rows can be answered; DataError names the first that cannot, unless they may be dropped."""
     for name in contract.columns:
@@ -74,9 +133,7 @@ def rows_with_text(table: Table, contract: TaskContract, *, drop_missing: bool) 
                 f"{table.source} has no column {name!r}, which the task reads; expected it beside {known}."
                 f"{did_you_mean(name, table.columns)} Rename the column that holds the text."
             )
-    taken = [name for name in ADDED if name in table.columns]
-    if taken:
-        raise DataError(f"{table.source} already has a column {taken[0]!r}; expected none of that name. Rename it.")
+    refuse_taken_names(table)
     kept = [all(table.columns[name][row] not in (None, "") for name in contract.columns) for row in range(len(table))]
     if all(kept):
         return kept
@@ -92,7 +149,14 @@ def rows_with_text(table: Table, contract: TaskContract, *, drop_missing: bool) 
     return kept
 
 
-def answers(base: Base, contract: TaskContract, rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def refuse_taken_names(table: Table) -> None:
+    """DataError where the table has a column that the answers would take."""
+    taken = [name for name in ADDED if name in table.columns]
+    if taken:
+        raise DataError(f"{table.source} already has a column {taken[0]!r}; expected none of that name. Rename it.")
+
+
+def answers(base: Base, contract: TaskContract, rows: list[Any]) -> dict[str, list[Any]]:
     """The columns `prediction` and `probability`, from one pass over the rows."""
     if contract.kind == "score":
         return {"prediction": np.asarray(base.predict(rows), dtype=np.float64).tolist()}

@@ -9,14 +9,19 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
 
 from headstart.asking_flags import NO_ASKING, prompting_of
 from headstart.base.base import Base
+from headstart.base.shipped import DEFAULTS
+from headstart.data.patches import PatchCodec
+from headstart.data.raw import Raw
 from headstart.data.task import Task
 from headstart.evaluate.asking import verify_saved
 from headstart.evaluate.findings import as_row
@@ -29,6 +34,7 @@ from headstart.evaluate.terminal import Live, show
 from headstart.flags import AdaptFlags, AskFlags
 from headstart.ground.errors import ConfigError, GateError
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
+from headstart.train.fit import check_inputs
 from headstart.train.methods import FitSettings
 
 INTERRUPTED = 130
@@ -39,11 +45,12 @@ LEAST_SECONDS = 1.0  # given to the study even where loading used the budget up
 
 
 def specialise(
-    train: str, flags: AdaptFlags, asking: AskFlags = NO_ASKING, *, started: float, name: str | None = None
+    train: Any, flags: AdaptFlags, asking: AskFlags = NO_ASKING, *, started: float, name: str | None = None
 ) -> int:
     """Run the whole job. 0, 130 where it was interrupted with something to keep; the rest are HeadstartErrors.
 
-    started: time.monotonic() when the budget's clock began. name: of the task, from the file's name by default.
+    train: a path, or a table that `Task.read` takes. started: time.monotonic() when the budget's clock began. name: of
+    the task, from the file's name by default.
     """
     seconds = flags.seconds
     if flags.out is not None:
@@ -56,14 +63,18 @@ def specialise(
         test=flags.test,
         validation=flags.validation,
         text=flags.text,
+        image=flags.image,
+        audio=flags.audio,
+        series=flags.series,
         label=flags.label,
+        label_from=flags.label_from,
         kind=flags.kind,
         seed=flags.seed,
         drop_missing=flags.drop_missing,
         max_reject=flags.max_reject,
         name=name,
     )
-    base = Base.load(flags.base, allow_pickle=flags.allow_pickle)
+    base = Base.load(flags.base or DEFAULTS[task.columns.modality], allow_pickle=flags.allow_pickle)
     with Live(Console(stderr=True)) as live:
         for line in before_training(task, base, settings, trains=flags.method not in BY_PROMPT):
             live(Event("data", line))
@@ -112,9 +123,12 @@ def before_training(task: Task, base: Base, settings: FitSettings, *, trains: bo
     lines += [f"{source}:{reject.line}: {reject.reason}; set aside" for source, reject in rejects[:REJECTS_SHOWN]]
     if len(rejects) > REJECTS_SHOWN:
         lines.append(f"{len(rejects) - REJECTS_SHOWN:,} more rows set aside, all in rejected.jsonl")
+    check_inputs(base, task)
+    if isinstance(base.codec, PatchCodec):
+        return [*lines, *cut_inputs(task.train.raws, base.codec)]
     if not trains:
         return lines
-    encoded = base.text_codec.encode(task.train.written, task.train.pairs, max_length=settings.max_length)
+    encoded = base.codec.encode(task.train.written, task.train.pairs, max_length=settings.max_length)
     if encoded.truncated:
         units = sum(map(len, encoded.ids)) + encoded.lost
         lines.append(
@@ -122,6 +136,21 @@ def before_training(task: Task, base: Base, settings: FitSettings, *, trains: bo
             f"({encoded.lost / units:.1%} of all units)"
         )
     return lines
+
+
+def cut_inputs(raws: Sequence[Raw], codec: PatchCodec) -> list[str]:
+    """What the codec takes away from pictures, clips or series; nothing where they fit."""
+    if codec.modality == "image":
+        height, width = codec.size
+        return [f"every picture is read at {width} x {height}"]
+    if codec.modality == "audio":
+        seconds = (codec.window + (codec.size[1] - 1) * codec.hop) / codec.sample_rate
+        longer = sum(raw.shape[0] / (raw.rate or 1) > seconds for raw in raws)
+        what = f"are longer than {seconds:.1f} s and lose their end"
+    else:
+        longer = sum(raw.shape[1] > codec.size[0] for raw in raws)
+        what = f"are longer than {codec.size[0]} steps and are shrunk to them"
+    return [f"{longer:,} of {len(raws):,} train rows {what}"] if longer else []
 
 
 def save(found: Study, task: Task, out: Path) -> Report:

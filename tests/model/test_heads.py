@@ -6,7 +6,7 @@ import torch
 from tests.model.shapes import BERT, QWEN3
 
 from headstart.model.flops import forward_flops, train_flops
-from headstart.model.heads import LMHead, TaskHead, pool
+from headstart.model.heads import LMHead, TaskHead, pool, pool_channels
 
 
 def test_pooling_reads_real_positions_only() -> None:
@@ -15,6 +15,14 @@ def test_pooling_reads_real_positions_only() -> None:
     assert torch.equal(pool(hidden, lengths, "mean")[1], hidden[1, :2].mean(0))
     assert torch.equal(pool(hidden, lengths, "last")[1], hidden[1, 1])
     assert torch.equal(pool(hidden, lengths, "first")[0], hidden[0, 0])
+
+
+def test_channels_are_pooled_one_by_one() -> None:
+    """Two channels of 3 and of 2 steps behind one vector in front; the second row is padded."""
+    hidden = torch.arange(2 * 7 * 2, dtype=torch.float32).view(2, 7, 2)
+    found = pool_channels(hidden, torch.tensor([7, 5]), 2, 1)
+    assert torch.equal(found[0], torch.cat((hidden[0, 1:4].mean(0), hidden[0, 4:7].mean(0))))
+    assert torch.equal(found[1], torch.cat((hidden[1, 1:3].mean(0), hidden[1, 3:5].mean(0))))
 
 
 def test_token_head_answers_per_position() -> None:

@@ -31,7 +31,7 @@ from headstart.base.sampling import Sampling
 from headstart.base.scoring import Likelihoods, score_continuations
 from headstart.base.weights import Weights
 from headstart.data.patch_rows import PatchRows
-from headstart.data.patches import PatchCodec
+from headstart.data.patches import Modality, PatchCodec
 from headstart.data.text_codec import Encoded, TextCodec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, CapabilityError, ConfigError, did_you_mean
@@ -328,6 +328,11 @@ class Base:
         return replace(self, head=None, contract=None)
 
     @property
+    def modality(self) -> Modality | None:
+        """What the base reads: image, audio or series; None for text."""
+        return self.codec.modality if isinstance(self.codec, PatchCodec) else None
+
+    @property
     def text_codec(self) -> TextCodec:
         """The tokenizer; CapabilityError where the base reads patches."""
         if not isinstance(self.codec, TextCodec):
@@ -417,7 +422,9 @@ class Base:
         contract = self._asks()
         if self.trunk.patches is not None:
             _, head = self._adapted()
-            found = self._reader(batch_tokens).outputs(head, self._patches(rows, column=contract.columns[0]))
+            patches = self._patches(rows, column=contract.columns[0])
+            patches.expect_channels(contract.channels)
+            found = self._reader(batch_tokens).outputs(head, patches)
             return np.stack(found) if found else np.empty((0, contract.num_outputs))
         read = read_rows(rows, columns=contract.columns)
         if not len(read):

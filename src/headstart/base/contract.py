@@ -23,7 +23,7 @@ class TaskContract:
     score is head output * target_scale + target_mean. threshold: probability from which a label of kind "labels"
     is given. method: how the answers came to be (probe, lora, full, scratch: a head; zero-shot, few-shot: a prompt).
     apart: the members of a pair are read one by one and compared by the head, instead of together. prompt: asks
-    instead of a head.
+    instead of a head. channels: above 1, of series; every row has so many, and the head takes each by itself.
     """
 
     kind: Kind
@@ -38,6 +38,7 @@ class TaskContract:
     threshold: float = 0.5
     apart: bool = False
     prompt: Prompt | None = None
+    channels: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

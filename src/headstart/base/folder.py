@@ -167,7 +167,8 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
         return Contents(weights, codec, blueprint.family.pattern, name_of(folder), lineage)
     if manifest.adapter is not None:
         load_adapter(folder, weights, manifest.adapter, config)
-    head = None if manifest.contract is None else _read_head(folder, manifest.contract, blueprint.config.dim)
+    front = 0 if blueprint.patches is None else blueprint.patches.prefix
+    head = None if manifest.contract is None else _read_head(folder, manifest.contract, blueprint.config.dim, front)
     sketches = tuple(contained(path, inside=root) for path in sketches_in(folder))
     return Contents(
         weights, codec, manifest.pattern, manifest.name, manifest.lineage, manifest.contract, head, sketches
@@ -234,11 +235,18 @@ def read_manifest(folder: Path) -> Manifest | None:
         ) from problem
 
 
-def _read_head(folder: Path, contract: TaskContract, dim: int) -> TaskHead:
+def _read_head(folder: Path, contract: TaskContract, dim: int, front: int) -> TaskHead:
     path = contained(folder / "head.safetensors", inside=folder)
     source = SafetensorsFile(path)
     with torch.device("meta"):
-        head = TaskHead(dim, contract.num_outputs, contract.pooling, apart=contract.apart)
+        head = TaskHead(
+            dim,
+            contract.num_outputs,
+            contract.pooling,
+            apart=contract.apart,
+            channels=contract.channels,
+            front=front,
+        )
     state = {name: source.tensor(name) for name in source.entries}
     check_linear(head, state, where=str(path))
     if not all(t.is_floating_point() and bool(torch.isfinite(t).all()) for t in state.values()):

@@ -17,7 +17,7 @@ from headstart.data.batching import bucket_batches, collate
 from headstart.data.patch_rows import PatchRows
 from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch, Pattern
-from headstart.model.heads import Pooling, TaskHead, paired, pool
+from headstart.model.heads import Pooling, TaskHead, paired, pool, pool_channels
 from headstart.model.trunk import Trunk
 
 
@@ -38,11 +38,16 @@ class Reader:
             yield rows, batch, self.trunk(batch)
 
     @torch.no_grad()  # not inference_mode: the probe's solver differentiates through products with these features
-    def features(self, encoded: Encoded | PatchRows, *, pooling: Pooling) -> Tensor:
+    def features(self, encoded: Encoded | PatchRows, *, pooling: Pooling, channels: int = 1) -> Tensor:
         """(N, D) float32 on the CPU: every row's hidden states pooled over its real units, special tokens included."""
-        found = torch.empty(len(encoded), self.trunk.config.dim)
+        found = torch.empty(len(encoded), channels * self.trunk.config.dim)
+        front = 0 if self.trunk.patches is None else self.trunk.patches.prefix
         for rows, batch, hidden in self.batches(encoded):
-            found[torch.from_numpy(rows)] = pool(hidden, batch.lengths, pooling).float().cpu()
+            if channels > 1:
+                pooled = pool_channels(hidden, batch.lengths, channels, front)
+            else:
+                pooled = pool(hidden, batch.lengths, pooling)
+            found[torch.from_numpy(rows)] = pooled.float().cpu()
         return found
 
     def pair_features(self, first: Encoded, second: Encoded, *, pooling: Pooling) -> Tensor:

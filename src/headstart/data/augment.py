@@ -37,7 +37,7 @@ class Augmentation:
 
     def __call__(self, planes: Planes, *, seed: int, epoch: int, row: int) -> Planes:
         """`planes` changed; the same for the same numbers, whatever was drawn before."""
-        if self == Augmentation():
+        if self == UNCHANGED:
             return planes
         random = stream(seed, "augment", epoch, row)
         values = planes.values
@@ -53,6 +53,7 @@ class Augmentation:
         return replace(planes, values=values)
 
 
+UNCHANGED = Augmentation()
 USUAL: dict[Modality, Augmentation] = {
     "image": Augmentation(crop=0.125),
     "audio": Augmentation(crop=0.1, mask=0.1),

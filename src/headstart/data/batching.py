@@ -63,10 +63,15 @@ def _cut(order: Rows, sizes: Rows, batch_tokens: int, max_rows: int | None) -> l
     return batches
 
 
-def collate(encoded: Encoded | PatchRows, rows: Sequence[int] | Rows, *, pattern: Pattern, pad: int) -> Batch:
-    """The given rows of `encoded`, right-padded with `pad` (patches: with zeros) to the longest of them."""
+def collate(
+    encoded: Encoded | PatchRows, rows: Sequence[int] | Rows, *, pattern: Pattern, pad: int, epoch: int | None = None
+) -> Batch:
+    """The given rows of `encoded`, right-padded with `pad` (patches: with zeros) to the longest of them.
+
+    epoch: for training on patches, whose rows are then augmented as that epoch draws them.
+    """
     if isinstance(encoded, PatchRows):
-        return encoded.batch(rows, pattern=pattern)
+        return encoded.batch(rows, pattern=pattern, epoch=epoch)
     chosen = [int(row) for row in rows]
     lengths = torch.tensor([len(encoded.ids[row]) for row in chosen], dtype=torch.long)
     units = pad_rows([encoded.ids[row] for row in chosen], filler=pad)

@@ -181,6 +181,15 @@ class PatchCodec:
             return self._cut(values)
         return self._cut_steps(values[:, 0], planes.levels)
 
+    def grid_of(self, planes: Planes) -> tuple[int, ...]:
+        """The grid that `cut` will make."""
+        channels, *sizes = planes.values.shape
+        sides = zip(sizes[2 - len(self.patch) :], self.patch, self.stride, strict=True)
+        counts = tuple((size - patch) // stride + 1 for size, patch, stride in sides)
+        if self.modality != "series":
+            return counts
+        return counts if self.axes == 1 else (channels, *counts)
+
     def _pixels(self, raw: Any, where: str) -> NDArray[np.uint8]:
         """(C, H, W) uint8."""
         pixels = pictures.as_channels(pictures.read_picture(raw, where=where), self.channels)

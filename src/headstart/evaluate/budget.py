@@ -72,7 +72,13 @@ class Pace:
         rows = len(self.task.train) if rows is None else rows
         if method == "probe":
             return self.row * (rows + len(self.task.validation))
-        epochs = resolve(self.settings, method=method, config=self.base.trunk.config, num_rows=rows).epochs
+        epochs = resolve(
+            self.settings,
+            method=method,
+            config=self.base.trunk.config,
+            num_rows=rows,
+            modality=self.base.modality,
+        ).epochs
         assert epochs is not None, "resolve fills in the epochs"
         return self.correction * (self.row * len(self.task.validation) + epochs * self.epoch(method, rows))
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from headstart.data.raw import Raw
 from headstart.data.task import Check, Examples, Task, as_text
 from headstart.evaluate.controls import Answers
 from headstart.evaluate.metrics import METRICS, metrics_of
 from headstart.evaluate.report import CalibrationFacts, Candidate, CheckRow, Confusion, WrongRow
+from headstart.evaluate.thumbnails import thumbnail
 
 WORST = 10
 EXCERPT = 320  # characters of a row shown
@@ -93,7 +95,8 @@ def wrong_row(task: Task, answers: Answers, row: int) -> WrongRow:
         shown = f"{excerpt(shown, EXCERPT // 2)} ‖ {excerpt(test.pairs[row], EXCERPT // 2)}"
     sure = None if answers.probabilities is None or task.kind != "choice" else float(answers.probabilities[row][answer])
     right, said = (named(task, value, other, text) for value, other in ((target, answer), (answer, target)))
-    return WrongRow(test.ids[row], excerpt(shown, EXCERPT + 4), right, said, sure)
+    picture = thumbnail(text) if isinstance(text, Raw) else None
+    return WrongRow(test.ids[row], excerpt(shown, EXCERPT + 4), right, said, sure, picture)
 
 
 def named(task: Task, value: Any, other: Any, text: Any) -> str:

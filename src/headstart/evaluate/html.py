@@ -39,6 +39,7 @@ def render_html(report: Report) -> str:
     return page.render(
         r=report,
         best=report.best,
+        input_text="text" if not report.errors or report.errors[0].picture is None else "input",
         error_text=ERROR_TEXTS[report.task.kind],
         kind_text=KIND_TEXTS[report.task.kind],
         verdict=sentences(report),

@@ -189,13 +189,17 @@ class Confusion(msgspec.Struct, frozen=True):
 
 
 class WrongRow(msgspec.Struct, frozen=True):
-    """One of the worst errors: its line in the source, the text (shortened), what was right and what was said."""
+    """One of the worst errors: its line in the source, the text (shortened), what was right and what was said.
+
+    picture: of a picture, clip or series, a small PNG as base64.
+    """
 
     id: int
     text: str
     target: str
     predicted: str
     confidence: float | None
+    picture: str | None = None
 
 
 class PromptFacts(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from headstart.evaluate.report import METHOD_TITLES, LabelCurve, Skipped
 from headstart.evaluate.trial import Trial, choose, evidence_of, try_control, try_method
 from headstart.ground.errors import ConfigError, DataError
 from headstart.prompt.asking import Prompting
-from headstart.train.fit import Progress
+from headstart.train.fit import Progress, check_inputs
 from headstart.train.methods import FitSettings, Method
 
 __all__ = ["Study", "adapt", "study"]
@@ -102,6 +102,7 @@ def study(
                 f"the {part} part of {task.name} has no rows; expected at least one. "
                 f"Give more rows, or --{part} with a file."
             )
+    check_inputs(base, task)
     chosen = check_method(method)
     asking = prompting_for(chosen, prompting)
     plan = Plan(chosen, budget, seeds, seed, settings or FitSettings(), metric, label_curve, twin, command, asking)

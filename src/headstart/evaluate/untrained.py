@@ -17,7 +17,7 @@ HEAD_STD = 0.02  # of a random head's matrices, as `initialise` draws the trunk'
 def untrained(base: Base, *, seed: int) -> Base:
     """The base's architecture and tokenizer with random weights, which depend on the seed alone."""
     config = base.trunk.config
-    trunk = Trunk(config)
+    trunk = Trunk(config, base.trunk.patches)
     initialise(trunk, seed=seed)
     return dataclasses.replace(
         base,

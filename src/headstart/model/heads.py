@@ -57,14 +57,20 @@ class TaskHead(nn.Module):
     """(B, T, D) -> (B, O) over a pooled row, or (B, T, O) where pooling is "token".
 
     apart: the head of pairs whose members are read one by one; it takes their `paired` vectors, `out` (B, 4 D).
+    channels: above 1, of series whose channels stand one after the other behind `front` positions; each is pooled by
+    itself, `out` takes (B, channels D).
     """
 
-    def __init__(self, dim: int, num_outputs: int, pooling: Pooling, *, apart: bool = False) -> None:
+    def __init__(
+        self, dim: int, num_outputs: int, pooling: Pooling, *, apart: bool = False, channels: int = 1, front: int = 0
+    ) -> None:
         super().__init__()
-        self.pooling = pooling
-        self.out = nn.Linear(4 * dim if apart else dim, num_outputs)
+        self.pooling, self.channels, self.front = pooling, channels, front
+        self.out = nn.Linear(4 * dim if apart else channels * dim, num_outputs)
 
     def forward(self, hidden_BTD: Tensor, lengths: Tensor) -> Tensor:
+        if self.channels > 1:
+            return self.out(pool_channels(hidden_BTD, lengths, self.channels, self.front))  # type: ignore[no-any-return]
         pooled = hidden_BTD if self.pooling == "token" else pool(hidden_BTD, lengths, self.pooling)
         return self.out(pooled)  # type: ignore[no-any-return]
 
@@ -72,6 +78,16 @@ class TaskHead(nn.Module):
 def paired(first: Tensor, second: Tensor) -> Tensor:
     """Two members' vectors (B, D) as [u, v, |u - v|, u v], (B, 4 D): Conneau et al. 2017, InferSent, section 3.1."""
     return torch.cat((first, second, (first - second).abs(), first * second), dim=-1)
+
+
+def pool_channels(hidden_BTD: Tensor, lengths: Tensor, channels: int, front: int) -> Tensor:
+    """The mean over every channel's positions, side by side, (B, T, D) -> (B, channels D)."""
+    places = torch.arange(hidden_BTD.shape[1], device=lengths.device)[None] - front
+    steps = (lengths - front)[:, None] // channels
+    channel = torch.where(places >= 0, places // steps, -1)  # past the end: `channels` and above
+    inside = channel[:, None] == torch.arange(channels, device=lengths.device)[None, :, None]  # (B, C, T)
+    means = inside.to(hidden_BTD.dtype) @ hidden_BTD / steps[:, :, None].to(hidden_BTD.dtype)
+    return means.flatten(1)
 
 
 def pool(hidden_BTD: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:

@@ -20,9 +20,13 @@ from torch import Tensor, nn
 from headstart.base.base import Base
 from headstart.base.contract import TaskContract
 from headstart.data.batching import bucket_batches
-from headstart.data.task import Task
+from headstart.data.patch_rows import PatchRows
+from headstart.data.patches import PatchCodec
+from headstart.data.task import Examples, Task
+from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
+from headstart.ground.errors import CapabilityError
 from headstart.model.adapters import attach_lora
 from headstart.model.heads import Pooling, TaskHead
 from headstart.model.trunk import Trunk, fill, initialise
@@ -41,6 +45,7 @@ from headstart.train.supervised import (
     prior,
     standardised,
     supervise,
+    supervise_patches,
     task_loss,
 )
 from headstart.train.vocabulary import Used, narrowed, renumbered, used_units, widened
@@ -83,16 +88,17 @@ class Fitted:
 class _Parts:
     """The working copies of one fit: the whole trunk in fp32 on the CPU, the one that is trained, encoded rows.
 
-    `trunk` computes in the training dtype and knows only the units in `used` (train/vocabulary.py).
+    `trunk` computes in the training dtype and knows only the units in `used` (train/vocabulary.py); None for patches.
     """
 
     whole: Trunk
     trunk: Trunk
-    used: Used
+    used: Used | None
     train: Supervised
     validation: Supervised
     pooling: Pooling
     device: torch.device
+    channels: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +133,23 @@ def fit(
     """
     started = time.monotonic()
     chosen = check_method(method)
-    resolved = resolve(settings or FitSettings(), method=chosen, config=base.trunk.config, num_rows=len(task.train))
+    check_inputs(base, task)
+    resolved = resolve(
+        settings or FitSettings(),
+        method=chosen,
+        config=base.trunk.config,
+        num_rows=len(task.train),
+        modality=base.modality,
+    )
     parts = _prepare(base, task, chosen, resolved, seed)
+    patches = base.trunk.patches
     head = TaskHead(
-        parts.trunk.config.dim, parts.train.num_outputs, parts.pooling, apart=parts.train.second is not None
+        parts.trunk.config.dim,
+        parts.train.num_outputs,
+        parts.pooling,
+        apart=parts.train.second is not None,
+        channels=parts.channels,
+        front=0 if patches is None else patches.prefix,
     )
     if chosen == "probe":
         loss = _solve_head(parts, head, seed, deadline)
@@ -138,6 +157,7 @@ def fit(
     else:
         fill(head, seed=seed)
         head.out.bias.data.copy_(torch.from_numpy(prior(parts.train)))
+        assert resolved.patience is not None
         keeper = _Keeper(parts, head, resolved.patience, judge or partial(agreement, task.kind))
         trained = _train(parts, head, keeper, chosen, resolved, seed, deadline, on_progress)
     contract = TaskContract(
@@ -150,8 +170,9 @@ def fit(
         target_mean=parts.train.mean,
         target_scale=parts.train.scale,
         apart=parts.train.second is not None,
+        channels=parts.channels,
     )
-    trunk = base.trunk if chosen == "probe" else widened(parts.trunk.float().cpu(), parts.whole, parts.used)
+    trunk = base.trunk if chosen == "probe" else _whole(parts)
     adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
     return Fitted(
         adapted,
@@ -168,50 +189,86 @@ def fit(
 
 
 def default_pooling(base: Base, task: Task) -> Pooling:
-    """Every word for tags, the last position for causal trunks, the mean otherwise."""
+    """Every word for tags, what the family pools patches by, the last position for causal trunks, else the mean."""
     if task.kind == "tags":
         return "token"
+    if base.trunk.patches is not None:
+        return base.trunk.patches.pooling
     return "last" if base.pattern == "causal" else "mean"
+
+
+def check_inputs(base: Base, task: Task) -> None:
+    """CapabilityError where the task's inputs are none that the base reads."""
+    asked, read = task.columns.modality or "text", base.modality or "text"
+    if asked != read:
+        raise CapabilityError(
+            f"{base.name} reads {read} and {task.name} holds {asked}; expected a base that reads {asked}. "
+            f"Give --base with one, or --{read} with a column of {read}."
+        )
 
 
 def _prepare(base: Base, task: Task, method: Method, settings: FitSettings, seed: int) -> _Parts:
     device = pick_device()
-    num_outputs = max(1, len(task.labels))
-    train, validation = (
-        supervise(
-            part,
-            base.text_codec,
-            kind=task.kind,
-            num_outputs=num_outputs,
-            pattern=base.pattern,
-            max_length=settings.max_length,
-            apart=method == "probe" and part.pairs is not None,
-        )
-        for part in (task.train, task.validation)
-    )
+    train, validation = (_supervised(base, task, part, method, settings) for part in (task.train, task.validation))
     mean, scale = standardised(train)
     weights = balanced_weights(train) if settings.class_weights and task.kind == "choice" else None
     train, validation = (replace(part, mean=mean, scale=scale, class_weights=weights) for part in (train, validation))
     whole = _working_copy(base, method, settings, seed)
-    sides = [side for part in (train, validation) for side in (part.encoded, part.second) if side is not None]
+    pooling = default_pooling(base, task)
+    if isinstance(train.encoded, PatchRows):
+        assert settings.augment is not None
+        assert isinstance(validation.encoded, PatchRows)
+        channels = train.encoded.channels
+        validation.encoded.expect_channels(channels)
+        train = replace(train, encoded=replace(train.encoded, change=settings.augment, seed=seed))
+        trunk = whole.to(device=device, dtype=training_dtype(device))
+        return _Parts(whole, trunk, None, train, validation, pooling, device, channels)
+    sides = [s for part in (train, validation) for s in (part.encoded, part.second) if isinstance(s, Encoded)]
     used = used_units(sides, base.text_codec.special.pad)
-    train, validation = (
-        replace(
-            part,
-            encoded=renumbered(part.encoded, used),
-            second=None if part.second is None else renumbered(part.second, used),
-            pad=int(np.searchsorted(used, part.pad)),
-        )
-        for part in (train, validation)
-    )
+    train, validation = (_narrowed_rows(part, used) for part in (train, validation))
     trunk = narrowed(whole, used).to(device=device, dtype=training_dtype(device))
-    return _Parts(whole, trunk, used, train, validation, default_pooling(base, task), device)
+    return _Parts(whole, trunk, used, train, validation, pooling, device)
+
+
+def _supervised(base: Base, task: Task, part: Examples, method: Method, settings: FitSettings) -> Supervised:
+    num_outputs = max(1, len(task.labels))
+    if isinstance(base.codec, PatchCodec):
+        assert base.trunk.patches is not None, "a base with a patch codec has patches"
+        return supervise_patches(
+            part, base.codec, base.trunk.patches, kind=task.kind, num_outputs=num_outputs, pattern=base.pattern
+        )
+    return supervise(
+        part,
+        base.codec,
+        kind=task.kind,
+        num_outputs=num_outputs,
+        pattern=base.pattern,
+        max_length=settings.max_length,
+        apart=method == "probe" and part.pairs is not None,
+    )
+
+
+def _narrowed_rows(part: Supervised, used: Used) -> Supervised:
+    """The rows in ids that index `used`."""
+    assert isinstance(part.encoded, Encoded)
+    return replace(
+        part,
+        encoded=renumbered(part.encoded, used),
+        second=None if part.second is None else renumbered(part.second, used),
+        pad=int(np.searchsorted(used, part.pad)),
+    )
+
+
+def _whole(parts: _Parts) -> Trunk:
+    """The trained trunk in fp32 on the CPU, with all its units."""
+    trained = parts.trunk.float().cpu()
+    return trained if parts.used is None else widened(trained, parts.whole, parts.used)
 
 
 def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) -> Trunk:
     """A trunk of its own for training: pre-trained, or random for `scratch`; LoRA adapters attached where asked."""
     with torch.device("meta"):
-        trunk = Trunk(base.trunk.config)
+        trunk = Trunk(base.trunk.config, base.trunk.patches)
     trunk.to_empty(device="cpu")
     if method == "scratch":
         initialise(trunk, seed=seed)
@@ -225,8 +282,10 @@ def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) 
 def _solve_head(parts: _Parts, head: TaskHead, seed: int, deadline: float | None) -> float:
     """Fill the head with the best linear one over the frozen features; returns its validation loss."""
     limit = None if deadline is None else time.monotonic() + (deadline - time.monotonic()) * PROBE_SHARE
-    train = encode_features(parts.trunk, parts.train, pooling=parts.pooling, seed=seed, deadline=limit)
-    validation = encode_features(parts.trunk, parts.validation, pooling=parts.pooling, seed=seed, deadline=limit)
+    train, validation = (
+        encode_features(parts.trunk, part, pooling=parts.pooling, channels=parts.channels, seed=seed, deadline=limit)
+        for part in (parts.train, parts.validation)
+    )
     weights = None if parts.train.class_weights is None else torch.from_numpy(parts.train.class_weights)
     solved = solve(
         train,
@@ -319,7 +378,7 @@ class _Plan:
             )
         rows = self._batches[place]
         slots = len(rows) * int(lengths[rows].max())
-        return [self._train.batch(part) for part in np.array_split(rows, max(1, -(-slots // PASS_TOKENS)))]
+        return [self._train.batch(part, epoch=epoch) for part in np.array_split(rows, max(1, -(-slots // PASS_TOKENS)))]
 
 
 class _Keeper:

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from headstart.data.augment import UNCHANGED, USUAL, Augmentation
+from headstart.data.raw import Modality
 from headstart.ground.errors import ConfigError, did_you_mean
 from headstart.model.adapters import lora_modules
 from headstart.model.config import TrunkConfig
@@ -34,6 +36,8 @@ LORA_TARGETS = (
 HEAD_RATES: dict[Method, float] = {"probe": 0.0, "full": 20.0, "lora": 2.0, "scratch": 5.0}
 TARGET_STEPS = 600  # small tables are seen more often, until about this many steps or MAX_EPOCHS
 MIN_EPOCHS, MAX_EPOCHS = 3, 20
+MAX_PATCH_EPOCHS = 100  # pictures, clips and series: sets of 40 rows are common, and augmentation changes every epoch
+PATIENCE = 4
 NARROWEST = 192  # below this width rates stop rising: LoRA at 0.059 on width 32 ended below its own probe
 
 
@@ -42,7 +46,7 @@ class FitSettings:
     """How one adaptation trains; None means "derive from the base and the data" and is resolved before training.
 
     batch_rows: rows per optimiser step. lr: peak rate. layer_decay: factor per layer downwards. patience: validation
-    passes without a gain before stopping.
+    passes without a gain before stopping. augment: what is done to pictures, clips and series, anew every epoch.
     """
 
     epochs: int | None = None
@@ -51,11 +55,12 @@ class FitSettings:
     layer_decay: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
-    patience: int = 4
+    patience: int | None = None
     max_length: int = 256
     class_weights: bool = False
     lora_rank: int = 8
     lora_alpha: float = 16.0
+    augment: Augmentation | None = None
 
 
 def check_method(name: str) -> Method:
@@ -66,13 +71,19 @@ def check_method(name: str) -> Method:
     raise ConfigError(f"the method is {name!r}; expected one of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
 
 
-def resolve(settings: FitSettings, *, method: Method, config: TrunkConfig, num_rows: int) -> FitSettings:
-    """Fill in what the user left open, from the method, the width of the base and the number of rows."""
+def resolve(
+    settings: FitSettings, *, method: Method, config: TrunkConfig, num_rows: int, modality: Modality | None = None
+) -> FitSettings:
+    """Fill in what the user left open: from the method, the width of the base, the number of rows and what they are."""
     wanted = math.ceil(TARGET_STEPS * settings.batch_rows / max(num_rows, 1))
-    epochs = settings.epochs if settings.epochs is not None else min(max(wanted, MIN_EPOCHS), MAX_EPOCHS)
+    most = MAX_EPOCHS if modality is None else MAX_PATCH_EPOCHS
+    epochs = settings.epochs if settings.epochs is not None else min(max(wanted, MIN_EPOCHS), most)
+    patience = settings.patience if settings.patience is not None else max(PATIENCE, epochs // 5)
+    usual = UNCHANGED if modality is None or method == "probe" else USUAL[modality]
+    augment = settings.augment if settings.augment is not None else usual
     lr = settings.lr if settings.lr is not None else default_lr(config, method)
     decay = settings.layer_decay if settings.layer_decay is not None else (0.9 if method == "full" else 1.0)
-    return replace(settings, epochs=epochs, lr=lr, layer_decay=decay)
+    return replace(settings, epochs=epochs, lr=lr, layer_decay=decay, patience=patience, augment=augment)
 
 
 def default_lr(config: TrunkConfig, method: Method) -> float:

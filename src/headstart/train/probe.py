@@ -20,6 +20,7 @@ from torch import Tensor
 from headstart.base.forward import Reader
 from headstart.data.batching import bucket_batches
 from headstart.data.examples import Kind
+from headstart.data.patch_rows import PatchRows
 from headstart.ground.seeds import stream
 from headstart.model.heads import Pooling
 from headstart.model.trunk import Trunk
@@ -51,7 +52,13 @@ class LinearHead:
 
 
 def encode_features(
-    trunk: Trunk, data: Supervised, *, pooling: Pooling, seed: int = 0, deadline: float | None = None
+    trunk: Trunk,
+    data: Supervised,
+    *,
+    pooling: Pooling,
+    channels: int = 1,
+    seed: int = 0,
+    deadline: float | None = None,
 ) -> Features:
     """Run the trunk over the rows once, in random chunks; a deadline ends it after the first chunk at the earliest."""
     trunk.eval()
@@ -63,15 +70,18 @@ def encode_features(
         if start and (late or words >= MAX_WORDS):
             break
         chunk = data.subset(order[start : start + CHUNK_ROWS])
-        chunks.append(_word_features(trunk, chunk) if pooling == "token" else _row_features(trunk, chunk, pooling))
+        if pooling == "token":
+            chunks.append(_word_features(trunk, chunk))
+        else:
+            chunks.append(_row_features(trunk, chunk, pooling, channels))
         words += len(chunks[-1].y) if pooling == "token" else 0
     return Features(torch.cat([c.x for c in chunks]), torch.cat([c.y for c in chunks]))
 
 
-def _row_features(trunk: Trunk, data: Supervised, pooling: Pooling) -> Features:
+def _row_features(trunk: Trunk, data: Supervised, pooling: Pooling, channels: int) -> Features:
     reader = Reader(trunk, data.pattern, data.pad, PASS_TOKENS)
-    if data.second is None:
-        x = reader.features(data.encoded, pooling=pooling)
+    if data.second is None or isinstance(data.encoded, PatchRows):
+        x = reader.features(data.encoded, pooling=pooling, channels=channels)
     else:
         x = reader.pair_features(data.encoded, data.second, pooling=pooling)
     return Features(x, data.target_tensor(np.arange(len(data)), 0))

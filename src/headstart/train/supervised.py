@@ -18,8 +18,11 @@ from torch import Tensor
 
 from headstart.data.batching import collate
 from headstart.data.examples import Examples, Kind
+from headstart.data.patch_rows import PatchRows, encode_patches
+from headstart.data.patches import PatchCodec
 from headstart.data.text_codec import Encoded, TextCodec
 from headstart.ground.batch import Batch, Pattern
+from headstart.model.patches import PatchConfig
 from headstart.train.objective import IGNORE, LossRecord
 
 Rows = npt.NDArray[np.int64]
@@ -33,7 +36,7 @@ class Supervised:
     """
 
     kind: Kind
-    encoded: Encoded
+    encoded: Encoded | PatchRows
     targets: tuple[object, ...]
     num_outputs: int
     pattern: Pattern
@@ -60,9 +63,12 @@ class Supervised:
             targets=tuple(self.targets[int(row)] for row in rows),
         )
 
-    def batch(self, rows: Rows) -> Batch:
-        """The given rows, padded to the longest, with targets (and weights, where classes are weighted)."""
-        plain = collate(self.encoded, rows, pattern=self.pattern, pad=self.pad)
+    def batch(self, rows: Rows, *, epoch: int | None = None) -> Batch:
+        """The given rows, padded to the longest, with targets (and weights, where classes are weighted).
+
+        epoch: of training, in which patches are augmented.
+        """
+        plain = collate(self.encoded, rows, pattern=self.pattern, pad=self.pad, epoch=epoch)
         targets = self.target_tensor(rows, plain.units.shape[1])
         weights = None
         if self.class_weights is not None:
@@ -84,6 +90,7 @@ class Supervised:
         return self._tag_table(rows, chosen, width)
 
     def _tag_table(self, rows: Rows, chosen: list[object], width: int) -> Tensor:
+        assert isinstance(self.encoded, Encoded)
         assert self.encoded.words is not None
         table = torch.full((len(rows), width), IGNORE, dtype=torch.long)
         for i, (row, tags) in enumerate(zip(rows, chosen, strict=True)):
@@ -110,6 +117,14 @@ def supervise(
         second = codec.encode(examples.pairs, max_length=max_length)
     encoded = codec.encode(examples.written, None if apart else examples.pairs, max_length=max_length)
     return Supervised(kind, encoded, examples.targets, num_outputs, pattern, codec.special.pad, second=second)
+
+
+def supervise_patches(
+    examples: Examples, codec: PatchCodec, patches: PatchConfig, *, kind: Kind, num_outputs: int, pattern: Pattern
+) -> Supervised:
+    """Bring one part of a task over pictures, clips or series to the codec's size."""
+    encoded = encode_patches(codec, examples.raws, front=patches.prefix, table=patches.grid)
+    return Supervised(kind, encoded, examples.targets, num_outputs, pattern, pad=0)
 
 
 def standardised(train: Supervised) -> tuple[float, float]:
