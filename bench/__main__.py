@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",
     "icl": "bench.icl",
+    "modalities": "bench.modalities",
     "patch-corpora": "bench.patch_corpora",
 }
 

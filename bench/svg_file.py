@@ -12,6 +12,9 @@ svg{background:var(--paper)}text{font:13px system-ui,sans-serif;fill:var(--ink)}
 .area{fill:var(--base);fill-opacity:.14}.base{fill:var(--base)}.held{fill:var(--held)}
 .chance{stroke:var(--soft);stroke-dasharray:3 3}.whisker{stroke:var(--base);stroke-width:1.6}
 .hollow{fill:var(--paper);stroke:var(--base);stroke-width:1.6}
+.side{fill:none;stroke-width:2}.side0{stroke:#0b6e99}.side1{stroke:#c2410c}.side2{stroke:#7c5cbf}.side3{stroke:#5b6775}
+.side4{stroke:#2e7d4f}.side5{stroke:#b8860b}.dot0{fill:#0b6e99}.dot1{fill:#c2410c}.dot2{fill:#7c5cbf}
+.dot3{fill:#5b6775}.dot4{fill:#2e7d4f}.dot5{fill:#b8860b}
 .soft-whisker{stroke:var(--soft);stroke-width:1.6}.soft-hollow{fill:var(--paper);stroke:var(--soft);stroke-width:1.6}
 </style>"""
 
