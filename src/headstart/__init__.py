@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         HeadstartError,
         RunError,
     )
+    from headstart.prompt.asking import Prompting
     from headstart.train.text_base import pretrain
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ __all__ = [
     "DataError",
     "GateError",
     "HeadstartError",
+    "Prompting",
     "RunError",
     "Task",
     "__version__",
@@ -53,6 +55,7 @@ _HOME = {
     "Base": "headstart.base.base",
     "Task": "headstart.data.task",
     "adapt": "headstart.evaluate.study",
+    "Prompting": "headstart.prompt.asking",
     "pretrain": "headstart.train.text_base",
     "HeadstartError": _ERRORS,
     "BaseError": _ERRORS,

@@ -81,6 +81,24 @@ def test_json_is_one_object_with_the_promised_keys(specialist: tuple[Path, dict[
     assert (folder / "report.html").read_text().lstrip().startswith("<!doctype html>")
 
 
+def test_a_prompt_is_adapted_saved_and_asked(tiny_base_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "ask.txt").write_text("{{ text }}\nIntent: {{ label }}\n")
+    words = ["adapt", DATA / "train.csv", "--test", DATA / "test.csv", "--label", "intent", "--base", tiny_base_folder]
+    words += ["--method", "few-shot", "--shots", "1", "--template", "ask.txt", "--template", "{{ text }}\\n{{ label }}"]
+    done = headstart(*words, "--max-length", "24", "--out", "asks", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert {p["template"] for p in report["prompts"]} == {"{{ text }}\nIntent: {{ label }}", "{{ text }}\n{{ label }}"}
+    assert {c["id"]: c["status"] for c in report["checks"]}["reload.parity"] == "ok"
+    assert not list((tmp_path / "asks").glob("*.safetensors"))
+    assert "One line a prompt" in (tmp_path / "asks" / "report.html").read_text()
+    answered = headstart("predict", "asks", DATA / "test.csv", cwd=tmp_path)
+    assert answered.returncode == 0, answered.stderr
+    rows = list(csv.DictReader(answered.stdout.splitlines()))
+    assert len(rows) == 128
+    assert {row["prediction"] for row in rows} <= set(report["task"]["labels"])
+
+
 def test_predict_writes_csv_and_jsonl(specialist: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
     folder, _ = specialist
     to_file = headstart("predict", folder, DATA / "test.csv", "--out", "answers.jsonl", cwd=tmp_path)
@@ -128,6 +146,19 @@ def test_predict_reads_standard_input_and_names_empty_rows(
         (["adapt", "good.csv", "--seed", "-1"], 2, "first seed is -1; expected 0 to"),
         (["adapt", "good.csv", "--max-reject", "5"], 2, "set aside is 5.0; expected 0 to 1"),
         (["adapt", "good.csv", "--label", "inten"], 2, "Did you mean"),
+        (
+            ["adapt", "good.csv", "--method", "zero-shot", "--shots", "2"],
+            2,
+            "--shots is 2; expected none for zero-shot",
+        ),
+        (["adapt", "good.csv", "--shots", "2"], 2, "a prompt is described for the method auto"),
+        (["adapt", "good.csv", "--method", "few-shot", "--shots", "1000000000000000000"], 2, "expected 0 to 1,024"),
+        (["adapt", "good.csv", "--method", "few-shot", "--shots", "300"], 2, "tokens; expected at most 128"),
+        (["adapt", "good.csv", "--method", "few-shot", "--template", "{{ text.x }} {{ label }}"], 2, "has a getattr"),
+        (["adapt", "good.csv", "--method", "few-shot", "--template", "nothing.txt"], 2, "--template is 'nothing.txt'"),
+        (["adapt", "good.csv", "--method", "few-shot", "--verbaliser", "delivery"], 2, "expected label=word"),
+        (["adapt", "good.csv", "--method", "few-shot", "--verbaliser", "w.toml"], 2, "--verbaliser is 'w.toml'"),
+        (["adapt", "good.csv", "--method", "few-shot", "--verbaliser", "a=b"], 2, "the verbaliser spells 'a'"),
         (["predict", "taken", "good.csv"], 2, "taken"),
         (["predict", "BASE", "good.csv"], 2, "has no task"),
         (["pretrain", "text-tinny", "--data", ".", "--out", "new"], 2, "Did you mean 'text-tiny'"),

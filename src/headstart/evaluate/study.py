@@ -164,8 +164,8 @@ class _Run:
         for found in try_prompts(asked, self.task, metric=self.metric, calibration=self.plan.prompting.calibration):
             method = found.calibrated.method
             tried.append(found)
-            self.trials[method] = [one.calibrated for one in tried]
-            self.trials[f"{method} {RAW}"] = [one.raw for one in tried]
+            pair = {method: [one.calibrated for one in tried], f"{method} {RAW}": [one.raw for one in tried]}
+            self.trials.update(pair)
             key = f"{METHOD_TITLES[method]}, prompt {len(tried)} of {len(asked)}"
             each = (time.monotonic() - spent) / len(tried)
             self.tell(Event("adapt", f"validation {found.calibrated.value:.3f} in {duration(each)}", key, 1.0))

@@ -114,7 +114,8 @@ def short(seconds: float) -> str:
 def footnotes(report: Report, width: int) -> Iterator[Text]:
     note = "* paired bootstrap, p < 0.05."
     if report.best.seeds > 1 and report.best.seed_sd is not None:
-        note += f" Means over {report.best.seeds} seeds; the chosen one varies by ±{report.best.seed_sd:.3f}."
+        what = "prompts" if report.prompts else "seeds"
+        note += f" Means over {report.best.seeds} {what}; the chosen one varies by ±{report.best.seed_sd:.3f}."
     stopped = [c.title for c in report.candidates if c.stopped]
     if stopped:
         note += f" Stopped before its end: {', '.join(stopped)}."
@@ -156,6 +157,11 @@ def plain_lines(report: Report) -> Iterator[str]:
         )
     for skipped in report.skipped:
         yield f"skipped method={quoted(skipped.method)} reason={quoted(skipped.reason)}"
+    for p in report.prompts:
+        yield (
+            f"prompt method={p.method} template={quoted(p.template)} shots={p.shots} seed={p.seed} "
+            f"calibration={p.calibration} validation={p.validation:.4f} value={p.value:.4f} raw={p.raw:.4f}"
+        )
     yield f"chosen method={report.chosen.method} base={quoted(report.chosen.base or '')} seed={report.chosen.seed}"
     for sentence in sentences(report):
         yield f"verdict={quoted(sentence)}"
