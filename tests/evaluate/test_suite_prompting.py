@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from tests.evaluate.made_sets import write_sets
 
 from headstart.base.base import Base
+from headstart.evaluate.suite.cells import Side, Work, read_cell
+from headstart.evaluate.suite.computing import Computed, job_of, run_job
+from headstart.evaluate.suite.index import find_sets
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import Evaluation
 from headstart.evaluate.suite.specs import check_methods
@@ -63,3 +67,16 @@ def test_a_cell_knows_its_prompt_and_every_seed_asks_another(done: Evaluation, p
 def test_a_number_of_shots_that_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match="--shots is 0; expected 1 to"):
         Settings(shots=0)
+
+
+def test_another_process_asks_with_the_same_shots(tiny_base_folder: Path, done: Evaluation, place: Path) -> None:
+    """A cell as a job and back is the cell that was kept, wall clock aside."""
+    assert done.seeds == 2
+    (found,), _ = find_sets(place / "sets", suite="all", tasks=("moods",))
+    base = Base.load(tiny_base_folder)
+    work = Work(found, Side("base", "tiny", "tiny", base.digest, "few-shot", 1), seed=1)
+    computed = msgspec.convert(run_job(job_of(work, data=place / "sets", base=str(tiny_base_folder))), Computed)
+    kept, samples = read_cell(work, place / "cells")
+    still = {"seconds": 0.0, "ms_per_row": 0.0}
+    assert msgspec.structs.replace(computed.cell, **still) == msgspec.structs.replace(kept, **still)
+    assert [one.prediction for one in computed.samples] == [one.prediction for one in samples]
