@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "icl": "bench.icl",
     "modalities": "bench.modalities",
     "patch-corpora": "bench.patch_corpora",
+    "visible-only": "bench.visible_only",
 }
 
 

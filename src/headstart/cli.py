@@ -234,16 +234,18 @@ def pretrain(
     dry_run: Flag = False,
     json: Flag = False,
 ) -> int:
-    """Pre-train a base from raw text. A run that was stopped goes on when the same command is given again.
+    """Pre-train a base from raw text, pictures, sounds or series. A run that was stopped goes on when asked again.
 
     Parameters
     ----------
     recipe
-        A recipe that ships with Headstart (text-tiny, bert-tiny, gpt2-tiny), or a TOML file.
+        A recipe that ships with Headstart (text-tiny, bert-tiny, gpt2-tiny; image-tiny, audio-tiny, series-tiny), or
+        a TOML file.
     size
         Instead of a recipe: about how many parameters, such as 3m or 30m. The rest follows, with reasons.
     data
-        Folder with the recipe's shards (.jsonl.zst, one {"text": ...} a line).
+        Folder with the recipe's shards (.jsonl.zst, one {"text": ...} a line); for patches, with pictures, sounds or
+        Parquet tables, whose labels are never read.
     out
         New folder for the base. Tokenizer, packed text, metrics.jsonl and checkpoints lie beside it in OUT.work.
     from_

@@ -1,7 +1,7 @@
-"""`headstart pretrain`: a recipe and a folder of shards -> a saved base, its curve, its page, and an exit code.
+"""`headstart pretrain`: a recipe and a folder of data -> a saved base, its curve, its page (text), and an exit code.
 
-The tokenizer, the packed corpus, metrics.jsonl and the checkpoints lie in OUT.work. A run that was stopped or killed
-goes on from its last checkpoint when the same command is given again.
+The tokenizer, the packed corpus or planes, metrics.jsonl and the checkpoints lie in OUT.work. A run that was stopped or
+killed goes on from its last checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from headstart.base.base import Base
+from headstart.data.patch_corpus import pack_patches
 from headstart.doctor import arithmetic_speed
 from headstart.evaluate.training_page import write_training_page
 from headstart.flags import seconds_of
@@ -31,12 +32,16 @@ from headstart.train.checkpoint import Tell
 from headstart.train.estimate import estimate
 from headstart.train.held_out import CurvePoint
 from headstart.train.loop import StepRecord
+from headstart.train.patch_base import identity_of as patch_identity
+from headstart.train.patch_base import pretrain_patches
+from headstart.train.patch_course import PatchCourse
+from headstart.train.patch_recipe import PatchRecipe, is_for_patches, read_patch_recipe
 from headstart.train.pretrain import Watch
 from headstart.train.ranks import Ranks, joined
-from headstart.train.recipe import Recipe, read_recipe
+from headstart.train.recipe import Recipe, read_recipe, recipe_values
 from headstart.train.sizing import Reason, recipe_for
 from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain
-from headstart.train.verify import verify_resume
+from headstart.train.verify import verify_course, verify_resume
 
 EVERY = 50  # steps between lines for people
 INTERRUPTED = 130
@@ -69,6 +74,8 @@ def pretrain_base(
     every = seconds_of(save_every, flag="--save-every")
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
+    if start is not None and isinstance(chosen, PatchRecipe):
+        raise ConfigError(f"--from is {start} with the recipe {chosen.name}; expected a recipe for text. Leave it out.")
     begin = None if start is None else Base.load(start)
     if verify:
         return prove(chosen, data, work, json=json)
@@ -80,8 +87,14 @@ def pretrain_base(
                 speaker.tell(f"{reason.name} {reason.value}: {reason.why}")
             with stop_on_signals(speaker.tell) as stop:
                 watch = Watch(step_writer(chosen, log, speaker), point_writer(log, speaker.tell), speaker.tell, stop)
-                base = pretrain(
-                    chosen, data=data, work=work, start=begin, save_every=every, fork=fork, watch=watch, ranks=ranks
+                base = (
+                    pretrain_patches(
+                        chosen, data=data, work=work, save_every=every, fork=fork, watch=watch, ranks=ranks
+                    )
+                    if isinstance(chosen, PatchRecipe)
+                    else pretrain(
+                        chosen, data=data, work=work, start=begin, save_every=every, fork=fork, watch=watch, ranks=ranks
+                    )
                 )
             results = base.report or {}
             if results["stopped"] == "asked":
@@ -89,25 +102,28 @@ def pretrain_base(
                 return INTERRUPTED
         if ranks.first:
             base.save(out)
-            write_training_page(base, out, metrics=work / "metrics.jsonl", roof=roof_of(chosen, ranks))
+            if isinstance(chosen, Recipe):
+                write_training_page(base, out, metrics=work / "metrics.jsonl", roof=roof_of(chosen, ranks))
             show(base, out, json=json)
     return 0
 
 
-def chosen_recipe(recipe: str | None, size: str | None) -> tuple[Recipe, tuple[Reason, ...]]:
+def chosen_recipe(recipe: str | None, size: str | None) -> tuple[Recipe | PatchRecipe, tuple[Reason, ...]]:
     """The named recipe, or the one the dial gives with its reasons; ConfigError unless exactly one is given."""
     if (recipe is None) == (size is None):
         given = "neither" if recipe is None else "both"
         raise ConfigError(f"{given} of RECIPE and --size is given; expected one. Write text-tiny, or --size 11m.")
     if recipe is not None:
-        return read_recipe(recipe), ()
+        return (read_patch_recipe if is_for_patches(recipe_values(recipe)) else read_recipe)(recipe), ()
     assert size is not None
     sized = recipe_for(size)
     return sized.recipe, sized.reasons
 
 
-def explain(recipe: Recipe, reasons: tuple[Reason, ...], *, json: bool) -> int:
+def explain(recipe: Recipe | PatchRecipe, reasons: tuple[Reason, ...], *, json: bool) -> int:
     """What would be trained, why so, and what it would cost here; nothing is read or written."""
+    if isinstance(recipe, PatchRecipe):
+        return explain_patches(recipe, json=json)
     cost = estimate(recipe, speed=arithmetic_speed(recipe.optimisation.dtype) * 1e9)
     assert cost.seconds is not None, "a speed was given"
     if json:
@@ -131,17 +147,40 @@ def explain(recipe: Recipe, reasons: tuple[Reason, ...], *, json: bool) -> int:
     return 0
 
 
-def prove(recipe: Recipe, data: Path, work: Path, *, json: bool) -> int:
-    """Stop and go on in the middle of a few steps, and compare with going straight on. GateError where they differ."""
-    train, validation = find_corpus(recipe, data, work)
-    found = verify_resume(
-        recipe,
-        train,
-        validation,
-        steps=VERIFIED_STEPS,
-        identity=identity_of(recipe, train),
-        compile_blocks=recipe.optimisation.tokens >= COMPILE_FROM,
+def explain_patches(recipe: PatchRecipe, *, json: bool) -> int:
+    """The same of a recipe for patches; its memory is not foretold."""
+    config, patches = recipe.trunk_config(), recipe.patches()
+    flops = float(sum(map(recipe.step_flops, range(recipe.num_steps))))
+    facts = {
+        "recipe": msgspec.to_builtins(recipe),
+        "parameters": config.num_parameters + patches.num_parameters(config.dim),
+        "flops": flops,
+        "seconds": flops / (arithmetic_speed(recipe.optimisation.dtype) * 1e9),
+    }
+    words = (
+        f"{recipe.name}: {facts['parameters']:,} parameters, {recipe.optimisation.tokens:,} patches of "
+        f"{patches.unit_size} numbers, {recipe.hidden.share:.0%} of them hidden\n{flops:.2g} FLOPs"
     )
+    sys.stdout.write((jsonlib.dumps(facts) if json else words) + "\n")
+    return 0
+
+
+def prove(recipe: Recipe | PatchRecipe, data: Path, work: Path, *, json: bool) -> int:
+    """Stop and go on in the middle of a few steps, and compare with going straight on. GateError where they differ."""
+    if isinstance(recipe, PatchRecipe):
+        corpus = pack_patches(data, recipe.codec(), work / "planes")
+        course, identity = PatchCourse(recipe, corpus), patch_identity(recipe, corpus)
+        found = verify_course(course, steps=VERIFIED_STEPS, identity=identity, compile_blocks=False)
+    else:
+        train, validation = find_corpus(recipe, data, work)
+        found = verify_resume(
+            recipe,
+            train,
+            validation,
+            steps=VERIFIED_STEPS,
+            identity=identity_of(recipe, train),
+            compile_blocks=recipe.optimisation.tokens >= COMPILE_FROM,
+        )
     if found.steps != VERIFIED_STEPS:
         raise GateError(f"the recipe has {found.steps} steps; expected at least {VERIFIED_STEPS} to stop in between.")
     facts = asdict(found)
@@ -150,10 +189,11 @@ def prove(recipe: Recipe, data: Path, work: Path, *, json: bool) -> int:
     return 0
 
 
-def step_writer(recipe: Recipe, log: TextIOWrapper, speaker: Speaker) -> Callable[[StepRecord], None]:
+def step_writer(recipe: Recipe | PatchRecipe, log: TextIOWrapper, speaker: Speaker) -> Callable[[StepRecord], None]:
     """A line of metrics.jsonl a step, and every EVERY steps one for people, with speed, share of the roof and ETA."""
     settings = recipe.optimisation
     roof = arithmetic_speed(settings.dtype) * 1e9
+    noun = "patches" if isinstance(recipe, PatchRecipe) else "tokens"
     last: StepRecord | None = None
 
     def write(record: StepRecord) -> None:
@@ -167,7 +207,7 @@ def step_writer(recipe: Recipe, log: TextIOWrapper, speaker: Speaker) -> Callabl
             left = seconds * (recipe.num_steps - record.step - 1)
             speaker.tell(
                 f"step {record.step:,} of {recipe.num_steps:,}: loss {record.loss:.3f}, norm {record.grad_norm:.2f}, "
-                f"{speed:,.0f} tokens/s, {share:.0%} of the machine's arithmetic, "
+                f"{speed:,.0f} {noun}/s, {share:.0%} of the machine's arithmetic, "
                 f"{left / 60:.0f} min left"
             )
         if last is None or record.step % EVERY == 0:
@@ -189,30 +229,34 @@ def point_writer(log: TextIOWrapper, tell: Tell) -> Callable[[CurvePoint], None]
     def write(point: CurvePoint) -> None:
         log.write(jsonlib.dumps(asdict(point)) + "\n")
         log.flush()
-        tell(f"held out after {point.units:,} units: {reading(point.bits_per_byte, point.masked_nats)}")
+        tell(f"held out after {point.units:,} units: {reading(point)}")
 
     return write
 
 
-def reading(bits_per_byte: float | None, masked_nats: float | None) -> str:
+def reading(point: CurvePoint) -> str:
     """A point of the curve in words: what the run trains, and only that."""
-    causal = [] if bits_per_byte is None else [f"{bits_per_byte:.3f} bits per byte"]
-    masked = [] if masked_nats is None else [f"{masked_nats:.3f} nats per hidden unit"]
-    return ", ".join(causal + masked)
+    said = {
+        "bits per byte": point.bits_per_byte,
+        "nats per hidden unit": point.masked_nats,
+        "of the variance of hidden patches": point.patch_error,
+    }
+    return ", ".join(f"{value:.3f} {what}" for what, value in said.items() if value is not None)
 
 
 def show(base: Base, out: Path, *, json: bool) -> None:
     """What came out: one JSON object, or a sentence and the next command."""
     results = cast(dict[str, Any], base.report)
     if json:
-        facts = {"name": base.name, "saved": str(out), "parameters": base.trunk.config.num_parameters, **results}
+        facts = {"name": base.name, "saved": str(out), "parameters": base.trunk.num_parameters, **results}
         sys.stdout.write(jsonlib.dumps(facts) + "\n")
         return
-    last = results["curve"][-1]
+    last = CurvePoint(**results["curve"][-1])
+    table = "reviews.csv" if base.trunk.patches is None else "photos/"
     sys.stdout.write(
-        f"{base.name}: {reading(last['bits_per_byte'], last['masked_nats'])} after {results['units']:,} units, "
+        f"{base.name}: {reading(last)} after {results['units']:,} units, "
         f"saved in {out}\n"
-        f"headstart adapt reviews.csv --base {out}\n"
+        f"headstart adapt {table} --base {out}\n"
     )
 
 

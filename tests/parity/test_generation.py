@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tests.parity.test_embedded import TEXT
 from tests.parity.tiny_models import TINY, build, save
 
 from headstart.base.base import Base
 from headstart.base.decoding import Drawn
 from headstart.base.sampling import Sampling
-from headstart.base.shipped import EMBEDDED, embedded_names
+from headstart.base.shipped import EMBEDDED
 from headstart.data.text_codec import Ids
 
 CAUSAL = ["gpt2", "gpt2-untied", "llama", "llama-biased", "smollm2", "mistral", "qwen2", "qwen3", "qwen3-tied"]
@@ -98,14 +99,14 @@ def check_real(base: Base, model: Any, *, prompts: int, tokens: int) -> None:
         assert score == pytest.approx(their_score(model, whole, start), abs=NATS)
 
 
-@pytest.mark.parametrize("name", embedded_names())
+@pytest.mark.parametrize("name", TEXT)
 def test_an_embedded_base(name: str) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(EMBEDDED / name, dtype=torch.float32).eval()
     check_real(Base.load(name), model, prompts=4, tokens=16)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", embedded_names())
+@pytest.mark.parametrize("name", TEXT)
 def test_an_embedded_base_at_length(name: str) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(EMBEDDED / name, dtype=torch.float32).eval()
     check_real(Base.load(name), model, prompts=200, tokens=64)

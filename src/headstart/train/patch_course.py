@@ -127,12 +127,7 @@ class PatchCourse(Course[PatchModel]):
         self.recipe, self.corpus = recipe, corpus
 
     def new_model(self) -> PatchModel:
-        recipe, patches = self.recipe, self.recipe.patches()
-        area = recipe.codec().patch_dim - 2 * recipe.reading.levels
-        trunk = Trunk(recipe.trunk_config(), patches)
-        model = PatchModel(trunk, PatchDecoder(recipe.decoder_config(), patches, width=recipe.shape.dim, area=area))
-        fill(model.decoder, seed=self.settings.seed + 1)
-        return model
+        return new_model(self.recipe)
 
     def plan(self, skipped: int) -> PatchPlan:
         return PatchPlan(self.recipe, self.corpus, skipped)
@@ -152,3 +147,12 @@ class PatchCourse(Course[PatchModel]):
             found.add(patch_loss(model, batch.to(device)))
         model.train()
         return CurvePoint(units, seconds, None, None, found.mean)
+
+
+def new_model(recipe: PatchRecipe) -> PatchModel:
+    """The recipe's trunk, with nothing written into it, and a random decoder, in fp32."""
+    patches, area = recipe.patches(), recipe.codec().patch_dim - 2 * recipe.reading.levels
+    decoder = PatchDecoder(recipe.decoder_config(), patches, width=recipe.shape.dim, area=area)
+    model = PatchModel(Trunk(recipe.trunk_config(), patches), decoder)
+    fill(model.decoder, seed=recipe.optimisation.seed + 1)
+    return model

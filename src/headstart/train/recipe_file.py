@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from headstart.train.patch_recipe import PatchRecipe
 from headstart.train.recipe import Recipe
 
 
-def recipe_text(recipe: Recipe) -> str:
+def recipe_text(recipe: Recipe | PatchRecipe) -> str:
     """TOML: the name, then a table a part."""
     content = msgspec.to_builtins(recipe)
     return "\n".join([*_entries(content), *_tables(content, ())]) + "\n"
