@@ -152,6 +152,7 @@ def evaluate(
     seeds: int = 1,
     label_curve: Flag = False,
     on: str = "here",
+    lm_eval: Flag = False,
     out: Path = Path("runs/evaluate"),
     json: Flag = False,
 ) -> int:
@@ -162,7 +163,8 @@ def evaluate(
     bases
         Names of bases, or folders in Hugging Face layout. Without any the embedded one.
     data
-        Folder of sets: an INDEX.json with a card a set (name, kind, columns, metric), and a folder a set.
+        Folder of sets: an INDEX.json with a card a set (name, kind, columns, metric), and a folder a set. Or a task
+        file of lm-evaluation-harness (.yaml), or a folder of them.
     suite
         core, language (scored by likelihood), adapt (labelled sets), bias, or all.
     tasks
@@ -181,6 +183,8 @@ def evaluate(
         pre-training save?
     on
         Where to compute: here, local:N (so many processes, a thread each) or ray://HOST:PORT. The result is the same.
+    lm_eval
+        Write results and samples as lm-evaluation-harness does, too: OUT/lm-eval/BASE.
     out
         Folder of finished cells, with every item as it was asked and answered.
     json
@@ -199,6 +203,7 @@ def evaluate(
         seeds=seeds,
         label_curve=label_curve,
         on=on,
+        lm_eval=lm_eval,
         out=out,
         json=json,
     )

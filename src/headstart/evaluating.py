@@ -13,10 +13,10 @@ from rich.console import Console
 
 from headstart.base.base import Base
 from headstart.base.shipped import DEFAULT
-from headstart.evaluate.suite.index import find_sets
 from headstart.evaluate.suite.leaderboard import show
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import to_json
+from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.suite.specs import check_methods, check_suite
 from headstart.evaluate.terminal import Live
 from headstart.ground.fanout import parse_place
@@ -38,6 +38,7 @@ def evaluate_bases(
     seeds: int,
     label_curve: bool,
     on: str,
+    lm_eval: bool,
     out: Path,
     json: bool,
 ) -> int:
@@ -50,6 +51,7 @@ def evaluate_bases(
         seeds=seeds,
         shots=SHOTS if shots is None else shots,
         label_curve=label_curve,
+        lm_eval=lm_eval,
         command=shlex.join(["headstart", *sys.argv[1:]]),
     )
     find_sets(data, suite=settings.suite, tasks=settings.tasks)

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-IMPORT_NAME = {"scikit-learn": "sklearn", "Pillow": "PIL", "model-signing": "model_signing"}
+IMPORT_NAME = {"scikit-learn": "sklearn", "pyyaml": "yaml", "Pillow": "PIL", "model-signing": "model_signing"}
 ORACLES = {"transformers", "peft", "accelerate", "pandas", "datasets", "setfit", "sentence_transformers"}
 
 

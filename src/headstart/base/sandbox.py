@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NoReturn, cast
 
-from jinja2 import TemplateError, nodes
+from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import loopcontrols
 from jinja2.runtime import Context
@@ -58,20 +58,21 @@ def render_template(source: str, values: Mapping[str, Any]) -> str:
 class Template:
     """A template that is rendered many times; every rendering has the whole allowance of work.
 
-    what: how messages call it.
+    what: how messages call it. strict: white space as it stands, and no name that is not given (Jinja's own defaults
+    with StrictUndefined, as lm-evaluation-harness has it); else as chat templates have it.
 
     Raises:
         DataError: the template is too long or cannot be read.
     """
 
-    def __init__(self, source: str, *, what: str = "template") -> None:
+    def __init__(self, source: str, *, what: str = "template", strict: bool = False) -> None:
         size = len(source.encode(errors="replace"))
         if size > MAX_TEMPLATE_BYTES:
             raise DataError(
                 f"the {what} has {size:,} bytes; expected at most {MAX_TEMPLATE_BYTES:,}. Give a shorter one."
             )
         self._what = what
-        self._sandbox = _Sandbox()
+        self._sandbox = _Sandbox(strict=strict)
         try:
             self._template = self._sandbox.from_string(_Weighed(self._sandbox).visit(self._sandbox.parse(source)))
         except TROUBLE as problem:
@@ -118,8 +119,14 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
-    def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    def __init__(self, *, strict: bool = False) -> None:
+        super().__init__(
+            trim_blocks=not strict,
+            lstrip_blocks=not strict,
+            keep_trailing_newline=strict,
+            undefined=StrictUndefined if strict else Undefined,
+            extensions=[loopcontrols],
+        )
         self._work = MAX_WORK
         self.filters = {name: self.filters[name] for name in FILTERS if name in self.filters}
         self.filters |= {"tojson": _to_json, "replace": self._replace, "join": self._join}

@@ -69,7 +69,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: row of the file. prompt: a text, a pair, words, or the options as [context, continuation]. target, prediction:
     as the metric reads them (label indices, numbers, option numbers; -1 for a tie). scores: probabilities by label, or
-    nats by option. rules: the option with the highest sum, the one with the highest score a byte. numbers: what else
+    nats by option. rules: the option with the highest sum, a byte, a character. numbers: what else
     was measured. text: what was written, where the prediction is only a part of it. units: token ids as read, one list
     a text. average, cluster: the item's groups.
     """
@@ -143,6 +143,12 @@ def keep(work: Work, cell: Cell, samples: Sequence[Sample], folder: Path) -> Non
         raise disk_error(stem.parent, problem) from problem
     write_atomic(stem.with_name(f"{stem.name}.jsonl"), b"".join(msgspec.json.encode(s) + b"\n" for s in samples))
     write_atomic(stem.with_name(f"{stem.name}.json"), msgspec.json.format(msgspec.json.encode(cell)) + b"\n")
+
+
+def read_samples(work: Work, folder: Path) -> list[Sample]:
+    """A kept cell's samples, whole."""
+    lines = (folder / f"{work.key}.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Sample) for line in lines]
 
 
 def read_cell(work: Work, folder: Path) -> tuple[Cell, list[Judged]]:

@@ -14,9 +14,10 @@ import msgspec
 
 from headstart.base.base import Base
 from headstart.evaluate.suite.cells import Cell, Sample, Side, Work
-from headstart.evaluate.suite.index import SetOnDisk, find_sets
+from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.protocol import Ask
 from headstart.evaluate.suite.protocols import protocol_of
+from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.untrained import untrained
 from headstart.ground.errors import BaseError, DataError
 
@@ -39,7 +40,8 @@ class Room:
     def rows(self) -> Any:
         """In the shape of the set's protocol."""
         if self._rows is None:
-            self._rows = self.protocol.read(self.found, limit=self._limit)
+            own = self.found.rows
+            self._rows = self.protocol.read(self.found, limit=self._limit) if own is None else own(self._limit)
         return self._rows
 
 

@@ -8,6 +8,7 @@ read here but the index and, for the digest, the bytes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,16 @@ class Card(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SetOnDisk:
-    """One set. files: by split. digest: SHA-256 over files and the spec's version. notes: what a reader must know."""
+    """One set. files: by split. digest: SHA-256 over files and the spec's version. notes: what a reader must know.
+
+    rows: limit -> the rows in the shape of the protocol, where they are not read from the columns of a kind.
+    """
 
     spec: TaskSpec
     files: dict[str, Path]
     digest: str
     notes: tuple[str, ...] = ()
+    rows: Callable[[int | None], Any] | None = None
 
     @property
     def test(self) -> str:

@@ -15,7 +15,12 @@ from headstart.evaluate.report import Worth
 from headstart.evaluate.suite.scoreboard import OVERALL, Contamination, Evaluation, Paired, Standing, TaskTable
 from headstart.evaluate.terminal import MARGIN, quoted, short, wrapped
 
-TITLES = {"accuracy_norm": "accuracy a byte", "preference": "stereotype chosen", "answer_match": "answer matched"}
+TITLES = {
+    "accuracy_norm": "accuracy a byte",
+    "accuracy_characters": "accuracy a letter",
+    "preference": "stereotype chosen",
+    "answer_match": "answer matched",
+}
 NAMES = 26  # characters of an entry
 
 

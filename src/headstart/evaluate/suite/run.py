@@ -23,10 +23,12 @@ from headstart.evaluate.report import LabelCurve
 from headstart.evaluate.suite.cells import Cell, Judged, Side, Work, is_done, keep, read_cell
 from headstart.evaluate.suite.clean import with_contamination
 from headstart.evaluate.suite.computing import Computed, Room, Twins, compute, job_of, parts_of, run_job
-from headstart.evaluate.suite.index import SetOnDisk, find_sets
+from headstart.evaluate.suite.harness_results import write_results
+from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.protocol import CONTROL_OF
 from headstart.evaluate.suite.protocols import methods_of, protocol_of
 from headstart.evaluate.suite.scoreboard import BaseFacts, Evaluation, Passed
+from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.suite.specs import Method, SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
 from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError
@@ -45,6 +47,7 @@ class Settings:
 
     methods: how bases are turned to a set, where it can be done in several ways; none for the default of every set.
     label_curve: labelled sets also with 1/8, 1/4 and 1/2 of their rows, from every base and from scratch.
+    lm_eval: write results and samples as lm-evaluation-harness does too.
     command: the line that does it again.
     """
 
@@ -55,6 +58,7 @@ class Settings:
     seeds: int = 1
     shots: int = SHOTS
     label_curve: bool = False
+    lm_eval: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -97,7 +101,10 @@ def evaluate(
 
 @dataclass
 class _Run:
-    """One evaluation under way. failed: why, by the key of a cell that another process could not compute."""
+    """One evaluation under way. failed: why, by the key of a cell that another process could not compute.
+
+    kept: the works of the first seed, by set and entry.
+    """
 
     bases: tuple[Base, ...]
     data: Path
@@ -108,6 +115,7 @@ class _Run:
     names: tuple[str, ...]
     passed: list[Passed] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    kept: dict[tuple[str, str], list[Work]] = field(default_factory=dict)
     twins: Twins = field(default_factory=Twins)
 
     def __post_init__(self) -> None:
@@ -131,7 +139,11 @@ class _Run:
             reasons = "; ".join(f"{one.task}: {one.reason}" for one in self.passed[:5])
             raise RunError(f"nothing could be evaluated ({reasons}); expected at least one set. See the reasons.")
         self.tell(Event("score", f"{len(played)} sets scored"))
-        return self._conclude(played)
+        found = self._conclude(played)
+        if self.settings.lm_eval:
+            for folder in write_results(found, self.kept, cells=self.cells, out=self.out / "lm-eval"):
+                self.tell(Event("note", f"as lm-evaluation-harness writes it: {folder}"))
+        return found
 
     def _play(self, found: SetOnDisk) -> Played | None:
         """Run what is missing of one set and read all of it."""
@@ -169,7 +181,9 @@ class _Run:
 
     def _side(self, room: Room, side: Side, items: int) -> Scored | None:
         """One side's cells on one set, run where they are missing; None where it cannot be scored."""
-        return self._scored(room, side, list(self._works(room.found, side, items)))
+        seeds = list(self._works(room.found, side, items))
+        self.kept[room.found.spec.name, side.entry] = seeds[0]
+        return self._scored(room, side, seeds)
 
     def _scored(self, room: Room, side: Side, seeds: Sequence[Sequence[Work]]) -> Scored | None:
         """A side from its works, one list a seed."""

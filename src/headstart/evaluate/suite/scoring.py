@@ -1,7 +1,8 @@
 """The protocols by likelihood: which option of an item does a base find likeliest, without any training?
 
 Enter: items, and a base, its random twin or a control. Leave: a `Cell` and its samples. accuracy takes the sums of
-log-probabilities, accuracy_norm divides them by the continuation's UTF-8 bytes; pairs are compared by sums. Two options
+log-probabilities, accuracy_norm divides them by the continuation's UTF-8 bytes,
+accuracy_characters by its characters; pairs are compared by sums. Two options
 with the same highest score are a wrong answer: nothing was told apart. A context that does not fit loses its beginning,
 as in lm-evaluation-harness, and the items this happened to are counted.
 """
@@ -28,6 +29,7 @@ from headstart.ground.batch import Pattern
 from headstart.ground.errors import CapabilityError
 
 METHODS: dict[Pattern, str] = {"causal": "zero-shot", "full": "zero-shot masked"}
+RULES = ("accuracy", "accuracy_norm", "accuracy_characters")  # in the order of a sample's rules
 NO_PLACE = -1  # the prediction of a tie
 
 
@@ -89,7 +91,7 @@ def by_rules(runs: Sequence[Sequence[Judged]], *, averaged: bool) -> dict[str, f
     weights = weights_of([s.average for s in runs[0]], averaged=averaged)
     right = np.asarray([[[s.target == place for place in s.rules] for s in run] for run in runs])
     shares = (right * weights[None, :, None]).sum(axis=(0, 1)) / (len(runs) * weights.sum())
-    return dict(zip(("accuracy", "accuracy_norm"), shares.tolist(), strict=True))
+    return dict(zip(RULES, shares.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,13 +206,13 @@ def cell_of(method: str, spec: TaskSpec, whole: Sequence[Item], ms_per_row: floa
 
 
 def sample_of(item: Item, nats: Sequence[float], spec: TaskSpec, units: list[list[int]]) -> Sample:
-    rules = [likeliest(nats), likeliest(by_bytes(item, nats))]
+    rules = [likeliest(nats), likeliest(by_bytes(item, nats)), likeliest(by_characters(item, nats))]
     options = [list(option) for option in item.options]
     return Sample(
         item.id,
         options,
         item.answer,
-        rules[spec.metric == "accuracy_norm"],
+        rules[RULES.index(spec.metric)] if spec.metric in RULES else rules[0],
         scores=list(nats),
         rules=rules if spec.protocol == "choices" else [],
         units=units,
@@ -238,6 +240,13 @@ def by_bytes(item: Item, nats: Sequence[float]) -> Floats:
     sizes = [max(1, len(continuation.lstrip().encode())) for _, continuation in item.options]
     per_byte: Floats = np.asarray(nats, dtype=np.float64) / np.asarray(sizes, dtype=np.float64)
     return per_byte
+
+
+def by_characters(item: Item, nats: Sequence[float]) -> Floats:
+    """Nats a character, which lm-evaluation-harness calls acc_norm."""
+    sizes = [max(1, len(continuation.lstrip())) for _, continuation in item.options]
+    per_character: Floats = np.asarray(nats, dtype=np.float64) / np.asarray(sizes, dtype=np.float64)
+    return per_character
 
 
 def likeliest(scores: Sequence[float] | Floats) -> int:

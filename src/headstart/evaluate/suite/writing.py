@@ -13,7 +13,7 @@ import math
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,12 @@ OVERLAPS = ("bleu", "rouge1", "rouge2", "rouge_l")
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A text to write. id: line of the file."""
+    """A text to write. id: line of the file. rule: how reference and answer are compared, where not by the metric."""
 
     id: int
     prompt: str
     references: tuple[str, ...]
+    rule: Callable[[str, str], tuple[str, str, dict[str, float]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class WritingProtocol(Protocol[Demands]):
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         if spec.metric == "answer_match":
-            return {"answered": float(np.mean([[bool(s.prediction) for s in run] for run in runs]))}
+            further = {name: mean_of(name, runs) for name in runs[0][0].numbers}
+            return {"answered": float(np.mean([[bool(s.prediction) for s in run] for run in runs])), **further}
         ones = np.ones((1, len(runs[0])))
         return {name: float(np.mean([overlap_of(name, run, ones) for run in runs])) for name in OVERLAPS}
 
@@ -181,6 +183,9 @@ def answer_in(written: str) -> str:
 
 def sample_of(one: Demand, written: str, spec: TaskSpec) -> Sample:
     """A written text, and what of it is compared."""
+    if one.rule is not None:
+        target, prediction, numbers = one.rule(one.references[0], written)
+        return Sample(one.id, one.prompt, target, prediction, numbers=numbers, text=written)
     if spec.metric != "answer_match":
         return Sample(one.id, one.prompt, list(one.references), written.strip())
     numbered = NUMBER.search(one.references[0]) is not None
