@@ -154,6 +154,7 @@ def evaluate(
     on: str = "here",
     lm_eval: Flag = False,
     out: Path = Path("runs/evaluate"),
+    card: Flag = False,
     json: Flag = False,
 ) -> int:
     """Score bases on benchmark sets, with intervals, controls and paired tests. Stopped, it goes on when given again.
@@ -186,7 +187,10 @@ def evaluate(
     lm_eval
         Write results and samples as lm-evaluation-harness does, too: OUT/lm-eval/BASE.
     out
-        Folder of finished cells, with every item as it was asked and answered.
+        Folder for evaluation.json, the page report.html, and the finished cells with every item as it was asked and
+        answered.
+    card
+        Also write the scores into the folders of the bases: model-index in README.md, and .eval_results/.
     json
         Print the result as one JSON object.
     """
@@ -205,6 +209,7 @@ def evaluate(
         on=on,
         lm_eval=lm_eval,
         out=out,
+        card=card,
         json=json,
     )
 

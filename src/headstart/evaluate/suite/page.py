@@ -1,0 +1,249 @@
+"""An evaluation as one HTML file: under 300 KB, no script, nothing loaded, dark and light, prints to PDF.
+
+Enter: an `Evaluation`. Leave: the page as text. Every value passes through the template's escaping; only our own SVG is
+raw. Where the pictures of all tasks would be too much for one file, the last ones are left to the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.evaluate.html import environment
+from headstart.evaluate.plots import duration
+from headstart.evaluate.suite import pictures
+from headstart.evaluate.suite.leaderboard import (
+    against,
+    comparison,
+    cost,
+    footnote,
+    leader_of,
+    metric_title,
+    passed_by,
+    span,
+    unknown,
+)
+from headstart.evaluate.suite.pictures import Point, style_of
+from headstart.evaluate.suite.scoreboard import OVERALL, Contamination, Evaluation, Overall, Standing, TaskTable
+from headstart.evaluate.training_page import Fact
+from headstart.evaluate.training_plots import amount
+from headstart.ground.files import write_atomic
+
+PICTURE_BYTES = 180_000  # of all tasks' pictures together; the rest of a page of 60 tasks is 80 KB
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A base's score on a task. mark: "*" where it differs from the best base; best: the best base itself."""
+
+    words: str
+    mark: str
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One task in the table of all scores: a cell a base, and the best of the controls and twins."""
+
+    table: TaskTable
+    metric: str
+    cells: tuple[Cell | None, ...]
+    control: Standing | None
+
+
+@dataclass(frozen=True, slots=True)
+class CleanLine:
+    """One base on one task, all items and those that were not found."""
+
+    task: str
+    row: Standing
+    told: Contamination
+
+
+def write_page(found: Evaluation, path: Path) -> None:
+    """Put the page into a file; RunError where the disk refuses."""
+    write_atomic(path, render_page(found).encode())
+
+
+def render_page(found: Evaluation) -> str:
+    """The whole page."""
+    entries = base_entries(found)
+    shown, left_out = task_pictures(found)
+    return (
+        environment()
+        .get_template("suite/evaluation.html.jinja")
+        .render(
+            e=found,
+            title=title_of(found),
+            said=list(sentences(found)),
+            facts=facts(found),
+            overall=overall_rows(found),
+            entries=entries,
+            lines=[line_of(found, table, entries) for table in found.tasks],
+            pictures=shown,
+            left_out=left_out,
+            cost=cost_picture(found),
+            sizes=size_picture(found),
+            clean=clean_lines(found),
+            unknown=unknown(found),
+            passed=passed_by(found),
+            notes=[(table.task.name, table.task.notes) for table in found.tasks if table.task.notes],
+            footnote=footnote(found),
+            brief=pictures.brief,
+        )
+    )
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def title_of(found: Evaluation) -> str:
+    names = [base.entry for base in found.bases]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{shown} on {len(found.tasks)} {'set' if len(found.tasks) == 1 else 'sets'}"
+
+
+def sentences(found: Evaluation) -> Iterator[str]:
+    """The verdict: who leads, what pre-training is worth, what was read before, and how far to trust it."""
+    rows = [row for row in found.overall if row.role == "base"]
+    if rows and rows[0].of > 1:
+        yield from of_leader(found, rows)
+    elif found.tasks:
+        leader = leader_of(found.tasks[0])
+        yield f"{leader.entry} scores {span(leader.value, leader.ci95)} on {found.tasks[0].task.name}."
+    checked = clean_lines(found)
+    if checked:
+        items, hits = sum(one.told.rows for one in checked), sum(one.told.found for one in checked)
+        chance = sum(one.told.expected_false for one in checked)
+        yield f"Of {items:,} answers, {hits:,} are to items that the base may have read; chance finds {chance:,.1f}."
+    if found.limit is not None:
+        yield f"At most {found.limit:,} rows a part were used: a quick look, no result."
+
+
+def of_leader(found: Evaluation, rows: Sequence[Overall]) -> Iterator[str]:
+    first = rows[0]
+    yield (
+        f"{first.entry} reaches {span(first.value, first.ci95)} on the mean over {first.tasks} sets, where 0 is "
+        "guessing and 1 perfect."
+    )
+    for other in rows[1:2]:
+        pair = comparison(found, OVERALL, first.entry, other.entry)
+        if pair is not None:
+            yield f"It is {'tied with' if pair.tied else 'ahead of'} {other.entry} ({other.value:.3f})."
+    twin = next(
+        (row for row in found.overall if row.entry.startswith(first.entry) and style_of(row.role) == "scratch"), None
+    )
+    pair = None if twin is None else comparison(found, OVERALL, first.entry, twin.entry)
+    if twin is not None and pair is not None:
+        verb = "is not shown to be worth anything" if pair.tied else f"is worth {first.value - twin.value:+.3f}"
+        yield f"Against {twin.entry} ({twin.value:.3f}) its pre-training {verb}."
+
+
+def facts(found: Evaluation) -> list[Fact]:
+    """The boxes under the title."""
+    seconds = sum(cost(row) * row.seeds for table in found.tasks for row in table.candidates)
+    boxes = [
+        Fact(
+            "sets", f"{len(found.tasks)}", f"{len(passed_by(found))} passed by" if found.skipped else "none passed by"
+        ),
+        Fact("bases", f"{len(found.bases)}", ", ".join(amount(b.parameters) for b in found.bases[:4]) + " parameters"),
+        Fact(
+            "answers", f"{sum(row.n_test * row.seeds for t in found.tasks for row in t.candidates):,}", "with controls"
+        ),
+        Fact("computing", duration(seconds), "fitting and answering"),
+    ]
+    rows = clean_lines(found)
+    if rows:
+        boxes.append(Fact("read before", f"{sum(r.told.found for r in rows):,}", "answers to items found in a sketch"))
+    return boxes
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def base_entries(found: Evaluation) -> list[str]:
+    """The columns of the table of all scores: every entry of a base, in the order of appearance."""
+    every = (row.entry for table in found.tasks for row in table.candidates if row.role == "base")
+    order = [base.entry for base in found.bases]
+    return sorted(
+        dict.fromkeys(every), key=lambda entry: next((i for i, o in enumerate(order) if entry.startswith(o)), 0)
+    )
+
+
+def overall_rows(found: Evaluation) -> list[tuple[Overall, str]]:
+    """The aggregates, the highest first, each with how it compares with the first base."""
+    if not found.overall or found.overall[0].of < 2:
+        return []
+    leader = next((row.entry for row in found.overall if row.role == "base"), "")
+    return [(row, against(found, OVERALL, leader, row.entry)) for row in found.overall]
+
+
+def line_of(found: Evaluation, table: TaskTable, entries: Sequence[str]) -> Line:
+    rows = {row.entry: row for row in table.candidates}
+    leader = leader_of(table).entry
+    cells: list[Cell | None] = []
+    for entry in entries:
+        row = rows.get(entry)
+        told = "" if row is None else against(found, table.task.name, leader, entry)
+        cells.append(None if row is None else Cell(f"{row.value:.3f}", "*" if "*" in told else "", entry == leader))
+    controls = [row for row in table.candidates if row.role != "base"]
+    return Line(table, metric_title(table.task.metric), tuple(cells), controls[0] if controls else None)
+
+
+def clean_lines(found: Evaluation) -> list[CleanLine]:
+    """Every base on every task whose items could be looked up."""
+    return [
+        CleanLine(table.task.name, row, row.contamination)
+        for table in found.tasks
+        for row in table.candidates
+        if row.role == "base" and row.contamination is not None and row.contamination.status == "checked"
+    ]
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+def task_pictures(found: Evaluation) -> tuple[list[tuple[TaskTable, str, str]], list[str]]:
+    """((task, metric, picture), ...) as far as they fit, and the names of the others."""
+    shown, left_out, size = [], [], 0
+    for table in found.tasks:
+        metric = metric_title(table.task.metric)
+        title = f"{table.task.name}: {metric}"
+        picture = pictures.scores(table.candidates, guess=table.task.guess, title=title)
+        size += len(picture.encode())
+        if size <= PICTURE_BYTES:
+            shown.append((table, metric, picture))
+        else:
+            left_out.append(table.task.name)
+    return shown, left_out
+
+
+def cost_picture(found: Evaluation) -> str:
+    """Entries that were scored on all tasks of the aggregate; "" where there are fewer than two."""
+    points = []
+    for row in found.overall:
+        spent = [
+            cost(one)
+            for table in found.tasks
+            if table.task.suite != "bias"
+            for one in table.candidates
+            if one.entry == row.entry
+        ]
+        if row.tasks == row.of and sum(spent) > 0:
+            points.append(Point(row.entry, style_of(row.role), max(sum(spent), 0.01), row.value, row.ci95))
+    return pictures.cost(points) if len(points) > 1 else ""
+
+
+def size_picture(found: Evaluation) -> str:
+    """Where bases of several sizes were scored on the same tasks: their aggregates, and those of their twins."""
+    sizes = {base.entry: base.parameters for base in found.bases}
+    curves: dict[str, list[Point]] = {"base": [], "scratch": []}
+    for row in found.overall:
+        owner = max((entry for entry in sizes if row.entry.startswith(entry)), key=len, default="")
+        if owner and row.tasks == row.of and style_of(row.role) in curves:
+            point = Point(row.entry, style_of(row.role), float(sizes[owner]), row.value, row.ci95)
+            curves[point.style].append(point)
+    if len({point.x for point in curves["base"]}) < 2:
+        return ""
+    return pictures.by_size([(style, points) for style, points in curves.items() if points])

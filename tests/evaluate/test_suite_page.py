@@ -1,0 +1,159 @@
+"""The page of an evaluation: whole, small, self-contained, and its figures are those of the JSON."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from tests.evaluate.test_report import Page
+
+from headstart.evaluate.suite.page import PICTURE_BYTES, base_entries, render_page, size_picture, write_page
+from headstart.evaluate.suite.scoreboard import (
+    OVERALL,
+    BaseFacts,
+    Clean,
+    Contamination,
+    Evaluation,
+    Overall,
+    Paired,
+    Passed,
+    Standing,
+    TaskCard,
+    TaskTable,
+)
+
+EVIL = "<script>alert('x')</script>"
+NAMES = ("sst2", "trec6", "mrpc", "rte", "stsb", "conll2000_chunk", "blimp", "copa", "arc_easy", "piqa", "boolq")
+
+
+def standing(entry: str, role: Any, value: float, **more: Any) -> Standing:
+    low, high = max(0.0, value - 0.04), min(1.0, value + 0.03)
+    facts: dict[str, Any] = {"seconds": 3.0 + 40 * value, "ms_per_row": 0.0 if role == "majority" else 2.5}
+    return Standing(
+        base=entry if role in ("base", "random") else None,
+        method="probe",
+        metric="accuracy",
+        value=value,
+        ci95=(low, high),
+        params_trained=6,
+        n_test=500,
+        entry=entry,
+        role=role,
+        **{**facts, **more},
+    )
+
+
+def made(sizes: dict[str, int], names: tuple[str, ...] = NAMES) -> Evaluation:
+    """An evaluation of made-up figures."""
+    random = np.random.default_rng(4)
+    tables = []
+    for place, name in enumerate(names):
+        rows = [
+            standing("majority", "majority", 0.25),
+            standing("TF-IDF", "tfidf", round(0.4 + random.random() / 4, 4)),
+        ]
+        for number, base in enumerate(sizes):
+            value = round(0.45 + 0.1 * number + random.random() / 6, 4)
+            told = (
+                Contamination("unknown", "nobody wrote down what it read (its lineage begins with import)")
+                if number
+                else Contamination(
+                    "checked", "its own sketch", 500, place, 1, 20, 1.6, Clean(499, value - 0.01, (0.4, 0.5))
+                )
+            )
+            rows.append(standing(base, "base", value, contamination=told))
+            rows.append(standing(f"{base}, random", "random", round(0.3 + random.random() / 8, 4)))
+        card = TaskCard(
+            name, "text_classification", "adapt", "adapt", "accuracy", 1, "CC0-1.0", "made up", "test", "0" * 64, 0.25,
+            {"train": 900, "validation": 100, "test": 500}, notes=[f"12 test rows stand in train, too {EVIL}"],
+        )  # fmt: skip
+        rows[1] = standing("TF-IDF", "tfidf", rows[1].value, seconds=0.5, ms_per_row=0.05)
+        tables.append(TaskTable(card, sorted(rows, key=lambda row: -row.value)))
+    overall = [
+        Overall(base, "base", 0.2 + 0.1 * n, (0.15 + 0.1 * n, 0.25 + 0.1 * n), len(names), len(names))
+        for n, base in enumerate(sizes)
+    ]
+    overall += [
+        Overall(f"{base}, random", "random", 0.1 + n / 100, (0.05, 0.15), len(names), len(names))
+        for n, base in enumerate(sizes)
+    ]
+    overall.append(Overall("TF-IDF", "tfidf", 0.24, (0.2, 0.28), len(names), len(names)))
+    first, *others = sorted(overall, key=lambda row: -row.value)
+    pairs = [
+        Paired(OVERALL, first.entry, o.entry, o.value - first.value, (-0.1, 0.0), 0.01, 0.03 * n, tied=n > 1)
+        for n, o in enumerate(others)
+    ]
+    return Evaluation(
+        suite="core",
+        asked=[],
+        data="sets",
+        bases=[BaseFacts(base, base, "ab" * 32, size) for base, size in sizes.items()],
+        tasks=tables,
+        overall=[first, *others],
+        comparisons=pairs,
+        skipped=[Passed("fsdd", "", "kind audio is not evaluated yet"), Passed("copa", EVIL, "it cannot score")],
+        limit=None,
+        seeds=1,
+        samples="runs/evaluate/cells",
+        code="headstart 0",
+        hardware="x86_64",
+        command=f"headstart evaluate '{EVIL}'",
+        finished="2026-11-26 16:00 UTC",
+    )
+
+
+SIZES = {"text-tiny": 11_800_000, "text-small": 32_000_000, "text-medium-with-a-long-name": 90_000_000}
+
+
+@pytest.mark.parametrize("sizes", [SIZES, {EVIL: 1}])
+def test_the_page_is_whole_small_and_loads_nothing(sizes: dict[str, int], tmp_path: Path) -> None:
+    write_page(made(sizes), tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert len(text.encode()) < 300_000
+    assert not page.seen & {"script", "link", "img", "iframe", "object", "embed", "form"}
+    assert "http" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
+    assert "&lt;script&gt;alert" in text
+    pictures = len(re.findall(r'<svg [^>]*role="img"[^>]*aria-label="', text))
+    assert pictures == len(NAMES) + (2 if len(sizes) > 1 else 1)
+
+
+def test_the_figures_are_those_of_the_json() -> None:
+    found = made(SIZES)
+    text = render_page(found)
+    for table in found.tasks:
+        for row in table.candidates:
+            assert f"{row.entry} {row.value:.3f} [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]".replace("'", "&#x27;") in text
+            if row.contamination is not None and row.contamination.clean is not None:
+                assert f'<td class="n">{row.contamination.clean.value:.3f}</td>' in text
+    for row in found.overall:
+        assert f"{row.ci95[0]:.3f} to {row.ci95[1]:.3f}" in text
+    assert "unknown</span> what text-medium-with-a-long-name and text-small read: nobody wrote down" in text
+    assert "text-medium-with-a-long-name reaches 0.400 [0.350, 0.450] on the mean over 11 sets" in text
+    assert "fsdd" in text
+    assert "everybody" in text
+    assert "runs/evaluate/cells" in text
+
+
+def test_a_page_of_very_many_sets_leaves_pictures_out_and_says_so() -> None:
+    found = made({f"base-{n}": 10**6 * (n + 1) for n in range(6)}, tuple(f"set-{n}" for n in range(60)))
+    text = render_page(found)
+    assert len(text.encode()) < 300_000
+    assert "No room for the pictures of set-" in text
+    assert sum(map(len, re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))) < PICTURE_BYTES + 40_000
+    assert base_entries(found) == [f"base-{n}" for n in range(6)]
+
+
+def test_one_size_makes_no_curve_and_one_set_no_leaderboard() -> None:
+    one = made({"text-tiny": 11_800_000}, ("sst2",))
+    assert size_picture(one) == ""
+    alone = msgspec.structs.replace(one, overall=[msgspec.structs.replace(row, of=1, tasks=1) for row in one.overall])
+    text = render_page(alone)
+    assert "Leaderboard" not in text
+    assert "text-tiny scores" in text
