@@ -37,6 +37,7 @@ def write_sets(folder: Path) -> Path:
         set_of(folder, "prejudice", "bias_pairs", {"test": prejudice(12)}),
         set_of(folder, "truths", "truthfulness", {"test": truths(12)}),
         set_of(folder, "gaps", "cloze", {"test": gaps(random, 16)}),
+        set_of(folder, "prose", "held_out_text", {"test": prose(random, 6)}),
         set_of(folder, "triples", "bias_triples", {"test": triples(12)}),
         set_of(folder, "pronouns", "bias_coreference", {"test": pronouns(6)}),
         set_of(folder, "sums", "generation", {"train": sums(9), "test": sums(5)}, metric="exact match of the number"),
@@ -155,6 +156,10 @@ def truths(count: int) -> list[Row]:
 
 def gaps(random: np.random.Generator, count: int) -> list[Row]:
     return [{"context": sentence(random, GOOD).rsplit(" ", 1)[0], "continuation": GOOD[i % 3]} for i in range(count)]
+
+
+def prose(random: np.random.Generator, count: int) -> list[Row]:
+    return [{"text": ". ".join(sentence(random, GOOD) for _ in range(3 + 4 * i))} for i in range(count)]
 
 
 def triples(count: int) -> list[Row]:

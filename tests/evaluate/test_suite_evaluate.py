@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from tests.evaluate.made_sets import set_of, write_sets
 
 from headstart.base.base import Base
 from headstart.evaluate.progress import Event
+from headstart.evaluate.study import adapt
 from headstart.evaluate.suite import computing
 from headstart.evaluate.suite import run as run_module
+from headstart.evaluate.suite.adapting import read_task
+from headstart.evaluate.suite.index import find_sets
 from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
@@ -23,6 +27,7 @@ from headstart.evaluate.suite.specs import check_methods
 from headstart.evaluate.untrained import untrained
 from headstart.ground.errors import ConfigError, RunError
 from headstart.ground.fanout import parse_place
+from headstart.train.methods import FitSettings
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def test_every_set_has_its_controls(done: Evaluation) -> None:
     everybody = frozenset(("base", "random", "majority", "tfidf"))
     beside = {
         everybody: ("moods", "twins", "words", "grades", "topics", "facts", "who"),
-        frozenset(("base", "random")): ("grammar", "prejudice", "triples", "pronouns"),
+        frozenset(("base", "random")): ("grammar", "prejudice", "triples", "pronouns", "prose"),
         frozenset(("base", "random", "tfidf")): ("truths", "sums", "briefs", "orders"),
         frozenset(("base", "random", "majority")): ("gaps",),
     }
@@ -89,6 +94,10 @@ def test_written_and_weighed_answers_tell_more_than_one_number(done: Evaluation,
     assert own("triples").value == pytest.approx(lms * min(ss, 1 - ss) / 0.5)
     assert own("pronouns").n_test == 6
     assert abs(own("pronouns").metrics["difference"]) > 0
+    assert own("prose").value == pytest.approx(own_bits(place))
+    assert [row.role for row in table(done, "prose").candidates] == sorted(
+        ("base", "random"), key=lambda role: {row.role: row.value for row in table(done, "prose").candidates}[role]
+    )
     assert table(done, "sums").task.metric == "answer_match"
     assert set(own("briefs").metrics) == {"bleu", "rouge1", "rouge2", "rouge_l"}
     assert own("orders").metrics["loss"] > own("orders").metrics["bits_per_byte"] > 0
@@ -98,6 +107,16 @@ def test_written_and_weighed_answers_tell_more_than_one_number(done: Evaluation,
     assert (copied["target"], copied["prediction"]) == ("1000", "1000")
     copies = {t.task.name: row.value for t in done.tasks for row in t.candidates if row.role == "tfidf"}
     assert (copies["sums"], copies["briefs"]) == (1.0, pytest.approx(6 / 8, abs=0.25))
+
+
+def own_bits(place: Path) -> float:
+    """Bits a byte of the made texts, from the kept nats; the stretches of a text are the text."""
+    (path,) = (place / "cells").glob("prose-*/base-*.jsonl")
+    samples = [json.loads(line) for line in path.read_text().splitlines()]
+    texts = ["".join(part for _, part in sample["prompt"]) for sample in samples]
+    assert max(len(sample["prompt"]) for sample in samples) > 1
+    nats = sum(sum(sample["scores"]) for sample in samples)
+    return -nats / sum(len(text.encode()) for text in texts) / math.log(2)
 
 
 def test_groups_are_averaged_and_drawn(done: Evaluation) -> None:
@@ -143,7 +162,7 @@ def test_the_aggregate_leaves_bias_out(done: Evaluation, tiny_base: Base) -> Non
         (row.value - t.task.guess) / (1 - t.task.guess)
         for t in done.tasks
         for row in t.candidates
-        if row.role == "base" and t.task.suite != "bias"
+        if row.role == "base" and t.task.suite != "bias" and t.task.name != "prose"
     ]
     assert own.value == pytest.approx(np.mean(values))
     assert next(row for row in done.overall if row.role == "tfidf").tasks == 11
@@ -340,6 +359,23 @@ def test_other_processes_give_the_same_words(
         assert path.read_bytes() == (tmp_path / "there" / path.relative_to(tmp_path / "here")).read_bytes()
     with pytest.raises(ConfigError, match="expected a name or folder a base"):
         evaluate([tiny_base], data=sets, out=tmp_path, settings=settings, on=place)
+
+
+def test_forgetting_stands_where_a_base_and_its_parent_do(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    task = read_task(find_sets(sets, suite="all", tasks=("moods",))[0][0], limit=None)
+    child = dataclasses.replace(adapt(tiny_base, task, method="full", settings=FitSettings(epochs=1)), name="child")
+    settings = Settings(tasks=("grammar", "prose", "moods"), limit=20)
+    found = evaluate([child, tiny_base], data=sets, out=tmp_path, settings=settings)
+    (one,) = found.forgetting
+    assert (one.parent, one.adapted) == ("tiny", "child")
+    assert [change.task for change in one.changes] == ["grammar", "prose"]
+    for change in one.changes:
+        values = {row.entry: row.value for row in table(found, change.task).candidates}
+        assert (change.before, change.after) == (values["tiny"], values["child"])
+        assert change.difference == pytest.approx(change.after - change.before)
+        assert change.ci95[0] <= change.difference <= change.ci95[1]
+    assert "child after tiny" in "".join(line.plain for line in human_lines(found))
+    assert sum(line.startswith("forgetting parent=tiny adapted=child") for line in plain_lines(found)) == 2
 
 
 def test_methods_are_checked() -> None:

@@ -29,10 +29,10 @@ def test_suites_take_sets_by_their_kind(sets: Path) -> None:
     assert {one.name for one in unread} == {"pictures", "smells"}
     language, _ = find_sets(sets, suite="language")
     assert [one.spec.name for one in language] == [
-        *("facts", "who", "grammar", "truths", "gaps", "sums", "briefs", "orders")
+        *("facts", "who", "grammar", "truths", "gaps", "prose", "sums", "briefs", "orders")
     ]
     assert [one.spec.name for one in find_sets(sets, suite="bias")[0]] == ["prejudice", "triples", "pronouns"]
-    assert len(find_sets(sets, suite="all")[0]) == 16
+    assert len(find_sets(sets, suite="all")[0]) == 17
 
 
 def test_what_cannot_be_evaluated_is_named_with_its_reason(sets: Path) -> None:

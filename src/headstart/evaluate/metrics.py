@@ -9,6 +9,7 @@ Definitions follow scikit-learn (zero_division=0) and the conlleval script of Co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ Resample = Callable[[Floats, Floats], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number for a split; larger is better. `low` and `high` bound it.
+    """One number for a split; larger is better, unless `smaller` is. `low` and `high` bound it.
 
     `statistics(targets, predictions, labels)` is (N, S); `resample(statistics, counts (R, N))` is (R,).
     """
@@ -41,6 +42,7 @@ class Metric:
     resample: Resample
     low: float = 0.0
     high: float = 1.0
+    smaller: bool = False
 
 
 def ratio(top: Floats, bottom: Floats) -> Floats:
@@ -224,6 +226,11 @@ def own_numbers(targets: Sequence[Any], predictions: Sequence[Any], labels: Sequ
     return np.concatenate([numbers, np.ones((len(numbers), 1))], axis=1)
 
 
+def bits_per_byte(sums: Floats) -> Floats:
+    """From summed nats and bytes."""
+    return ratio(sums[..., 0], sums[..., 1]) / math.log(2)
+
+
 def icat(sums: Floats) -> Floats:
     """Idealised CAT score (Nadeem et al. 2021) from sums of stereotypes chosen, sensible sentences chosen, and items.
 
@@ -251,6 +258,7 @@ METRICS: dict[str, Metric] = {
         Metric("rouge2", "ROUGE-2", (), best_reference(rouge_n(2)), of_sums(first_over_second)),
         Metric("rouge_l", "ROUGE-L", (), best_reference(rouge_l), of_sums(first_over_second)),
         Metric("icat", "ICAT", (), own_numbers, of_sums(icat)),
+        Metric("bits_per_byte", "bits a byte", (), own_numbers, of_sums(bits_per_byte), high=math.inf, smaller=True),
     )
 }
 

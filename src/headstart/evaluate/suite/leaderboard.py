@@ -12,7 +12,15 @@ from rich.text import Text
 
 from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.report import Worth
-from headstart.evaluate.suite.scoreboard import OVERALL, Contamination, Evaluation, Paired, Standing, TaskTable
+from headstart.evaluate.suite.scoreboard import (
+    OVERALL,
+    Contamination,
+    Evaluation,
+    Forgetting,
+    Paired,
+    Standing,
+    TaskTable,
+)
 from headstart.evaluate.terminal import MARGIN, quoted, short, wrapped
 
 TITLES = {
@@ -42,6 +50,9 @@ def human_lines(found: Evaluation, *, width: int = 80) -> Iterator[Text]:
     for table in found.tasks:
         yield Text()
         yield from task_lines(found, table)
+    for one in found.forgetting:
+        yield Text()
+        yield from forgetting_lines(one)
     yield Text()
     yield from wrapped("", footnote(found), width, "dim")
     for reason, entries in unknown(found).items():
@@ -50,6 +61,15 @@ def human_lines(found: Evaluation, *, width: int = 80) -> Iterator[Text]:
         who = f" for {entry}" if entry else ""
         yield from wrapped("passed by", f" {', '.join(tasks)}{who}: {reason}", width, "yellow")
     yield from wrapped("samples", found.samples, width)
+
+
+def forgetting_lines(one: Forgetting) -> Iterator[Text]:
+    """What became of a base's own abilities."""
+    yield Text(f"{one.adapted} after {one.parent}: what it was not trained for", style="bold cyan")
+    for change in one.changes:
+        verdict = "tied" if change.tied else f"{change.difference:+.3f}*"
+        line = f"{'':<{MARGIN}}  {cut(change.task):<{NAMES}}  {change.before:.3f} -> {change.after:.3f}  {verdict:>9}"
+        yield Text(f"{line}  {metric_title(change.metric)}")
 
 
 def passed_by(found: Evaluation) -> dict[tuple[str, str], list[str]]:
@@ -230,6 +250,13 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
             f"difference={pair.difference:.4f} low={pair.ci95[0]:.4f} high={pair.ci95[1]:.4f} p={pair.p:.4g} "
             f"p_holm={pair.p_holm:.4g} tied={str(pair.tied).lower()}"
         )
+    for lost in found.forgetting:
+        for change in lost.changes:
+            yield (
+                f"forgetting parent={quoted(lost.parent)} adapted={quoted(lost.adapted)} task={quoted(change.task)} "
+                f"metric={change.metric} before={change.before:.4f} after={change.after:.4f} "
+                f"difference={change.difference:.4f} p_holm={change.p_holm:.4g} tied={str(change.tied).lower()}"
+            )
     for gone in found.skipped:
         yield f"skipped task={quoted(gone.task)} entry={quoted(gone.entry)} reason={quoted(gone.reason)}"
     yield f"samples={quoted(found.samples)}"

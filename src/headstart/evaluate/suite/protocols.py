@@ -7,6 +7,7 @@ from typing import Any
 
 from headstart.evaluate.suite.adapting import AdaptProtocol
 from headstart.evaluate.suite.cloze import ClozeProtocol
+from headstart.evaluate.suite.prose import ProseProtocol
 from headstart.evaluate.suite.protocol import Protocol
 from headstart.evaluate.suite.scoring import ChoicesProtocol, PairsProtocol
 from headstart.evaluate.suite.specs import Method, TaskSpec
@@ -22,6 +23,7 @@ PROTOCOLS: dict[str, Protocol[Any]] = {
         PairsProtocol(),
         TruthProtocol(),
         ClozeProtocol(),
+        ProseProtocol(),
         TriplesProtocol(),
         CoreferenceProtocol(),
         GenerationProtocol(),

@@ -23,6 +23,7 @@ from headstart.evaluate.report import LabelCurve
 from headstart.evaluate.suite.cells import Cell, Judged, Side, Work, is_done, keep, read_cell
 from headstart.evaluate.suite.clean import with_contamination
 from headstart.evaluate.suite.computing import Computed, Room, Twins, compute, job_of, parts_of, run_job
+from headstart.evaluate.suite.forgetting import forgetting_of
 from headstart.evaluate.suite.harness_results import write_results
 from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.protocol import CONTROL_OF
@@ -285,6 +286,8 @@ class _Run:
         self.tell(Event("note", f"{found.spec.name} is passed by{who}: {problem}"))
 
     def _conclude(self, played: Sequence[Played]) -> Evaluation:
+        tables = with_contamination([table_of(task) for task in played], played, self.by_digest)
+        comparisons = comparisons_of(played)
         return Evaluation(
             suite=None if self.settings.tasks else self.settings.suite,
             asked=list(self.settings.tasks),
@@ -293,9 +296,9 @@ class _Run:
                 BaseFacts(side.entry, base.name, side.digest, base.trunk.config.num_parameters)
                 for side, base in zip(self.own, self.bases, strict=True)
             ],
-            tasks=with_contamination([table_of(task) for task in played], played, self.by_digest),
+            tasks=tables,
             overall=overall_of(played),
-            comparisons=comparisons_of(played),
+            comparisons=comparisons,
             skipped=self.passed,
             limit=self.settings.limit,
             seeds=self.settings.seeds,
@@ -304,6 +307,7 @@ class _Run:
             hardware=hardware(),
             command=self.settings.command,
             finished=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            forgetting=forgetting_of(self.bases, self.own, tables, comparisons),
         )
 
 

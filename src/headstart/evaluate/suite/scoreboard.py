@@ -137,6 +137,27 @@ class Passed(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Change(msgspec.Struct, frozen=True):
+    """One set before and after an adaptation. difference: after minus before, paired; p_holm, tied: see `Paired`."""
+
+    task: str
+    metric: str
+    before: float
+    after: float
+    difference: float
+    ci95: Pair
+    p_holm: float
+    tied: bool
+
+
+class Forgetting(msgspec.Struct, frozen=True):
+    """What an adapted base still can of what the base it was made from could, without training. Names are entries."""
+
+    parent: str
+    adapted: str
+    changes: list[Change]
+
+
 class Evaluation(msgspec.Struct, frozen=True):
     """Everything one run of `evaluate` found out. asked: sets by name, where they were chosen instead of a suite."""
 
@@ -155,6 +176,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     hardware: str
     command: str = ""
     finished: str = ""
+    forgetting: list[Forgetting] = []
     schema_version: int = SCHEMA_VERSION
 
     def paired(self, task: str, a: str, b: str) -> Paired | None:

@@ -17,7 +17,7 @@ from headstart.ground.errors import ConfigError, did_you_mean
 SuiteName = Literal["core", "language", "adapt", "bias", "all"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 ProtocolName = Literal[
-    "adapt", "choices", "truth", "pairs", "coreference", "triples", "cloze", "generation", "instruction"
+    "adapt", "choices", "truth", "pairs", "coreference", "triples", "cloze", "prose", "generation", "instruction"
 ]
 Method = Literal["zero-shot", "few-shot", "probe", "lora", "full", "scratch"]
 METHODS: tuple[Method, ...] = ("zero-shot", "few-shot", "probe", "lora", "full")  # scratch is a control
@@ -59,6 +59,7 @@ KINDS: dict[str, KindSpec] = {
         KindSpec("truthfulness", "language", "truth"),
         KindSpec("minimal_pairs", "language", "pairs", average=("paradigm",), cluster=("paradigm",)),
         KindSpec("cloze", "language", "cloze"),
+        KindSpec("held_out_text", "language", "prose", "bits_per_byte"),
         KindSpec("generation", "language", "generation", "rouge_l"),
         KindSpec("instruction", "language", "instruction", "rouge_l"),
         KindSpec("bias_pairs", "bias", "pairs", "preference"),

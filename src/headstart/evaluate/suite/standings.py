@@ -82,9 +82,10 @@ def scored(found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Se
 
 
 def table_of(played: Played) -> TaskTable:
-    """A task's card and rows, the highest score first; the bases before the controls where equal."""
+    """A task's card and rows, the best score first; the bases before the controls where equal."""
+    sign = 1.0 if METRICS[played.sides[0].evidence.metric].smaller else -1.0
     rows = [standing(played, one) for one in played.sides]
-    return TaskTable(card_of(played), sorted(rows, key=lambda row: (-row.value, row.role, row.entry)))
+    return TaskTable(card_of(played), sorted(rows, key=lambda row: (sign * row.value, row.role, row.entry)))
 
 
 def card_of(played: Played) -> TaskCard:
@@ -223,10 +224,15 @@ def between_aggregates(played: Sequence[Played]) -> Iterator[tuple[str, Side, Si
 
 
 def counted(played: Sequence[Played]) -> list[Played]:
-    """The tasks of the aggregate: no measure of bias, and every base that was scored anywhere was scored here too."""
-    tasks = [task for task in played if task.found.spec.kind.suite != "bias"]
+    """The tasks of the aggregate, whose scores lie between guessing and perfect: no measure of bias and no bits a byte;
+    every base that was scored anywhere was scored here too."""
+    tasks = [task for task in played if task.found.spec.kind.suite != "bias" and not smaller_is_better(task)]
     somewhere = {side.entry for side in everybody(tasks) if side.role == "base"}
     return [t for t in tasks if all(t.of(side.entry) for side in t.expected if side.entry in somewhere)]
+
+
+def smaller_is_better(task: Played) -> bool:
+    return METRICS[task.sides[0].evidence.metric].smaller
 
 
 def everybody(played: Iterable[Played]) -> list[Side]:

@@ -1,0 +1,57 @@
+"""Forgetting: what a base could do without training before it was adapted and after, where both stand in one run.
+
+Enter: the bases, the tables and comparisons of an evaluation. Leave: one `Forgetting` for every base and every base it
+was made from, which the lineage knows by the digest of its weights. Told are the sets that need no training: minimal
+pairs, choices, held-out text, measures of bias; what an adapted base reaches on labelled sets is what it was made for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headstart.base.base import Base
+from headstart.evaluate.suite.cells import Side
+from headstart.evaluate.suite.scoreboard import Change, Forgetting, Paired, TaskTable
+
+
+def forgetting_of(
+    bases: Sequence[Base], sides: Sequence[Side], tables: Sequence[TaskTable], comparisons: Sequence[Paired]
+) -> list[Forgetting]:
+    """Every parent and adapted base of this run. sides: of the bases, in their order."""
+    paired = {(one.task, one.a, one.b): one for one in comparisons}
+    found = []
+    for base, side in zip(bases, sides, strict=True):
+        for parent in sides:
+            if any(record.parent == parent.digest for record in base.lineage):
+                changes = changes_of(parent.entry, side.entry, tables, paired)
+                found.append(Forgetting(parent.entry, side.entry, changes))
+    return found
+
+
+def changes_of(
+    parent: str, adapted: str, tables: Sequence[TaskTable], paired: dict[tuple[str, str, str], Paired]
+) -> list[Change]:
+    """One change a set that both were asked without training."""
+    changes = []
+    for table in tables:
+        values = {row.entry: row.value for row in table.candidates if row.role == "base"}
+        if table.task.protocol == "adapt" or not {parent, adapted} <= set(values):
+            continue
+        name = table.task.name
+        one, sign = paired.get((name, parent, adapted)), 1.0
+        if one is None:
+            one, sign = paired[name, adapted, parent], -1.0
+        low, high = sorted(sign * edge for edge in one.ci95)
+        changes.append(
+            Change(
+                name,
+                table.task.metric,
+                values[parent],
+                values[adapted],
+                sign * one.difference,
+                (low, high),
+                one.p_holm,
+                one.tied,
+            )
+        )
+    return changes
