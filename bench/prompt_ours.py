@@ -12,21 +12,27 @@ import dataclasses
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench.prompt_requests import read_requests
 from headstart.base.base import Base
 from headstart.base.generating import prompt_units
 from headstart.base.sampling import Sampling
+from headstart.ground.batch import Batch
+from headstart.model.cache import KvCache
 
 PROMPTS = (  # generate_peers.py
     "The history of the printing press begins", "A recipe for bread needs", "In 1969, the first people to",
     "The three states of matter are", "To install a Python package,", "The capital of France is",
     "Photosynthesis is the process by which", "A good night's sleep is",
 )  # fmt: skip
+ENGINES = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
+AGREEMENT_UNITS = 240
 ROOF_BYTES = 256 << 20
 
 
@@ -42,15 +48,16 @@ def score(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def decode(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Tokens a second at every batch size, and the first text for a look."""
+    """Tokens a second at every batch size and kind of weights, and the first text for a look."""
     special = dataclasses.replace(base.text_codec.special, eos=None)
     endless = dataclasses.replace(base, codec=dataclasses.replace(base.text_codec, special=special))
     found = []
-    for batch in (int(size) for size in chosen.batches.split(",")):
+    cases = [(weights, int(size)) for weights in chosen.weights.split(",") for size in chosen.batches.split(",")]
+    for weights, batch in cases:
         prompts = prompt_units(base.text_codec, (PROMPTS * batch)[:batch])
         seconds, cpu = [], []
         for _ in range(chosen.repeats + 1):
-            decoder = endless.decoder(max_rows=batch)
+            decoder = endless.decoder(max_rows=batch, weights=weights)
             numbers = [decoder.add(ids, Sampling(max_tokens=chosen.new), copy=n) for n, ids in enumerate(prompts)]
             start, start_cpu = time.perf_counter(), time.process_time()
             units: list[int] = []
@@ -62,7 +69,7 @@ def decode(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
         made = batch * chosen.new
         found.append(
             {
-                "engine": "headstart-float32",
+                "engine": f"headstart-{ENGINES[weights]}",
                 "batch": batch,
                 "seconds": middle,
                 "tokens_per_s": made / middle,
@@ -74,7 +81,38 @@ def decode(base: Base, chosen: argparse.Namespace) -> dict[str, Any]:
         tensor.data_ptr(): tensor for module in (base.trunk, base.lm) if module for tensor in module.parameters()
     }
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    return {"results": found, "weight_bytes": weights, "bytes_per_s": read_speed()}
+    return {
+        "results": found,
+        "agreement": agreement(endless, chosen.weights.split(",")),
+        "weight_bytes": weights,
+        "bytes_per_s": read_speed(),
+    }
+
+
+@torch.inference_mode()
+def agreement(base: Base, kinds: Sequence[str]) -> dict[str, float]:
+    """Share of the units of greedy fp32 texts that are the most probable ones with other weights too."""
+    prompts = prompt_units(base.text_codec, PROMPTS)
+    decoder = base.decoder()
+    numbers = [decoder.add(ids, Sampling(max_tokens=AGREEMENT_UNITS)) for ids in prompts]
+    written: dict[int, list[int]] = {number: [] for number in numbers}
+    while decoder.busy:
+        for drawn in decoder.step():
+            written[drawn.request].append(drawn.unit)
+    found = {}
+    for kind in kinds:
+        model = base.packs.model(base.trunk, base.lm, kind)
+        same = []
+        for number, ids in zip(numbers, prompts, strict=True):
+            units = torch.from_numpy(np.concatenate((ids, written[number])).astype(np.int64))[None]
+            width = units.shape[1] - 1
+            cache = KvCache(model.config, slots=1, capacity=width, dtype=model.dtype, device=model.device)
+            window = cache.window(0, [0], width)
+            batch = Batch(units[:, :-1], torch.tensor([width]), "causal", positions=window.positions)
+            best = model.logits(model.hidden(batch, window)[0, len(ids) - 1 :]).argmax(dim=-1)
+            same.append(best == units[0, len(ids) :])
+        found[kind] = float(torch.cat(same).float().mean())
+    return found
 
 
 def read_speed() -> float:
@@ -98,6 +136,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--new", type=int, default=64)
+    parser.add_argument("--weights", default="fp32", help="what weights are rounded to: fp32,fp16,int8")
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
     base = Base.load(chosen.model)

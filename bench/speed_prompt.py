@@ -16,6 +16,7 @@ from typing import Any
 from bench.cells import cost
 from bench.places import ROOT, Places, add_places, places_of
 from bench.processes import measured
+from bench.prompt_ours import ENGINES
 from bench.prompt_requests import CASES, accuracy, read_requests, read_rows, write_requests
 from bench.rounds import Side, interleaved, medians, quiet_note, spread
 from headstart.base.base import Base
@@ -123,6 +124,7 @@ def decoding_side(name: str, *, model: Path, chosen: argparse.Namespace, places:
     how = ["--batches", chosen.batches, "--new", str(chosen.new), "--repeats", str(chosen.repeats)]
     if name == "ours":
         command = [places.ours_python, "-m", "bench.prompt_ours", "decode", "--model", str(model), *how]
+        command += ["--weights", chosen.weights]
     else:
         command = [places.peer_python, str(places.peers / "generate_peers.py"), "--hf", str(model), *how]
         command += ["--dtypes", "float32", *chosen.peers.split()]
@@ -145,10 +147,13 @@ def decode_all(chosen: argparse.Namespace, places: Places, model: Path) -> str:
         for run in runs:
             for one in run["results"]:
                 by_engine.setdefault((one["engine"], one["batch"]), []).append(one)
-    lines = ["| engine | batch | tokens/s (range) | per CPU s | same text as ours | ours / this |", "|" + " --- |" * 6]
+    kinds = [ENGINES[kind] for kind in chosen.weights.split(",")]
+    ratios = " | ".join(f"our {kind} / this" for kind in kinds)
+    lines = [f"| engine | batch | tokens/s (range) | per CPU s | same text as ours | {ratios} |"]
+    lines.append("|" + " --- |" * (5 + len(kinds)))
     middle = {key: medians(runs, ("tokens_per_s", "tokens_per_cpu_s")) for key, runs in by_engine.items()}
     for (engine, batch), row in middle.items():
-        ours = middle["headstart-float32", batch]["tokens_per_s"]
+        ours = [middle[f"headstart-{kind}", batch]["tokens_per_s"] for kind in kinds]
         texts = {one["text"] for one in (*by_engine[engine, batch], *by_engine["headstart-float32", batch])}
         same = "yes" if len(texts) == 1 else "no"
         speed = f"{row['tokens_per_s']:.1f} ({spread(by_engine[engine, batch], 'tokens_per_s')})"
@@ -158,7 +163,7 @@ def decode_all(chosen: argparse.Namespace, places: Places, model: Path) -> str:
             speed,
             f"{row['tokens_per_cpu_s']:.1f}",
             same,
-            f"{ours / row['tokens_per_s']:.2f}x",
+            *(f"{value / row['tokens_per_s']:.2f}x" for value in ours),
         )
         lines.append(f"| {' | '.join(cells)} |")
     memory = max(run["bytes_per_s"] for run in found["ours"])
@@ -166,6 +171,9 @@ def decode_all(chosen: argparse.Namespace, places: Places, model: Path) -> str:
     alone = middle.get(("headstart-float32", 1))
     share = "" if alone is None else f"; ours alone has {alone['tokens_per_s'] / roof:.0%} of it"
     reach = f"Memory is read at {memory / 1e9:.1f} GB/s: one text in fp32 has a roof of {roof:.1f} tokens/s{share}."
+    agreed = found["ours"][0]["agreement"]
+    reach += " Of the units of greedy fp32 texts, most probable too: "
+    reach += ", ".join(f"{kind} {share:.2%}" for kind, share in agreed.items()) + "."
     errors = [error for run in found["peers"] for error in run.get("errors", [])]
     return "\n".join([*lines, "", reach, quiet_note(found), *(f"left out: {error}" for error in errors)])
 
@@ -182,6 +190,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=8, help="lm-eval's")
     parser.add_argument("--batches", default="1,8", help="texts decoded together")
     parser.add_argument("--new", type=int, default=64)
+    parser.add_argument("--weights", default="fp32,fp16,int8", help="ours; the first is compared with all, and is fp32")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peers", default="", help="more flags of generate_peers.py, such as '--ct2 FOLDER'")
     parser.add_argument("--rounds", type=int, default=5)

@@ -179,6 +179,8 @@ class PromptFlags:
         Ask as in a conversation, by the base's own chat template.
     system
         With --chat: what stands before the conversation.
+    weights
+        What weights are rounded to while answering: fp32 (not at all), fp16 or int8. Only a CPU has the last two.
     schema
         File with a JSON schema; every answer follows it. Needs the extra `json`.
     truncate
@@ -203,6 +205,7 @@ class PromptFlags:
     logprobs: int | None = None
     chat: Flag = False
     system: str | None = None
+    weights: Literal["fp32", "fp16", "int8"] = "fp32"
     schema: Path | None = None
     truncate: Flag = False
     allow_pickle: Flag = False

@@ -49,7 +49,7 @@ def prompt_base(name: str, text: str | None, flags: PromptFlags) -> int:
     check_flags(text, flags)
     asked = Asking(flags)
     prompts = None if flags.file is None else read_prompts(flags.file)
-    engine = Engine(Base.load(name, allow_pickle=flags.allow_pickle))
+    engine = Engine(Base.load(name, allow_pickle=flags.allow_pickle), weights=flags.weights)
     if text is None and prompts is None:
         return converse(engine, asked)
     requests = [asked.request(text)] if text is not None else repeated([asked.request(one) for one in prompts or []])

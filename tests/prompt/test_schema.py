@@ -116,7 +116,8 @@ def test_a_base_whose_units_cannot_be_followed() -> None:
 
 
 def test_a_base_without_an_end_token(tiny_base: Base) -> None:
-    codec = dataclasses.replace(tiny_base.codec, special=dataclasses.replace(tiny_base.codec.special, eos=None))
+    text = tiny_base.text_codec
+    codec = dataclasses.replace(text, special=dataclasses.replace(text.special, eos=None))
     with pytest.raises(CapabilityError, match="has no end token"):
         SchemaReader(codec)
 

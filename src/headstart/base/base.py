@@ -22,6 +22,7 @@ from headstart.base.folder import SCHEMA_VERSION, Contents, Manifest, find_folde
 from headstart.base.forward import Reader
 from headstart.base.generating import continue_texts
 from headstart.base.lineage import Record, weights_digest
+from headstart.base.packs import Packs
 from headstart.base.patch_inputs import encode_inputs
 from headstart.base.prompted import Asker, Scores, outputs_of
 from headstart.base.pseudo import score_hidden
@@ -36,6 +37,7 @@ from headstart.data.text_codec import Encoded, TextCodec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, CapabilityError, ConfigError, did_you_mean
 from headstart.model.heads import LMHead, Pooler, Pooling, TaskHead
+from headstart.model.matrices import Precision
 from headstart.model.trunk import Trunk
 
 PATTERNS = get_args(Pattern)
@@ -50,6 +52,7 @@ class Base:
     "causal" for decoders). extras: tensors of heads that are kept for a faithful way back, by their disk name.
     place: where the weights were read from, a name or a path; "" for a base that was made here.
     sketches: the files that tell what was read, one a pre-training (headstart.data.sketch); none where nobody made one.
+    packs: its weights as decoding wants them, made when they are first asked for.
     """
 
     trunk: Trunk
@@ -65,6 +68,7 @@ class Base:
     extras: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     place: str = ""
     sketches: tuple[Path, ...] = field(default=(), repr=False)
+    packs: Packs = field(default_factory=Packs, repr=False)
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -260,15 +264,19 @@ class Base:
         sampling = Sampling(max_tokens=max_tokens, seed=seed, temperature=temperature)
         return continue_texts(self.decoder(), self.text_codec, prompts, sampling)
 
-    def decoder(self, *, max_rows: int = MAX_ROWS, cache_bytes: int = CACHE_BYTES) -> Decoder:
+    def decoder(
+        self, *, weights: Precision = "fp32", max_rows: int = MAX_ROWS, cache_bytes: int = CACHE_BYTES
+    ) -> Decoder:
         """What continues units one by one, many requests at a time: `generate` and `headstart.prompt` stand on it.
 
+        weights: what they are rounded to while decoding; the base itself stays as it is. On a CPU the rounded or
+        rearranged weights are copies, made at the first call and kept with the base.
+
         Raises:
-            CapabilityError: the base cannot read from left to right.
+            CapabilityError: the base cannot read from left to right, or the machine has no such weights.
         """
         return Decoder(
-            self.trunk,
-            self._causal_head("generate"),
+            self.packs.model(self.trunk, self._causal_head("generate"), weights),
             end=self.text_codec.special.eos,
             pad=self.text_codec.special.pad,
             max_positions=self.text_codec.max_positions,

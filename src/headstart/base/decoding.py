@@ -26,8 +26,7 @@ from headstart.data.text_codec import Ids
 from headstart.ground.batch import Batch
 from headstart.ground.errors import ConfigError, DataError, RunError
 from headstart.ground.seeds import stream
-from headstart.model.heads import LMHead
-from headstart.model.trunk import Trunk
+from headstart.model.packed import CausalModel
 
 Finish = Literal["stop", "length"]
 
@@ -63,15 +62,14 @@ class _Request:
 
 
 class Decoder:
-    """A trunk, its cache, and the requests that wait and run.
+    """A model, its cache, and the requests that wait and run.
 
     end: the unit that ends an answer, None for none. max_positions: of prompt and answer together.
     """
 
     def __init__(
         self,
-        trunk: Trunk,
-        lm: LMHead,
+        model: CausalModel,
         *,
         end: int | None,
         pad: int,
@@ -81,11 +79,11 @@ class Decoder:
     ) -> None:
         if max_rows < 1 or cache_bytes < 1:
             raise ConfigError(f"max_rows is {max_rows} and cache_bytes {cache_bytes}; expected at least 1. Raise them.")
-        self._trunk, self._lm, self._end, self._pad = trunk, lm, end, pad
+        self._model, self._end, self._pad = model, end, pad
         self._max_positions, self._max_rows = max_positions, max_rows
-        self._device = trunk.device
+        self._device = model.device
         self._slots = Slots(
-            trunk.config, max_rows=max_rows, cache_bytes=cache_bytes, dtype=trunk.dtype, device=self._device
+            model.config, max_rows=max_rows, cache_bytes=cache_bytes, dtype=model.dtype, device=self._device
         )
         self._waiting: deque[_Request] = deque()
         self._running: list[_Request] = []  # row b stands in slot b
@@ -182,9 +180,9 @@ class Decoder:
         window = self._slots.window(first, new)
         lengths = torch.tensor([len(units) for units in new], device=self._device)
         units = pad_rows(new, filler=self._pad).to(self._device)
-        hidden = self._trunk(Batch(units, lengths, "causal", positions=window.positions), window)
+        hidden = self._model.hidden(Batch(units, lengths, "causal", positions=window.positions), window)
         last = hidden[:, 0] if units.shape[1] == 1 else hidden[torch.arange(len(new), device=self._device), lengths - 1]
-        logits = self._lm(last, self._trunk.table).float()
+        logits = self._model.logits(last).float()
         largest, best = logits.max(dim=-1)
         if not bool(torch.isfinite(largest).all()):
             raise RunError("the base answered with values that are not finite numbers; expected some. Check the base.")

@@ -30,35 +30,35 @@ class Past(ABC):
 
 
 class KvCache:
-    """Preallocated keys and values (L, slots, Hkv, capacity, K). Zeros, because a hidden key still meets its value."""
+    """Preallocated keys and values in one tensor (L, 2, slots, Hkv, capacity, K), so that one write takes both.
+
+    Zeros, because a hidden key still meets its value.
+    """
 
     def __init__(
         self, config: TrunkConfig, *, slots: int, capacity: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (config.num_layers, slots, config.num_kv_heads, capacity, config.head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        shape = (config.num_layers, 2, slots, config.num_kv_heads, capacity, config.head_dim)
+        self.store = torch.zeros(shape, dtype=dtype, device=device)
 
     @property
     def slots(self) -> int:
         """Texts it can hold."""
-        return self.keys.shape[1]
+        return self.store.shape[2]
 
     @property
     def capacity(self) -> int:
         """Units a slot can hold."""
-        return self.keys.shape[3]
+        return self.store.shape[4]
 
     def copy(self, units: int, *, source: int, target: int) -> None:
         """The first `units` of a slot into another one."""
         if source != target:
-            self.keys[:, target, :, :units] = self.keys[:, source, :, :units]
-            self.values[:, target, :, :units] = self.values[:, source, :, :units]
+            self.store[:, :, target, :, :units] = self.store[:, :, source, :, :units]
 
     def take(self, other: KvCache, *, slots: int) -> None:
         """The first `slots` slots of a smaller cache."""
-        self.keys[:, :slots, :, : other.capacity] = other.keys[:, :slots]
-        self.values[:, :slots, :, : other.capacity] = other.values[:, :slots]
+        self.store[:, :, :slots, :, : other.capacity] = other.store[:, :, :slots]
 
     def window(self, first: int, starts: list[int], width: int) -> Window:
         """The slots from `first` on, one for each of `starts`: row b continues with `width` units at starts[b]."""
@@ -73,7 +73,7 @@ class Window(Past):
     """
 
     def __init__(self, cache: KvCache, first: int, starts: list[int], width: int) -> None:
-        device = cache.keys.device
+        device = cache.store.device
         stop, last = first + len(starts), max(starts) + width
         self._used = min(last, cache.capacity)
         self._even = min(starts) == max(starts) and last <= cache.capacity
@@ -81,7 +81,7 @@ class Window(Past):
         begin = torch.tensor(starts, device=device)[:, None]
         self.positions = (begin + torch.arange(width, device=device)).clamp_(max=cache.capacity - 1)
         self._rows = torch.arange(len(starts), device=device)[:, None]
-        self._keys, self._values = cache.keys[:, first:stop], cache.values[:, first:stop]
+        self._layers = cache.store[:, :, first:stop].unbind(0)
 
     def bias(self, batch: Batch, dtype: torch.dtype) -> Tensor | None:
         """Keys stand at their text's own positions: a unit sees those up to its own."""
@@ -91,14 +91,17 @@ class Window(Past):
 
     def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
         """Write the new keys and values into the slots; views over all that is held."""
-        keys, values = self._keys[layer], self._values[layer]
+        keys, values = self.write(layer, torch.stack((k_BHTK, v_BHTK)).permute(1, 3, 0, 2, 4)).unbind(0)
+        return keys, values
+
+    def write(self, layer: int, pairs_BT2HK: Tensor) -> Tensor:
+        """`extend` in one tensor: keys before values (B, T, 2, Hkv, K); leaves a view (2, B, Hkv, S, K)."""
+        held = self._layers[layer]
         if self._even:
-            keys[:, :, self._start : self._used] = k_BHTK
-            values[:, :, self._start : self._used] = v_BHTK
+            held[:, :, :, self._start : self._used] = pairs_BT2HK.permute(2, 0, 3, 1, 4)
         else:
-            keys[self._rows, :, self.positions] = k_BHTK.transpose(1, 2)
-            values[self._rows, :, self.positions] = v_BHTK.transpose(1, 2)
-        return keys[:, :, : self._used], values[:, :, : self._used]
+            held[:, self._rows, :, self.positions] = pairs_BT2HK
+        return held[:, :, :, : self._used]
 
 
 class Prefix(Past):

@@ -16,6 +16,7 @@ from headstart.base.generating import prompt_units
 from headstart.base.sampling import Sampling
 from headstart.data.text_codec import Ids
 from headstart.ground.errors import HeadstartError
+from headstart.model.matrices import Precision
 from headstart.prompt.chat import Message, render
 from headstart.prompt.schema import Schema, SchemaReader
 from headstart.prompt.writing import Spelling, Stops
@@ -82,15 +83,17 @@ class _Writing:
 
 
 class Engine:
-    """A base that answers requests.
+    """A base that answers requests. weights, max_rows, cache_bytes: see `Base.decoder`.
 
     Raises:
         CapabilityError: the base cannot read from left to right.
     """
 
-    def __init__(self, base: Base, *, max_rows: int = MAX_ROWS, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, base: Base, *, weights: Precision = "fp32", max_rows: int = MAX_ROWS, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self._codec = base.text_codec
-        self._decoder = base.decoder(max_rows=max_rows, cache_bytes=cache_bytes)
+        self._decoder = base.decoder(weights=weights, max_rows=max_rows, cache_bytes=cache_bytes)
         self._writing: dict[int, _Writing] = {}
         self._schemas: SchemaReader | None = None  # made for the first request that has a schema
 
