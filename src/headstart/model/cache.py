@@ -81,7 +81,7 @@ class Window(Past):
         begin = torch.tensor(starts, device=device)[:, None]
         self.positions = (begin + torch.arange(width, device=device)).clamp_(max=cache.capacity - 1)
         self._rows = torch.arange(len(starts), device=device)[:, None]
-        self._layers = cache.store[:, :, first:stop].unbind(0)
+        self._store = cache.store[:, :, first:stop]
 
     def bias(self, batch: Batch, dtype: torch.dtype) -> Tensor | None:
         """Keys stand at their text's own positions: a unit sees those up to its own."""
@@ -96,7 +96,7 @@ class Window(Past):
 
     def write(self, layer: int, pairs_BT2HK: Tensor) -> Tensor:
         """`extend` in one tensor: keys before values (B, T, 2, Hkv, K); leaves a view (2, B, Hkv, S, K)."""
-        held = self._layers[layer]
+        held = self._store[layer]
         if self._even:
             held[:, :, :, self._start : self._used] = pairs_BT2HK.permute(2, 0, 3, 1, 4)
         else:

@@ -117,7 +117,8 @@ class Packed(CausalModel):
             _layer(block, matrices[PER_LAYER * place : PER_LAYER * (place + 1)], trunk.config)
             for place, block in enumerate(blocks)
         ]
-        assert trunk.norm is not None and isinstance(trunk.embed, TokenEmbedder)  # packable
+        assert trunk.norm is not None
+        assert isinstance(trunk.embed, TokenEmbedder)
         self._norm, self._embed = _norm(trunk.norm), trunk.embed
 
     def hidden(self, batch: Batch, past: Window) -> Tensor:
