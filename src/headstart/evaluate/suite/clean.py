@@ -59,7 +59,10 @@ def _of(task: Played, one: Scored, known: ReadBefore, items: TaskItems | None) -
         return Contamination("unknown", known.words)
     if items is None:
         return Contamination("no text", "sketches are of text")
-    checked = check_items(items, known.sketches, rows=[sample.id for sample in one.samples[0]])
+    rows = [sample.id for sample in one.samples[0]]
+    if task.found.rows is not None and len(set(rows)) < len(rows):
+        return Contamination("unknown", "its task file takes rows from several files, which are not looked up yet")
+    checked = check_items(items, known.sketches, rows=rows)
     overlap = checked.overlap
     clean = [[sample for sample in run if sample.id not in checked.found] for run in one.samples]
     told: Clean | None = None
