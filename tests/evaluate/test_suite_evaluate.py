@@ -14,6 +14,7 @@ from rich.console import Console
 from tests.evaluate.made_sets import set_of, write_sets
 
 from headstart.base.base import Base
+from headstart.base.lineage import Record
 from headstart.evaluate.progress import Event
 from headstart.evaluate.study import adapt
 from headstart.evaluate.suite import computing
@@ -364,6 +365,8 @@ def test_other_processes_give_the_same_words(
 def test_forgetting_stands_where_a_base_and_its_parent_do(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
     task = read_task(find_sets(sets, suite="all", tasks=("moods",))[0][0], limit=None)
     child = dataclasses.replace(adapt(tiny_base, task, method="full", settings=FitSettings(epochs=1)), name="child")
+    sealed = Record("seal", parent=child.digest)  # as a step that leaves the weights as they are writes it
+    child = dataclasses.replace(child, lineage=(*child.lineage, sealed))
     settings = Settings(tasks=("grammar", "prose", "moods"), limit=20)
     found = evaluate([child, tiny_base], data=sets, out=tmp_path, settings=settings)
     (one,) = found.forgetting

@@ -21,8 +21,8 @@ def forgetting_of(
     paired = {(one.task, one.a, one.b): one for one in comparisons}
     found = []
     for base, side in zip(bases, sides, strict=True):
-        for parent in sides:
-            if any(record.parent == parent.digest for record in base.lineage):
+        for parent in sides:  # a step that leaves the weights as they are names its base as its own parent
+            if parent is not side and any(record.parent == parent.digest for record in base.lineage):
                 changes = changes_of(parent.entry, side.entry, tables, paired)
                 found.append(Forgetting(parent.entry, side.entry, changes))
     return found
