@@ -33,7 +33,8 @@ from headstart.model.trunk import Trunk, fill, initialise
 from headstart.train.loop import Job, StepRecord, run
 from headstart.train.methods import LORA_TARGETS, FitSettings, Method, check_method, parameter_groups, resolve
 from headstart.train.objective import LossRecord
-from headstart.train.optim import Optimiser
+from headstart.train.optim import Optimiser, State
+from headstart.train.pieces import Kept, Piece, Standing, keep, take_up
 from headstart.train.probe import encode_features, solve
 from headstart.train.schedule import trapezoid
 from headstart.train.supervised import (
@@ -53,7 +54,7 @@ from headstart.train.vocabulary import Used, narrowed, renumbered, used_units, w
 PASS_TOKENS = 2048  # of one forward pass: its activations fit the caches, 5,500 tokens/s a core against 4,250 at 8,192
 UNLIMITED = 1 << 40  # buckets are cut by rows here; micro-batches bound the memory
 PROBE_SHARE = 0.7  # of the time that is left, at most, for reading features
-Stopped = Literal["done", "deadline", "probe", "interrupted"]
+Stopped = Literal["done", "deadline", "probe", "interrupted", "paused"]
 Judge = Callable[[Sequence[Any], Sequence[Any]], float]
 
 
@@ -70,7 +71,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An adapted base and what it cost. epochs: those really run. truncated: training texts that were cut."""
+    """An adapted base and what it cost. epochs: those really run. truncated: training texts that were cut.
+
+    A fit that paused answers with its weights of that moment, and `validation` and `seconds` are of all its pieces.
+    """
 
     base: Base
     method: Method
@@ -110,6 +114,17 @@ class _Trained:
     epochs: float
     stopped: Stopped
     quality: float
+    earlier: float = 0.0  # seconds of earlier pieces
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """When a training ends or pauses. identity: what a kept piece must be a piece of."""
+
+    deadline: float | None
+    hurry: bool
+    piece: Piece | None
+    identity: str
 
 
 def fit(
@@ -120,13 +135,17 @@ def fit(
     seed: int = 0,
     settings: FitSettings | None = None,
     deadline: float | None = None,
+    hurry: bool = True,
+    piece: Piece | None = None,
     judge: Judge | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Fitted:
     """Adapt `base` to `task`; the argument is never changed.
 
     judge: (targets, answers) of the validation rows -> quality, by which the weights to keep are chosen; the share of
-    right answers where not given. deadline: time.monotonic() by which to end with the best so far.
+    right answers where not given. deadline: time.monotonic() by which to end with the best so far. hurry: cool the
+    rates down in time for a deadline that comes before the last step. piece: go on from what an earlier piece of this
+    fit kept, and pause after a share of the steps; a probe, which is solved at once, has no pieces.
 
     Raises:
         ConfigError: an unknown method. DataError: rows that cannot be encoded. RunError: training diverges.
@@ -159,7 +178,8 @@ def fit(
         head.out.bias.data.copy_(torch.from_numpy(prior(parts.train)))
         assert resolved.patience is not None
         keeper = _Keeper(parts, head, resolved.patience, judge or partial(agreement, task.kind))
-        trained = _train(parts, head, keeper, chosen, resolved, seed, deadline, on_progress)
+        limits = _Limits(deadline, hurry, piece, f"{base.name} {task.digest} {chosen} {seed} {resolved}")
+        trained = _train(parts, head, keeper, chosen, resolved, seed, limits, on_progress)
     contract = TaskContract(
         kind=task.kind,
         labels=task.labels,
@@ -178,7 +198,7 @@ def fit(
         adapted,
         chosen,
         resolved,
-        time.monotonic() - started,
+        time.monotonic() - started + trained.earlier,
         trained.params,
         trained.epochs,
         parts.train.truncated,
@@ -308,20 +328,29 @@ def _train(
     method: Method,
     settings: FitSettings,
     seed: int,
-    deadline: float | None,
+    limits: _Limits,
     on_progress: Callable[[Progress], None] | None,
 ) -> _Trained:
     """Run the loop over the epochs; leaves the best weights in `parts.trunk` and the head, both in fp32."""
     assert settings.epochs is not None
-    model = keeper.model
+    begun, model = time.monotonic(), keeper.model
     optimiser = Optimiser(parameter_groups(parts.trunk, head, method, settings))
     plan = _Plan(parts.train, settings.batch_rows, seed)
     per_epoch = plan.per_epoch
     steps = settings.epochs * per_epoch
+    kept = None if limits.piece is None else take_up(limits.piece.folder, identity=limits.identity)
+    earlier = Standing(limits.identity) if kept is None else kept.standing
+    if kept is not None:
+        optimiser.restore(model, {name: value.shape for name, value in kept.state.items()}, partial(_fill, kept.state))
+        keeper.take_up(kept)
+    pause = steps if limits.piece is None else min(steps, max(1, round(limits.piece.until * steps)))
+    done = earlier.step
 
     def on_step(record: StepRecord) -> None:
+        nonlocal done
+        done = record.step + 1
         if on_progress is not None:
-            on_progress(Progress(method, record.step + 1, steps, record.loss))
+            on_progress(Progress(method, done, steps, record.loss))
 
     def probe(step: int) -> bool:
         stop = keeper.look()
@@ -334,7 +363,7 @@ def _train(
         outputs = head(parts.trunk(batch).float(), batch.lengths)
         return task_loss(outputs, batch.targets, parts.train.kind, batch.weights)
 
-    reserve = keeper.measure() if deadline is not None else 0.0
+    reserve = keeper.measure() if limits.deadline is not None else 0.0
     result = run(
         Job(
             model=model,
@@ -343,19 +372,37 @@ def _train(
             micro_batches=plan.micro_batches,
             schedule=trapezoid(warmup=settings.warmup, cooldown=1.0 - settings.warmup),
             steps=steps,
-            deadline=None if deadline is None else deadline - 2.0 * reserve,
+            first=earlier.step,
+            stop=lambda: done >= pause,
+            deadline=None if limits.deadline is None else limits.deadline - 2.0 * reserve,
+            hurry=limits.hurry,
             probe=probe,
             probe_every=per_epoch,
             on_step=on_step,
         )
     )
-    if result.steps % per_epoch and result.stopped != "probe":
+    history = (*earlier.history, *result.history)
+    params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if result.stopped == "asked":
+        assert limits.piece is not None, "only a piece pauses"
+        spent = earlier.seconds + time.monotonic() - begun
+        best, last = (keeper.best, keeper.last) if keeper.kept else (None, None)
+        standing = Standing(limits.identity, done, best, last, keeper.since, spent, list(history))
+        keep(limits.piece.folder, Kept(standing, optimiser.state(model), keeper.kept))
+        quality = keeper.peek()
+        optimiser.in_full_precision(model)
+        return _Trained(params, history, done / per_epoch, "paused", quality, earlier.seconds)
+    if done % per_epoch and result.stopped != "probe":
         keeper.look()
     optimiser.in_full_precision(model)
     keeper.restore(model)
-    params = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert result.stopped != "asked", "nobody asks an adaptation to stop between steps"
-    return _Trained(params, result.history, result.steps / per_epoch, result.stopped, keeper.best)
+    return _Trained(params, history, done / per_epoch, result.stopped, keeper.best, earlier.seconds)
+
+
+def _fill(kept: State, into: State) -> None:
+    """Read kept tensors into the optimiser's own."""
+    for name, value in kept.items():
+        into[name].copy_(value)
 
 
 class _Plan:
@@ -387,8 +434,8 @@ class _Keeper:
     def __init__(self, parts: _Parts, head: TaskHead, patience: int, judge: Judge) -> None:
         self.model = nn.ModuleList([parts.trunk, head.to(device=parts.device)])
         self._parts, self._head, self._patience, self._judge = parts, head, patience, judge
-        self._kept: dict[str, Tensor] = {}
-        self._since = 0
+        self.kept: dict[str, Tensor] = {}
+        self.since = 0
         self.best, self.last, self.last_loss = -float("inf"), -float("inf"), 0.0
 
     def measure(self) -> float:
@@ -397,21 +444,32 @@ class _Keeper:
         self._score()
         return time.monotonic() - started
 
+    def peek(self) -> float:
+        """The quality of the weights as they are; nothing is kept and no patience lost."""
+        return self._score()
+
+    def take_up(self, kept: Kept) -> None:
+        """Go on where an earlier piece stood."""
+        stood = kept.standing
+        if stood.best is not None and stood.last is not None:
+            self.best, self.last, self.since = stood.best, stood.last, stood.since
+        self.kept = {n: value.to(self._parts.device) for n, value in kept.best.items()}
+
     def look(self) -> bool:
         """Score validation; True when patience has run out."""
         self.last = self._score()
-        if self.last > self.best or not self._kept:
-            self.best, self._since = self.last, 0
-            self._kept = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
+        if self.last > self.best or not self.kept:
+            self.best, self.since = self.last, 0
+            self.kept = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
         else:
-            self._since += 1
-        return self._since >= self._patience
+            self.since += 1
+        return self.since >= self._patience
 
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
         """Put the best weights back, unless the last ones are the best."""
         if self.last < self.best:
-            for name, value in self._kept.items():
+            for name, value in self.kept.items():
                 model.get_parameter(name).copy_(value)
 
     @torch.inference_mode()

@@ -54,6 +54,7 @@ class Job:
     first: int = 0
     clip: float | None = 1.0
     deadline: float | None = None  # time.monotonic() by which the last step must have ended
+    hurry: bool = True  # whether the schedule follows the clock where the deadline comes before the last step
     probe: Callable[[int], bool] | None = None
     probe_every: int = 0
     on_step: Callable[[StepRecord], None] | None = None
@@ -73,7 +74,7 @@ class LoopResult:
 
 
 def run(job: Job) -> LoopResult:
-    """Train until the job ends. With a deadline the schedule follows the clock where the clock is ahead of the steps.
+    """Train until the job ends. With a deadline a job in a hurry follows the clock where it is ahead of the steps.
 
     Raises Diverged after three steps in a row whose gradient is not finite.
     """
@@ -119,7 +120,7 @@ def run(job: Job) -> LoopResult:
 
 def _progress(step: int, job: Job, started: float, now: float) -> float:
     by_steps = step / max(job.steps, 1)
-    if job.deadline is None:
+    if job.deadline is None or not job.hurry:
         return by_steps
     return max(by_steps, (now - started) / max(job.deadline - started, 1e-9))
 
