@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headstart.base.base import Base
+    from headstart.choose.choose import choose
     from headstart.data.task import Task
     from headstart.evaluate.study import adapt
     from headstart.ground.errors import (
@@ -47,6 +48,7 @@ __all__ = [
     "Task",
     "__version__",
     "adapt",
+    "choose",
     "pretrain",
 ]
 
@@ -56,6 +58,7 @@ _HOME = {
     "Task": "headstart.data.task",
     "adapt": "headstart.evaluate.study",
     "Prompting": "headstart.prompt.asking",
+    "choose": "headstart.choose.choose",
     "pretrain": "headstart.train.text_base",
     "HeadstartError": _ERRORS,
     "BaseError": _ERRORS,

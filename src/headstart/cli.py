@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
-from headstart.flags import AdaptFlags, AskFlags, DemoKind, Flag, PromptFlags, Table
+from headstart.flags import AdaptFlags, AskFlags, ChooseFlags, DemoKind, Flag, PromptFlags, Table
 from headstart.ground.errors import ConfigError, HeadstartError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ INTERRUPTED = 130
 NO_FLAGS = AdaptFlags()
 NO_ASKING = AskFlags()
 NO_PROMPT_FLAGS = PromptFlags()
+NO_CHOOSE_FLAGS = ChooseFlags()
 
 app = App(
     name="headstart",
@@ -212,6 +213,21 @@ def evaluate(
         card=card,
         json=json,
     )
+
+
+@app.command
+def choose(table: Table, *, flags: ChooseFlags = NO_CHOOSE_FLAGS) -> int:
+    """Which base, by which method, for your table, within your budget? The winner is saved, adapted.
+
+    Parameters
+    ----------
+    table
+        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too); - reads standard input.
+    """
+    started = time.monotonic()  # the budget's clock runs while torch is imported
+    from headstart.choosing import choose_base
+
+    return choose_base(table, flags, started=started)
 
 
 @app.command

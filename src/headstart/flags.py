@@ -212,6 +212,71 @@ class PromptFlags:
     json: Flag = False
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseFlags:
+    """What `headstart choose` can be told besides its table.
+
+    Parameters
+    ----------
+    bases
+        Names of bases, folders in Hugging Face layout, or .gguf files.
+    methods
+        Some of probe, lora and full. Without it all three.
+    budget
+        Time for everything, such as 90s, 5m or 1h. Without it every candidate with a chance is tried.
+    max_ms_per_row
+        Leave out bases that take longer to answer a row, measured here.
+    max_mb
+        Leave out bases whose weights take more megabytes in fp32.
+    licence
+        permissive or stated leaves out bases whose own words do not say so.
+    test
+        Test rows. Without it a tenth of TABLE is set aside.
+    validation
+        Rows on which candidates are compared. Without it a tenth of TABLE is set aside.
+    text
+        Text column, or two for a pair: premise,hypothesis. Found by itself where the names are usual.
+    label
+        Label column. Found by itself where the names are usual.
+    kind
+        What is asked: one label, many, a number, or a tag per word. Found by itself from the column.
+    metric
+        What decides, such as macro_f1 or mcc. Without it accuracy, micro_f1, pearson or span_f1, by the kind.
+    seed
+        First seed.
+    on
+        Where trials run: here, local:N processes, or a Ray cluster (ray://HOST:PORT, ray://auto).
+    out
+        New folder for the result. Without it runs/NAME-DIGEST.
+    drop_missing
+        Drop rows without text or label instead of refusing the table.
+    allow_pickle
+        Read .bin and .pt weights of a folder that has no safetensors (tensors only, never code).
+    json
+        Print the report as one JSON object.
+    """
+
+    bases: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = ()
+    methods: Annotated[tuple[Literal["probe", "lora", "full"], ...], Parameter(consume_multiple=True, negative=())] = ()
+    budget: str | None = None
+    max_ms_per_row: float | None = None
+    max_mb: float | None = None
+    licence: Literal["any", "stated", "permissive"] = "any"
+    test: Table | None = None
+    validation: Table | None = None
+    text: str | None = None
+    label: str | None = None
+    kind: Kind | None = None
+    metric: str | None = None
+    seed: int = 0
+    on: str = "here"
+    out: Path | None = None
+    drop_missing: Flag = False
+    allow_pickle: Flag = False
+    json: Flag = False
+
+
 def seconds_of(text: str, *, flag: str = "--budget") -> float:
     """Seconds of a duration such as 90s, 2m, 1h30m or 45."""
     units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}

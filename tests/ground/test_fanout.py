@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from headstart.ground.errors import ConfigError
-from headstart.ground.fanout import Done, Failed, Outcome, Place, fan_out, name_of, parse_place
+from headstart.ground.fanout import Crew, Done, Failed, Outcome, Place, fan_out, name_of, parse_place
 
 WORK = '''
 """Jobs for workers."""
@@ -140,6 +140,21 @@ def test_an_interrupt_ends_the_workers_and_is_passed_on(work: ModuleType) -> Non
         fan_out(work.double, [{"x": 1}, {"x": 2, "sleep": 60}], on=Place("local", 1), on_outcome=stop)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+def test_a_crew_stays_from_call_to_call_and_survives_a_death(work: ModuleType, tmp_path: Path) -> None:
+    with Crew() as crew:
+        first, second = (fan_out(work.double, [{"x": 1}], on=Place("local", 1), crew=crew) for _ in range(2))
+        mark = str(tmp_path / "mark")
+        died = fan_out(work.touchy, [{"x": 2, "mark": mark}], on=Place("local", 1), attempts=1, crew=crew)
+        last = fan_out(work.touchy, [{"x": 5, "mark": mark}, {"x": 6, "mark": mark}], on=Place("local", 2), crew=crew)
+    assert isinstance(first[0], Done)
+    assert isinstance(second[0], Done)
+    assert first[0].value["pid"] == second[0].value["pid"]
+    assert values(died) == [("died", 1)]
+    assert values(last) == [5, 6]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first[0].value["pid"], 0)
 
 
 def test_no_jobs_need_no_worker(work: ModuleType) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["data", "plan", "control", "adapt", "curve", "score", "note"]
+Stage = Literal["data", "plan", "choose", "control", "adapt", "curve", "score", "note"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Fan-out: one function over many jobs, here, in local processes or on Ray; a job is plain JSON, and so is its answer.
 
 Enter: a top-level function and jobs as JSON values. Leave: an `Outcome` a job, in the order of the jobs. A worker is
-`python -m headstart.ground.fanout MODULE:FUNCTION`: one JSON job a line in, one JSON answer a line out, nothing else
-crosses (no pickle, no shared memory), so that the same function runs behind a pipe or on another machine. What a job
-raises and a worker that dies are outcomes, never exceptions; a job whose worker died is given to another one.
+`python -m headstart.ground.fanout`: a line of JSON in with the function's name and a job, a line of JSON out with the
+answer. Nothing else crosses (no pickle, no shared memory), so that the same function runs behind a pipe or on another
+machine. What a job raises and a worker that dies are outcomes, never exceptions; a job whose worker died is given to
+another one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import IO, Any, Literal
 
 import msgspec
@@ -90,13 +92,14 @@ def fan_out(
     attempts: int = ATTEMPTS,
     deadline: float | None = None,
     on_outcome: OnOutcome | None = None,
+    crew: Crew | None = None,
 ) -> list[Outcome]:
     """`function(job)` for every job -> outcomes in the order of the jobs.
 
     function: top-level, in an importable module, from plain JSON values to plain JSON values. attempts: workers that a
     job may cost. deadline: time.monotonic() after which workers are ended and what has no answer is `late`; `here` a
     running job cannot be ended, so that it must keep to its own time. on_outcome(index, outcome) is called as jobs end,
-    so that Ctrl-C, which is passed on, loses nothing that was done.
+    so that Ctrl-C, which is passed on, loses nothing that was done. crew: local workers that outlive this call.
 
     Raises:
         CapabilityError: Ray is asked for and not installed. RunError: no worker can be started, no cluster reached.
@@ -105,7 +108,9 @@ def fan_out(
     if on.kind == "here":
         _here(function, jobs, deadline, board)
     elif on.kind == "local":
-        _Pool(name_of(function), jobs, min(on.workers, max(1, len(jobs))), attempts, deadline, board).run()
+        _Shift(name_of(function), jobs, on.workers, attempts, deadline, board, crew or Crew()).run(
+            keep=crew is not None
+        )
     else:
         _on_ray(name_of(function), jobs, on.address, attempts, deadline, board)
     return board.outcomes
@@ -173,17 +178,24 @@ class _BadLine(msgspec.Struct, tag_field="is", tag="raised"):
 _READ = msgspec.json.Decoder(_Line | _BadLine)
 
 
-def serve(name: str) -> None:
-    """A worker's life: import MODULE:FUNCTION, then answer the lines of stdin until it ends.
+class _Call(msgspec.Struct, frozen=True):
+    """A job on the wire. function: MODULE:FUNCTION."""
+
+    function: str
+    job: Any
+
+
+def serve() -> None:
+    """A worker's life: answer the lines of stdin until it ends.
 
     What anything else writes to stdout goes to stderr, so that it cannot break a line.
     """
     wire = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    module, _, attribute = name.partition(":")
-    function: Work = getattr(importlib.import_module(module), attribute)
     for line in sys.stdin.buffer:
-        found = answer(function, msgspec.json.decode(line))
+        call = msgspec.json.decode(line, type=_Call)
+        module, _, attribute = call.function.partition(":")
+        found = answer(getattr(importlib.import_module(module), attribute), call.job)
         sent = _Line(found.value, found.seconds) if isinstance(found, Done) else _BadLine(found.reason)
         wire.write(msgspec.json.encode(sent) + b"\n")
         wire.flush()
@@ -207,11 +219,11 @@ class _Worker:
     heard: bytearray = field(default_factory=bytearray)
 
     @classmethod
-    def start(cls, name: str) -> _Worker:
+    def start(cls) -> _Worker:
         words = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `end`, with the process)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "headstart.ground.fanout", name],
+                [sys.executable, "-m", "headstart.ground.fanout"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=words,
@@ -228,12 +240,12 @@ class _Worker:
         assert self.process.stdout is not None, "opened as a pipe"
         return self.process.stdout
 
-    def give(self, index: int, job: Any) -> None:
+    def give(self, index: int, name: str, job: Any) -> None:
         """Send a job; a worker that is dead already shows it at its other pipe."""
         assert self.process.stdin is not None, "opened as a pipe"
         self.job = index
         try:
-            self.process.stdin.write(msgspec.json.encode(job) + b"\n")
+            self.process.stdin.write(msgspec.json.encode(_Call(name, job)) + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             return
@@ -273,20 +285,61 @@ def _broken_pipe_is_no_matter() -> Iterator[None]:
         return
 
 
-class _Pool:
-    """Workers and the jobs they still have to do."""
+class Crew:
+    """Local workers that stay from one `fan_out` to the next, with the modules they imported and what they hold.
+
+    A context manager; leaving it ends them.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[_Worker] = []
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._idle:
+            self._idle.pop().end()
+
+    def hire(self) -> _Worker:
+        """A worker that is free and alive, or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.poll() is None:
+                return worker
+            worker.end()
+        return _Worker.start()
+
+    def release(self, worker: _Worker) -> None:
+        """Take back a worker that has no job."""
+        self._idle.append(worker)
+
+
+class _Shift:
+    """The workers of one call, and the jobs they still have to do."""
 
     def __init__(
-        self, name: str, jobs: Sequence[Any], size: int, attempts: int, deadline: float | None, board: _Board
+        self,
+        name: str,
+        jobs: Sequence[Any],
+        size: int,
+        attempts: int,
+        deadline: float | None,
+        board: _Board,
+        crew: Crew,
     ) -> None:
         self._name, self._jobs, self._size, self._attempts = name, jobs, size, attempts
-        self._deadline, self._board = deadline, board
+        self._deadline, self._board, self._crew, self._keep = deadline, board, crew, False
         self._queue = deque(range(len(jobs)))
         self._deaths = [0] * len(jobs)
         self._selector = selectors.DefaultSelector()
         self._workers: set[_Worker] = set()
 
-    def run(self) -> None:
+    def run(self, *, keep: bool) -> None:
+        """Until every job has an outcome or the time is over. keep: leave free workers with the crew."""
+        self._keep = keep
         try:
             while len(self._workers) < min(self._size, len(self._queue) + len(self._workers)):
                 self._hire()
@@ -305,7 +358,7 @@ class _Pool:
             self._selector.close()
 
     def _hire(self) -> None:
-        worker = _Worker.start(self._name)
+        worker = self._crew.hire()
         self._workers.add(worker)
         self._selector.register(worker.ears, selectors.EVENT_READ, worker)
         self._next(worker)
@@ -314,10 +367,14 @@ class _Pool:
         """The next job for a worker that is free, or its leave."""
         worker.job = None
         if not self._queue:
-            self._dismiss(worker)
+            if self._keep:
+                self._leave(worker)
+                self._crew.release(worker)
+            else:
+                self._dismiss(worker)
             return
         index = self._queue.popleft()
-        worker.give(index, self._jobs[index])
+        worker.give(index, self._name, self._jobs[index])
 
     def _hear(self, worker: _Worker) -> None:
         index, line = worker.job, worker.listen()
@@ -337,26 +394,29 @@ class _Pool:
             if self._queue:
                 self._hire()
 
-    def _dismiss(self, worker: _Worker) -> str:
+    def _leave(self, worker: _Worker) -> None:
         self._workers.discard(worker)
         self._selector.unregister(worker.ears)
+
+    def _dismiss(self, worker: _Worker) -> str:
+        self._leave(worker)
         return worker.end()
 
 
 # --- Ray ------------------------------------------------------------------------------------------------------------
 
-_kept: dict[str, _Worker] = {}  # of a Ray process: its worker, kept from task to task with what it has loaded
+_kept = Crew()  # of a Ray process: its worker, kept from task to task with what it has loaded
 
 
 def _task(name: str, job: bytes) -> tuple[bytes, str]:
     """Runs inside a Ray process: (the answer's line, "") or (b"", how the worker ended)."""
-    worker = _kept.pop(name, None) or _Worker.start(name)
-    worker.give(0, msgspec.Raw(job))
+    worker = _kept.hire()
+    worker.give(0, name, msgspec.Raw(job))
     while (line := worker.listen()) == b"":
         pass
     if line is None:
         return b"", worker.end()
-    _kept[name] = worker
+    _kept.release(worker)
     return line, ""
 
 
@@ -424,4 +484,4 @@ def _ray(address: str) -> Any:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve()

@@ -75,15 +75,20 @@ def resolve(
     settings: FitSettings, *, method: Method, config: TrunkConfig, num_rows: int, modality: Modality | None = None
 ) -> FitSettings:
     """Fill in what the user left open: from the method, the width of the base, the number of rows and what they are."""
-    wanted = math.ceil(TARGET_STEPS * settings.batch_rows / max(num_rows, 1))
-    most = MAX_EPOCHS if modality is None else MAX_PATCH_EPOCHS
-    epochs = settings.epochs if settings.epochs is not None else min(max(wanted, MIN_EPOCHS), most)
+    epochs = epochs_of(settings, num_rows, modality)
     patience = settings.patience if settings.patience is not None else max(PATIENCE, epochs // 5)
     usual = UNCHANGED if modality is None or method == "probe" else USUAL[modality]
     augment = settings.augment if settings.augment is not None else usual
     lr = settings.lr if settings.lr is not None else default_lr(config, method)
     decay = settings.layer_decay if settings.layer_decay is not None else (0.9 if method == "full" else 1.0)
     return replace(settings, epochs=epochs, lr=lr, layer_decay=decay, patience=patience, augment=augment)
+
+
+def epochs_of(settings: FitSettings, num_rows: int, modality: Modality | None = None) -> int:
+    """The passes that were asked for, or as many as a table of this size needs."""
+    wanted = math.ceil(TARGET_STEPS * settings.batch_rows / max(num_rows, 1))
+    most = MAX_EPOCHS if modality is None else MAX_PATCH_EPOCHS
+    return settings.epochs if settings.epochs is not None else min(max(wanted, MIN_EPOCHS), most)
 
 
 def default_lr(config: TrunkConfig, method: Method) -> float:

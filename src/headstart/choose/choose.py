@@ -1,0 +1,226 @@
+"""The verb `choose`: a task, bases and a budget in; the base to take, adapted, and the decision with its evidence out.
+
+The search sees train and validation rows alone. When it is over, the candidate that was decided for answers the test
+rows, once, beside the controls that need no base.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from headstart.base.base import Base
+from headstart.base.lineage import DataRef, Record, code_version, hardware
+from headstart.choose.constraints import Constraints, Licence
+from headstart.choose.decision import Decision, decide
+from headstart.choose.findings import Findings
+from headstart.choose.plan import Plan, check_methods
+from headstart.choose.report import ChoiceReport, asked_of, for_lineage, without_rows
+from headstart.choose.search import Search
+from headstart.data.task import Task
+from headstart.evaluate.asking import ask
+from headstart.evaluate.budget import Budget, plain_seconds
+from headstart.evaluate.conclude import Outcome, Study, conclude
+from headstart.evaluate.controls import ControlMethod, fit_control, plain_control
+from headstart.evaluate.plan import Plan as StudyPlan
+from headstart.evaluate.progress import Event, OnEvent, silent
+from headstart.evaluate.report import METHOD_TITLES, Skipped
+from headstart.evaluate.trial import Trial, try_control
+from headstart.ground.errors import CapabilityError, DataError
+from headstart.ground.fanout import parse_place
+from headstart.train.fit import Fitted
+from headstart.train.methods import FitSettings
+
+CONTROL_SHARE = 0.1  # of the budget that the control which learns from the inputs alone may take
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What `choose` leaves: the chosen base, adapted, with its lineage, and the report."""
+
+    base: Base
+    report: ChoiceReport
+
+
+def choose(
+    task: Task,
+    bases: Sequence[str | Path | Base],
+    *,
+    methods: Sequence[str] = (),
+    budget: float | None = None,
+    max_ms_per_row: float | None = None,
+    max_mb: float | None = None,
+    licence: Licence = "any",
+    metric: str | None = None,
+    seed: int = 0,
+    settings: FitSettings | None = None,
+    on: str = "here",
+    allow_pickle: bool = False,
+    command: str = "",
+    on_event: OnEvent = silent,
+) -> Choice:
+    """Which of `bases`, by which of `methods` (none: probe, lora, full), for this task, within `budget` seconds.
+
+    bases: names, folders, .gguf files, or Bases. on: here, local:N or ray://HOST:PORT, where the folder of the bases
+    and the temporary folder must be the same everywhere.
+
+    Raises:
+        ConfigError: nothing is left to choose from, or an argument is wrong.
+        DataError: a part of the task has no rows.
+        RunError: no training ended in time.
+    """
+    for part, rows in (("train", task.train), ("validation", task.validation), ("test", task.test)):
+        if len(rows) == 0:
+            raise DataError(
+                f"the {part} part of {task.name} has no rows; expected at least one. "
+                f"Give more rows, or --{part} with a file."
+            )
+    if task.columns.modality is not None:
+        raise CapabilityError(
+            f"{task.name} is a task over {task.columns.modality}; choose compares bases over text so far. "
+            "Use adapt with each base."
+        )
+    scratch = Path(tempfile.mkdtemp(prefix="headstart-choose-"))
+    try:
+        sources = [path_of(base, scratch / f"given-{place}") for place, base in enumerate(bases)]
+        plan = Plan(
+            bases=tuple(sources),
+            methods=check_methods(tuple(methods)),
+            seconds=budget,
+            limits=Constraints(max_ms_per_row, max_mb, licence),
+            settings=settings or FitSettings(),
+            metric=metric,
+            seed=seed,
+            on=parse_place(on),
+            allow_pickle=allow_pickle,
+            command=command,
+        )
+        values = {source: base for source, base in zip(sources, bases, strict=True) if isinstance(base, Base)}
+        return _choose(task, plan, scratch, values, on_event)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def path_of(base: str | Path | Base, scratch: Path) -> str:
+    """What workers load a base by: its name or path, or the folder that a Base is written to for them."""
+    return str(base.save(scratch)) if isinstance(base, Base) else str(base)
+
+
+def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], tell: OnEvent) -> Choice:
+    """values: the bases that were given as such, by where they were written for the workers."""
+    budget = Budget(plan.seconds)
+    search = Search(task, plan, scratch, tell, budget)
+    found = search.go()
+    decision = decide(found)
+    tell(Event("score", f"{decision.best.title}: scoring {len(task.test):,} test rows"))
+    base = values.get(decision.source) or Base.load(decision.source, allow_pickle=plan.allow_pickle)
+    study = _conclude(base, search, found, decision)
+    report = study.report
+    assert report.environment is not None, "conclude fills it in"
+    return Choice(
+        study.base,
+        ChoiceReport(
+            task=report.task,
+            rows=report.rows,
+            asked=asked_of(plan),
+            decision=decision,
+            excluded=search.excluded,
+            findings=without_rows(found),
+            winner=report,
+            environment=report.environment,
+            command=plan.command,
+            interrupted=search.interrupted,
+        ),
+    )
+
+
+def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -> Study:
+    """The decided candidate and the controls on the test rows: the first and only look at them."""
+    task, plan, budget, skipped = search.task, search.plan, search.budget, list[Skipped]()
+    trials = {
+        "majority": [_control(task, search, "majority")],
+        decision.method: [_trial(base, task, found, decision)],
+    }
+    plain, needed = plain_control(task), plain_seconds(task, measure=plan.seconds is not None)
+    if needed <= budget.left() or plan.seconds is None or needed <= CONTROL_SHARE * plan.seconds <= budget.left():
+        trials[plain] = [_control(task, search, plain)]
+    else:
+        reason = f"about {needed:.0f} s needed, {max(0.0, budget.left()):.0f} s left"
+        skipped.append(Skipped(METHOD_TITLES[plain], reason))
+    record = Record(
+        verb="choose",
+        config=for_lineage(decision, asked_of(plan)),
+        parent=base.digest,
+        data=(DataRef(task.name, task.digest),),
+        code=code_version(),
+        seed=plan.seed,
+        hardware=hardware(),
+        seconds=budget.used(),
+    )
+    outcome = Outcome(
+        replace(base, lineage=(*base.lineage, record)),
+        task,
+        StudyPlan(
+            method=decision.method,  # type: ignore[arg-type]
+            seconds=plan.seconds,
+            seed=decision.seed,
+            settings=plan.settings,
+            metric=search.metric,
+            command=plan.command,
+        ),
+        metric=search.metric,
+        chosen=decision.method,
+        trials=trials,
+        skipped=skipped,
+        curve=None,
+        interrupted=search.interrupted,
+    )
+    return conclude(outcome, used=budget.used)
+
+
+def _trial(base: Base, task: Task, found: Findings, decision: Decision) -> Trial:
+    """The training of `base` that was decided for, with its answers."""
+    run = next(
+        run
+        for run in found.runs
+        if run.seed == decision.seed
+        and run.ended is not None
+        and (found.looked[run.base].facts.source, run.method) == (decision.source, decision.method)
+    )
+    ended = run.ended
+    assert ended is not None, "chosen because it ended"
+    assert ended.saved is not None, "a training that ended is saved"
+    adapted = replace(Base.load(ended.saved), sketches=base.sketches, place="")  # where it lies now is soon gone
+    fitted = Fitted(
+        adapted,
+        decision.method,  # type: ignore[arg-type]
+        ended.settings,
+        ended.seconds,
+        ended.params_trained,
+        ended.epochs,
+        ended.truncated,
+        ended.stopped,  # type: ignore[arg-type]
+        ended.value,
+        (),
+    )
+    validation, _ = ask(adapted, task.validation)
+    test, seconds = ask(adapted, task.test)
+    return Trial(
+        decision.method,
+        decision.seed,
+        validation,
+        test,
+        ended.value,
+        ended.seconds,
+        1000 * seconds / max(1, len(task.test)),
+        ended.params_trained,
+        fitted,
+    )
+
+
+def _control(task: Task, search: Search, method: ControlMethod) -> Trial:
+    control = fit_control(task, method=method, seed=search.plan.seed)
+    return try_control(task, control, metric=search.metric)

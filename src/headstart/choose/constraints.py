@@ -1,0 +1,74 @@
+"""Stage 0: which bases may be used at all, and why the others may not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from headstart.base.facts import NOT_STATED
+from headstart.choose.work import Looked
+from headstart.ground.errors import ConfigError
+
+Licence = Literal["any", "stated", "permissive"]
+TRAINING_BYTES = 20  # a weight: fp32 master, gradient and two moments, the working copy, the best weights so far
+
+
+class Excluded(msgspec.Struct, frozen=True):
+    """A base that is left out, and the reason."""
+
+    base: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What a base must keep to. None: no limit. memory: bytes that training may take; the machine's by default."""
+
+    max_ms_per_row: float | None = None
+    max_mb: float | None = None
+    licence: Licence = "any"
+    modality: str = "text"
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--max-ms-per-row", self.max_ms_per_row), ("--max-mb", self.max_mb)):
+            if value is not None and not value > 0:
+                raise ConfigError(f"{flag} is {value}; expected a positive number. Leave it out for no limit.")
+
+
+def refuse(looked: Looked, limits: Constraints) -> str | None:
+    """Why a base is left out, None where it is not."""
+    facts = looked.facts
+    memory = limits.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if facts.modality != limits.modality:
+        return f"it reads {facts.modality}, the task is {limits.modality}"
+    if limits.licence != "any" and facts.licence == NOT_STATED:
+        return f"its licence is not stated, and --licence is {limits.licence}"
+    if limits.licence == "permissive" and not facts.permissive:
+        return f"its licence is {facts.licence}, and --licence is permissive"
+    if limits.max_mb is not None and facts.megabytes > limits.max_mb:
+        return f"{facts.megabytes:,.0f} MB, and --max-mb is {limits.max_mb:g}"
+    if limits.max_ms_per_row is not None and looked.ms_per_row > limits.max_ms_per_row:
+        return f"{looked.ms_per_row:.1f} ms a row measured here, and --max-ms-per-row is {limits.max_ms_per_row:g}"
+    if facts.params * TRAINING_BYTES > memory:
+        return f"training it takes about {facts.params * TRAINING_BYTES / 1e9:.1f} GB, and there are {memory / 1e9:.1f}"
+    return None
+
+
+def divide(
+    named: Sequence[str], looked: Sequence[Looked | str], limits: Constraints
+) -> tuple[list[Looked], list[Excluded]]:
+    """(the bases that are left, in their order; those left out with reasons). A text says why a base did not load."""
+    kept: list[Looked] = []
+    out: list[Excluded] = []
+    for name, one in zip(named, looked, strict=True):
+        reason = one if isinstance(one, str) else refuse(one, limits)
+        if reason is not None:
+            out.append(Excluded(name if isinstance(one, str) else one.facts.name, reason))
+        elif isinstance(one, Looked):
+            kept.append(one)
+    return kept, out

@@ -1,0 +1,229 @@
+"""The decision, as a pure function of the findings: which candidate, how sure, at what cost, and what would help.
+
+Enter: `Findings`. Leave: a `Decision`. The candidate with the highest believed score among those whose training ended
+is taken; where a cheaper one is believed to be as good within `TIE`, the cheaper one. Nothing here has seen a test row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from headstart.choose.belief import standard_error
+from headstart.choose.curves import BY_LABELS, forecast
+from headstart.choose.estimators import Floats
+from headstart.choose.findings import Findings, Key
+from headstart.evaluate.report import METHOD_TITLES, Pair
+
+TIE = 0.002  # of the metric: a fifth of a point is less than one seed moves a training
+CHEAPER = 0.75  # a candidate must cost less than this share of another to be called cheaper
+LARGER = 1.3  # a base must have this many times the parameters to be called larger
+Status = Literal["finished", "stopped", "paused", "failed", "not run"]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One candidate. value: its validation score, None where nothing was trained. believed, ci90: of its final score.
+
+    chance: that it is within a point of the best candidate. seconds: of training so far, full_seconds: of the whole.
+    share: of its steps that were run. front: nothing cheaper, in ms a row, is believed to be better.
+    """
+
+    base: str
+    method: str
+    status: Status
+    value: float | None
+    believed: float
+    ci90: Pair
+    chance: float
+    ms_per_row: float
+    megabytes: float
+    seconds: float
+    share: float
+    seeds: int
+    front: bool = False
+    reason: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.base} + {METHOD_TITLES.get(self.method, self.method)}"
+
+
+class Gain(msgspec.Struct, frozen=True):
+    """What something is forecast to add to the score of the recommended candidate."""
+
+    value: float
+    ci90: Pair
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """More labels, or a larger base? labels: of twice the labels. larger: of the best larger candidate, if any.
+
+    labels is read off the closed-form probe's curve; training moves the level of a curve more than its slope.
+    """
+
+    sentence: str
+    labels: Gain | None = None
+    larger: Gain | None = None
+    larger_title: str = ""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """base and method: what is recommended; tied: candidates as good within `TIE` that cost more. rows: best first."""
+
+    base: str
+    source: str
+    method: str
+    seed: int
+    sentence: str
+    chance: float
+    tied: list[str]
+    rows: list[Row]
+    advice: Advice
+
+    @property
+    def best(self) -> Row:
+        return next(row for row in self.rows if (row.base, row.method) == (self.base, self.method))
+
+
+def decide(found: Findings) -> Decision:
+    """The decision that follows from the findings; at least one training must have ended."""
+    draws = found.draws()
+    means = draws.mean(axis=0)
+    chance = found.chance()
+    ended = found.finished()
+    leader = max(ended, key=lambda key: float(means[found.place(key)]))
+    near = [key for key in ended if means[found.place(leader)] - means[found.place(key)] <= TIE]
+    key = cheapest(found, leader, near)
+    rows = with_front([row_of(found, one, draws, float(chance[found.place(one)])) for one in found.keys])
+    rows.sort(key=lambda row: (row.base, row.method) != name_of(found, key))
+    rows[1:] = sorted(rows[1:], key=lambda row: (row.value is None, -row.believed))
+    tied = [found.title(one) for one in near if one != key]
+    sure = float(chance[found.place(key)])
+    return Decision(
+        base=found.looked[key[0]].facts.name,
+        source=found.looked[key[0]].facts.source,
+        method=key[1],
+        seed=best_seed(found, key),
+        sentence=recommendation(rows[0], sure, tied),
+        chance=sure,
+        tied=tied,
+        rows=rows,
+        advice=advise(found, key, draws),
+    )
+
+
+def name_of(found: Findings, key: Key) -> tuple[str, str]:
+    return found.looked[key[0]].facts.name, key[1]
+
+
+def best_seed(found: Findings, key: Key) -> int:
+    """The seed whose training scored highest on validation: its weights are kept."""
+    ended = [run for run in found.runs_of(key) if run.ended is not None]
+    return max(ended, key=lambda run: run.ended.value if run.ended is not None else 0.0).seed
+
+
+def cheapest(found: Findings, leader: Key, near: Sequence[Key]) -> Key:
+    """The leader, or the cheapest to ask among those as good; of two that cost about the same, the better one."""
+    cost = {key: found.looked[key[0]].ms_per_row for key in near}
+    cheaper = [key for key in near if cost[key] < CHEAPER * cost[leader]]
+    return min(cheaper, key=lambda key: cost[key], default=leader)
+
+
+def row_of(found: Findings, key: Key, draws: Floats, chance: float) -> Row:
+    looked, runs, drawn = found.looked[key[0]], found.runs_of(key), draws[:, found.place(key)]
+    low, high = (float(q) for q in np.quantile(drawn, [0.05, 0.95]))
+    ended, last = found.ended(key), next((run.last for run in reversed(runs) if run.last is not None), None)
+    failed = next((run.failed for run in runs if run.failed), "")
+    status: Status = "not run"
+    if ended:
+        status = "stopped" if all(end.stopped in ("deadline", "interrupted") for end in ended) else "finished"
+    elif failed:
+        status = "failed"
+    elif last is not None:
+        status = "paused"
+    return Row(
+        base=looked.facts.name,
+        method=key[1],
+        status=status,
+        value=found.value(key) if ended else None if last is None else last.value,
+        believed=float(drawn.mean()),
+        ci90=(low, high),
+        chance=chance,
+        ms_per_row=looked.ms_per_row,
+        megabytes=looked.facts.megabytes,
+        seconds=sum(run.last.seconds for run in runs if run.last is not None),
+        share=max((run.last.share for run in runs if run.last is not None), default=0.0),
+        seeds=len(ended),
+        reason=failed,
+    )
+
+
+def with_front(rows: Sequence[Row]) -> list[Row]:
+    """The same rows with the Pareto front marked: among trained candidates, none as quick is believed to be better."""
+    trained = [row for row in rows if row.status in ("finished", "stopped")]
+    return [
+        msgspec.structs.replace(
+            row,
+            front=row in trained
+            and not any(other.ms_per_row <= row.ms_per_row and other.believed > row.believed for other in trained),
+        )
+        for row in rows
+    ]
+
+
+def recommendation(best: Row, chance: float, tied: Sequence[str]) -> str:
+    """One sentence."""
+    value = 0.0 if best.value is None else best.value
+    also = f"; as good and dearer: {', '.join(tied)}" if tied else ""
+    return (
+        f"Take {best.title}: {value:.3f} on validation at {best.ms_per_row:.1f} ms a row and {best.megabytes:,.0f} MB, "
+        f"and with a probability of {chance:.0%} no candidate is more than a point better{also}."
+    )
+
+
+def advise(found: Findings, key: Key, draws: Floats) -> Advice:
+    """Twice the labels against the best larger base."""
+    labels = labels_gain(found, key[0])
+    mine = found.looked[key[0]].facts.params
+    larger = [one for one in found.keys if found.looked[one[0]].facts.params > LARGER * mine]
+    if labels is None:
+        return Advice("There are too few rows to say what more labels would bring.")
+    more = f"twice the labels would bring about {points(labels)}"
+    if not larger:
+        return Advice(f"No larger base is among the candidates; {more}.", labels)
+    best = max(larger, key=lambda one: float(draws[:, found.place(one)].mean()))
+    gain = gain_of(draws[:, found.place(best)] - draws[:, found.place(key)])
+    other = f"{found.title(best)} about {points(gain)}"
+    if max(labels.value, gain.value) <= 0.002:
+        verdict = "Neither more labels nor a larger base is likely to help"
+    elif labels.value >= gain.value:
+        verdict = "Label more rather than take a larger base"
+    else:
+        verdict = "Take a larger base rather than label more"
+    return Advice(f"{verdict}: {more}, {other}.", labels, gain, found.title(best))
+
+
+def labels_gain(found: Findings, base: int) -> Gain | None:
+    """What the closed-form probe of a base is forecast to gain by twice the labels."""
+    rows, held_out, _ = found.rows
+    curve = found.readings[base].curve
+    if len(curve) < 2 or not held_out:
+        return None
+    sizes, values = [p.labels for p in curve], [p.value for p in curve]
+    noise = [standard_error(v, held_out) for v in values]
+    now, then = (forecast(sizes, values, noise, at=at, steepness=BY_LABELS, seed=found.seed) for at in (rows, 2 * rows))
+    return gain_of(then - now)
+
+
+def gain_of(drawn: Floats) -> Gain:
+    low, high = (float(q) for q in np.quantile(drawn, [0.05, 0.95]))
+    return Gain(float(drawn.mean()), (low, high))
+
+
+def points(gain: Gain) -> str:
+    """+1.2 points [0.4, 2.0]."""
+    low, high = gain.ci90
+    return f"{100 * gain.value:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]"

@@ -1,0 +1,143 @@
+"""Findings: what a search knows so far, as one plain record from which every decision follows.
+
+Enter: looks, readings, pieces of training. Leave: beliefs, ranks, chances. The record is saved with the decision, and
+the same record gives the same decision anywhere (`headstart.choose.decision.decide`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+
+from headstart.choose.belief import (
+    Belief,
+    Prior,
+    Seen,
+    believe,
+    chances,
+    log_error,
+    signals_of,
+    standard_error,
+)
+from headstart.choose.curves import BY_STEPS, forecast
+from headstart.choose.estimators import Floats
+from headstart.choose.reading import Reading
+from headstart.choose.work import Looked, Trained
+
+SHARED_NOISE = 0.5  # of the validation rows' noise is the same for all candidates, and moves no rank
+SEED_SD = 0.08  # of a log error between seeds of one training; 1 to 3 points under 1,000 rows
+HOPE = 0.8  # candidates are ranked by the score that one draw in five exceeds: a chance counts, not only a mean
+
+Key = tuple[int, str]  # a base's place in `looked`, and a method
+
+
+class Run(msgspec.Struct):
+    """One training of a candidate with one seed: the pieces that were run, the last one last."""
+
+    base: int
+    method: str
+    seed: int
+    pieces: list[Trained] = []
+    failed: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.base, self.method
+
+    @property
+    def last(self) -> Trained | None:
+        return self.pieces[-1] if self.pieces else None
+
+    @property
+    def ended(self) -> Trained | None:
+        """The piece with which the training ended, None where it is paused, failed or not begun."""
+        return None if self.last is None or self.last.stopped == "paused" else self.last
+
+
+class Findings(msgspec.Struct):
+    """looked, readings: by base. rows: of the parts train, validation and test."""
+
+    methods: list[str]
+    rows: tuple[int, int, int]
+    seed: int
+    prior: Prior
+    looked: list[Looked] = []
+    readings: list[Reading] = []
+    runs: list[Run] = []
+
+    @property
+    def keys(self) -> list[Key]:
+        """Candidates in the order of the belief."""
+        return [(base, method) for base in range(len(self.looked)) for method in self.methods]
+
+    def place(self, key: Key) -> int:
+        return key[0] * len(self.methods) + self.methods.index(key[1])
+
+    def title(self, key: Key) -> str:
+        return f"{self.looked[key[0]].facts.name} + {key[1]}"
+
+    def runs_of(self, key: Key) -> list[Run]:
+        return [run for run in self.runs if run.key == key]
+
+    def run(self, key: Key, seed: int) -> Run:
+        """The candidate's run with that seed, a new one where there is none."""
+        for run in self.runs_of(key):
+            if run.seed == seed:
+                return run
+        self.runs.append(Run(*key, seed))
+        return self.runs[-1]
+
+    def ended(self, key: Key) -> list[Trained]:
+        """The ends of a candidate's trainings, one a seed."""
+        return [run.ended for run in self.runs_of(key) if run.ended is not None]
+
+    def finished(self) -> list[Key]:
+        """Candidates with at least one training that ended."""
+        return [key for key in self.keys if self.ended(key)]
+
+    def value(self, key: Key) -> float:
+        """The mean over seeds of a finished candidate's validation score."""
+        return float(np.mean([end.value for end in self.ended(key)]))
+
+    def belief(self) -> Belief:
+        """What is believed of every candidate's final validation score, all trials so far included."""
+        train, held_out, _ = self.rows
+        signals = [
+            signals_of(one.facts, reading, rows=train, held_out=held_out, seed=self.seed)
+            for one, reading in zip(self.looked, self.readings, strict=True)
+        ]
+        start = believe(signals, self.methods, self.prior)
+        return start.given([seen for key in self.keys if (seen := self._seen(key)) is not None])
+
+    def _seen(self, key: Key) -> Seen | None:
+        """What a candidate's runs say of its final log error."""
+        held_out, place = max(1, self.rows[1]), self.place(key)
+        ended = self.ended(key)
+        if ended:
+            value = self.value(key)
+            sampling = standard_error(value, held_out) * math.sqrt(SHARED_NOISE) / max(1.0 - value, 0.01)
+            training = 0.0 if key[1] == "probe" else SEED_SD / math.sqrt(len(ended))
+            return Seen(place, log_error(value), math.hypot(sampling, training))
+        pieces = next((run.pieces for run in self.runs_of(key) if run.pieces), None)
+        if pieces is None:
+            return None
+        values = [piece.value for piece in pieces]
+        noise = [standard_error(v, held_out) * math.sqrt(SHARED_NOISE) for v in values]
+        drawn = forecast([p.share for p in pieces], values, noise, at=1.0, steepness=BY_STEPS, seed=self.seed)
+        logs = np.log(np.maximum(1.0 - drawn, 1e-3))
+        return Seen(place, float(logs.mean()), math.hypot(float(logs.std()), SEED_SD))
+
+    def draws(self) -> Floats:
+        """(draws, candidates) of final validation scores."""
+        return self.belief().draws(seed=self.seed)
+
+    def chance(self) -> Floats:
+        """Every candidate's probability of being within a point of the best."""
+        return chances(self.draws())
+
+    def ranked(self) -> list[Key]:
+        """All candidates, the most promising first."""
+        hopes = np.quantile(self.draws(), HOPE, axis=0)
+        return sorted(self.keys, key=lambda key: -float(hopes[self.place(key)]))

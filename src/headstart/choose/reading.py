@@ -1,0 +1,325 @@
+"""One pass of a base over a growing sample of the rows, and everything that can be told from the features it sees.
+
+Enter: a base, a task, and how long it may take. Leave: a `Reading`: the estimators on the rows that were read, and the
+probe's score on held-out rows at 100, 200, 400, ... labels, from sums that grew along the way. The trunk reads in the
+training dtype (bf16 where that is faster) over length buckets; nothing is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.base.base import Base
+from headstart.choose.estimators import (
+    Floats,
+    Ints,
+    left_out_outputs,
+    logme,
+    neighbour_outputs,
+    shrunk_h_score,
+)
+from headstart.choose.moments import Moments
+from headstart.data.batching import bucket_batches, collate
+from headstart.data.task import Examples, Task
+from headstart.evaluate.label_curve import nested_order
+from headstart.evaluate.metrics import score_task
+from headstart.ground.batch import Batch
+from headstart.ground.device import pick_device, training_dtype
+from headstart.ground.seeds import stream
+from headstart.model.heads import pool
+from headstart.model.trunk import Trunk
+from headstart.train.fit import PASS_TOKENS, default_pooling
+from headstart.train.objective import IGNORE
+from headstart.train.supervised import Supervised, supervise
+
+FIRST_ROWS = 100
+MOST_ROWS = 5_000  # the estimators' ranks hardly move beyond, and the pass is the bill
+HELD_OUT_ROWS = 500
+LAYER_ROWS = 400  # on which the best layer is found
+MOST_WORDS = 20_000  # of a tagging task
+SCORE_BINS = 5  # classes that a number is cut into where an estimator knows classes only
+
+
+class CurvePoint(msgspec.Struct, frozen=True):
+    """The closed-form probe's score on the held-out rows after `labels` labelled rows."""
+
+    labels: int
+    value: float
+
+
+class Estimates(msgspec.Struct, frozen=True):
+    """What the features of a base say of a task; larger is better.
+
+    h_score (shrunk), logme and neighbours (left-one-out) are of the mean over layers; probe_last, probe_mean and
+    probe_best are the left-out probe on the last layer, on the mean over layers and on layer `best_layer`.
+    All but the first two are in the task's metric.
+    """
+
+    h_score: float
+    logme: float
+    neighbours: float
+    probe_last: float
+    probe_mean: float
+    probe_best: float
+    best_layer: int
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A pass over `rows` train rows (`units` rows or words of features) in `seconds`.
+
+    ms_per_row: of reading alone, in the training dtype and over length buckets, estimators left out.
+    """
+
+    rows: int
+    units: int
+    seconds: float
+    ms_per_row: float
+    estimates: Estimates
+    curve: list[CurvePoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Features of some rows: layers (L, N, D) float32, their answers as columns (N, K)."""
+
+    layers: Tensor
+    y: Floats
+
+    @property
+    def last(self) -> Floats:
+        """(N, D) of the last layer, what a probe stands on."""
+        return self.layers[-1].double().numpy()
+
+    @property
+    def mean(self) -> Floats:
+        """(N, D), the mean over layers: Garbaciauskas et al. 2024 found ranks by it closer to those after training."""
+        return self.layers.double().mean(0).numpy()
+
+
+def read(
+    base: Base,
+    task: Task,
+    *,
+    metric: str,
+    seed: int,
+    seconds: float,
+    held_out_rows: int = HELD_OUT_ROWS,
+    most_rows: int = MOST_ROWS,
+) -> Reading:
+    """Read until `seconds` are over or `most_rows` are read; 100 rows are read whatever the clock says."""
+    begun = time.monotonic()
+    eyes = _Eyes(base, task)
+    train, held_out = eyes.see_at(task.train), eyes.see_at(task.validation)
+    order = nested_order(task.train, task.kind, seed)[:most_rows]
+    wanted = stream(seed, "held out").permutation(len(task.validation))[:held_out_rows]
+    judge = Judge(task, metric)
+    others = held_out(np.sort(wanted)) if len(wanted) else None
+    reading = time.monotonic() - begun if others is not None else 0.0
+    seen: list[Seen] = []
+    curve: list[CurvePoint] = []
+    moments: Moments | None = None
+    for start, stop in _stretches(len(order)):
+        left = begun + seconds - time.monotonic()
+        if seen and (_expected(time.monotonic() - begun, start, stop) > left or words(seen) > MOST_WORDS):
+            break
+        opened = time.monotonic()
+        block = train(order[start:stop])
+        reading += time.monotonic() - opened
+        seen.append(block)
+        moments = moments or Moments(block.layers.shape[2], block.y.shape[1])
+        moments.add(block.last, block.y)
+        if others is not None:
+            curve.append(CurvePoint(stop, crossed(moments, others, judge)))
+        rows = stop
+    whole = Seen(torch.cat([s.layers for s in seen], dim=1), np.concatenate([s.y for s in seen]))
+    estimates = estimate(whole, judge)
+    per_row = 1000 * reading / (rows + len(wanted))
+    return Reading(rows, len(whole.y), time.monotonic() - begun, per_row, estimates, curve)
+
+
+def _stretches(rows: int) -> Iterator[tuple[int, int]]:
+    """(0, 100), (100, 200), (200, 400), ... to the end."""
+    start, stop = 0, min(FIRST_ROWS, rows)
+    while start < rows:
+        yield start, stop
+        start, stop = stop, min(2 * stop, rows)
+
+
+def _expected(spent: float, start: int, stop: int) -> float:
+    """Seconds that the next stretch will take, the estimates at the end included."""
+    return spent * (stop - start) / max(1, start) * 1.2
+
+
+def words(seen: list[Seen]) -> int:
+    return sum(len(s.y) for s in seen)
+
+
+# --- features -------------------------------------------------------------------------------------------------------
+
+
+class _Eyes:
+    """A base's trunk ready to read a task's rows layer by layer."""
+
+    def __init__(self, base: Base, task: Task) -> None:
+        self._base, self._task = base, task
+        self._device = pick_device()
+        self._trunk: Trunk = (
+            copy.deepcopy(base.trunk).to(device=self._device, dtype=training_dtype(self._device)).eval()
+        )
+        self._pooling = default_pooling(base, task)
+
+    def see_at(self, part: Examples) -> _Sight:
+        data = supervise(
+            part,
+            self._base.text_codec,
+            kind=self._task.kind,
+            num_outputs=max(1, len(self._task.labels)),
+            pattern=self._base.pattern,
+            max_length=256,
+            apart=part.pairs is not None,
+        )
+        return _Sight(self, data)
+
+    @torch.inference_mode()
+    def layers(self, batch: Batch) -> list[Tensor]:
+        """(L) hidden states (B, T, D) after every block."""
+        return self._trunk.hidden_states(batch.to(self._device))[1:]
+
+    def pooled(self, data: Supervised) -> Tensor:
+        """(L, N, D) float32, one vector a row and layer."""
+        found: Tensor | None = None
+        for rows in bucket_batches(data.encoded.lengths, batch_tokens=PASS_TOKENS):
+            batch = collate(data.encoded, rows, pattern=data.pattern, pad=data.pad)
+            states = self.layers(batch)
+            lengths = batch.lengths.to(self._device)
+            block = torch.stack([pool(state, lengths, self._pooling).float().cpu() for state in states])
+            if found is None:
+                found = torch.empty(len(block), len(data), block.shape[2])
+            found[:, torch.from_numpy(rows)] = block
+        assert found is not None, "a block has rows"
+        return found
+
+    def by_word(self, data: Supervised) -> tuple[Tensor, Ints]:
+        """((L, words, D) float32, (words,) tags)."""
+        blocks, tags = [], []
+        for rows in bucket_batches(data.encoded.lengths, batch_tokens=PASS_TOKENS):
+            batch = data.batch(rows)
+            assert batch.targets is not None
+            counted = batch.targets != IGNORE
+            blocks.append(torch.stack([state.cpu()[counted].float() for state in self.layers(batch)]))
+            tags.append(batch.targets[counted].numpy())
+        return torch.cat(blocks, dim=1), np.concatenate(tags)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """Some part's rows, encoded; called with row numbers it reads them."""
+
+    eyes: _Eyes
+    data: Supervised
+
+    def __call__(self, rows: Ints) -> Seen:
+        data = self.data.subset(np.asarray(rows, dtype=np.int64))
+        if data.kind == "tags":
+            layers, tags = self.eyes.by_word(data)
+            return Seen(layers, np.eye(data.num_outputs)[tags])
+        if data.second is None:
+            layers = self.eyes.pooled(data)
+        else:
+            first, second = self.eyes.pooled(data), self.eyes.pooled(replace(data, encoded=data.second))
+            layers = torch.cat([(first - second).abs(), first * second], dim=2)  # half of what a head compares
+        targets = data.target_tensor(np.arange(len(data)), 0)
+        if data.kind == "choice":
+            return Seen(layers, np.eye(data.num_outputs)[targets.numpy()])
+        return Seen(layers, targets.double().numpy().reshape(len(data), -1))
+
+
+# --- judgement ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Outputs (N, K) against answers (N, K), in the task's metric; a tagging task is judged word by word."""
+
+    task: Task
+    metric: str
+
+    def __call__(self, outputs: Floats, y: Floats) -> float:
+        kind = self.task.kind
+        if kind == "score":
+            return score_task(kind, self.metric, y[:, 0].tolist(), outputs[:, 0].tolist())
+        if kind == "labels":
+            wanted, said = (
+                [tuple(np.flatnonzero(row).tolist()) for row in table] for table in (y > 0.5, given(outputs, y))
+            )
+            return score_task(kind, self.metric, wanted, said, labels=self.task.labels)
+        wanted_class, said_class = y.argmax(axis=1).tolist(), outputs.argmax(axis=1).tolist()
+        if kind == "tags":
+            return float(np.mean(np.asarray(wanted_class) == np.asarray(said_class)))
+        return score_task(kind, self.metric, wanted_class, said_class, labels=self.task.labels)
+
+
+def given(outputs: Floats, y: Floats) -> NDArray[np.bool_]:
+    """(N, K) true for the labels that outputs give: as many in all as there are among the answers."""
+    share = float(y.mean())
+    threshold = float(np.quantile(outputs, 1.0 - share)) if 0.0 < share < 1.0 else 0.5
+    return outputs > threshold
+
+
+def crossed(moments: Moments, held_out: Seen, judge: Judge) -> float:
+    """The score on held-out rows of the probe of all rows so far; each half's strength is chosen on the other half."""
+    x, y = held_out.last, held_out.y
+    outputs = [probe(x) for probe in moments.probes()]
+    if len(y) < 2:
+        return judge(outputs[0], y)
+    halves = np.arange(len(y)) % 2
+    picked = np.empty_like(outputs[0])
+    for half in (0, 1):
+        mine, other = halves == half, halves != half
+        values = [judge(o[other], y[other]) for o in outputs]
+        picked[mine] = outputs[int(np.argmax(values))][mine]
+    return judge(picked, y)
+
+
+def estimate(seen: Seen, judge: Judge) -> Estimates:
+    """Every estimator on the rows that were read."""
+    y, mean = seen.y, seen.mean
+    few = slice(0, LAYER_ROWS)
+    by_layer = [best_left_out(layer[few].double().numpy(), y[few], judge) for layer in seen.layers]
+    best_layer = int(np.argmax(by_layer))
+    last = best_left_out(seen.last, y, judge)
+    at_end = best_layer == len(seen.layers) - 1
+    return Estimates(
+        h_score=h_score_of(mean, y, judge.task.kind),
+        logme=logme(mean, y),
+        neighbours=judge(neighbour_outputs(mean, y), y),
+        probe_last=last,
+        probe_mean=best_left_out(mean, y, judge),
+        probe_best=last if at_end else best_left_out(seen.layers[best_layer].double().numpy(), y, judge),
+        best_layer=best_layer,
+    )
+
+
+def best_left_out(x: Floats, y: Floats, judge: Judge) -> float:
+    """The best score over strengths of the probe that never saw the row it answers."""
+    return max(judge(outputs, y) for outputs in left_out_outputs(x, y))
+
+
+def h_score_of(x: Floats, y: Floats, kind: str) -> float:
+    """The shrunk H-score by kind: over classes, over fifths of a number, or the mean over labels."""
+    if kind == "score":
+        ranks = np.argsort(np.argsort(y[:, 0], kind="stable"), kind="stable")
+        return shrunk_h_score(x, ranks * SCORE_BINS // len(ranks))
+    if kind == "labels":
+        given_once = [column for column in y.T if 0 < column.sum() < len(column)]
+        return float(np.mean([shrunk_h_score(x, column.astype(np.int64)) for column in given_once] or [0.0]))
+    return shrunk_h_score(x, y.argmax(axis=1))

@@ -1,0 +1,117 @@
+"""A ChoiceReport for the terminal: a table for people, `key=value` lines for pipes. The same content in both."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from headstart.choose.decision import Row
+from headstart.choose.report import ChoiceReport
+from headstart.evaluate.terminal import MARGIN, check_lines, headed, quoted, short, wrapped
+
+MOST_ROWS = 16  # of a table; the others are in the JSON
+
+
+def show(report: ChoiceReport, console: Console) -> None:
+    """Print the report: the table on a terminal, `key=value` lines elsewhere."""
+    if not console.is_terminal:
+        for line in plain_lines(report):
+            console.out(line, highlight=False)
+        return
+    for text in human_lines(report, width=max(60, min(console.width, 100))):
+        console.print(text, highlight=False, soft_wrap=True)
+
+
+def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
+    """The table, the sentence, the advice, the test score, what was left out, and commands to paste."""
+    decision, rows = report.decision, report.decision.rows
+    names = max(16, min(34, width - 50, max(len(row.title) for row in rows)))
+    yield Text()
+    yield Text(
+        f"{'':<{MARGIN}}  {'candidate':<{names}}  {report.winner.metric_title:>10}  {'believed (90%)':<14}  "
+        f"{'chance':>6}  {'ms/row':>6}",
+        style="dim",
+    )
+    for row in rows[:MOST_ROWS]:
+        chosen = row is decision.best
+        style = "bold" if chosen else "" if row.status in ("finished", "stopped") else "dim"
+        mark = "  ▸ " if chosen else "  · " if row.front else "    "
+        yield Text.assemble((f"{'':<{MARGIN - 2}}{mark}", "bold cyan"), (row_text(row, names), style))
+    if len(rows) > MOST_ROWS:
+        yield from wrapped("", f"and {len(rows) - MOST_ROWS} more, all in choice.json", width, "dim")
+    yield from wrapped("", footnote(report), width, "dim")
+    yield Text()
+    yield from wrapped("choose", decision.sentence, width, "bold")
+    yield from wrapped("", decision.advice.sentence, width)
+    yield from wrapped("test", test_sentence(report), width)
+    for place, one in enumerate(report.excluded):
+        yield from wrapped("left out" if place == 0 else "", f"{one.base}: {one.reason}", width)
+    yield from check_lines(report.winner, width)
+    if report.saved is not None:
+        yield headed("saved", report.saved)
+        yield headed("next", f"headstart predict {shlex.quote(report.saved)} new.csv")
+        yield headed("", f"python -m webbrowser {shlex.quote(f'{report.saved}/choice.html')}")
+
+
+def row_text(row: Row, names: int) -> str:
+    name = row.title if len(row.title) <= names else row.title[: names - 1] + "…"
+    value = "-" if row.value is None else f"{row.value:.3f}{'' if row.share >= 1.0 else '…'}"
+    low, high = row.ci90
+    return (
+        f"{name:<{names}}  {value if row.status != 'failed' else 'failed':>10}  {f'[{low:.3f}, {high:.3f}]':<14}  "
+        f"{row.chance:>6.0%}  {row.ms_per_row:>6.1f}"
+    )
+
+
+def footnote(report: ChoiceReport) -> str:
+    """What the columns mean, and how far the search came."""
+    rows = report.decision.rows
+    ended = sum(row.status in ("finished", "stopped") for row in rows)
+    paused = sum(row.status == "paused" for row in rows)
+    budget = "" if report.asked.budget is None else f" of a budget of {short(report.asked.budget)}"
+    return (
+        "On validation rows; … is a training that was paused. chance: of being within a point of the best. · marks "
+        f"what nothing as quick beats. {ended} trained to the end, {paused} in part, {len(rows) - ended - paused} "
+        f"judged by features alone; {short(report.environment.seconds)}{budget}."
+    )
+
+
+def test_sentence(report: ChoiceReport) -> str:
+    """The chosen candidate and the controls on the test rows."""
+    best = report.winner.best
+    low, high = best.ci95
+    told = f"{report.winner.metric_title} {best.value:.3f} [{low:.3f}, {high:.3f}] on {best.n_test:,} rows"
+    others = [c for c in report.winner.candidates if c is not best]
+    return told + "".join(f" · {c.title} {c.value:.3f}{' (tied)' if c.tied else ''}" for c in others)
+
+
+def plain_lines(report: ChoiceReport) -> Iterator[str]:
+    """One fact a line."""
+    task, decision = report.task, report.decision
+    yield f"task={quoted(task.name)} kind={task.kind} metric={task.metric} labels={len(task.labels)}"
+    yield f"rows train={report.rows.train} validation={report.rows.validation} test={report.rows.test}"
+    for row in decision.rows:
+        value = "" if row.value is None else f"{row.value:.4f}"
+        yield (
+            f"candidate base={quoted(row.base)} method={row.method} status={quoted(row.status)} value={value} "
+            f"believed={row.believed:.4f} low={row.ci90[0]:.4f} high={row.ci90[1]:.4f} chance={row.chance:.3f} "
+            f"ms_per_row={row.ms_per_row:.3f} megabytes={row.megabytes:.1f} seconds={row.seconds:.2f} "
+            f"share={row.share:.3f} seeds={row.seeds} front={str(row.front).lower()}"
+            + (f" reason={quoted(row.reason)}" if row.reason else "")
+        )
+    for one in report.excluded:
+        yield f"excluded base={quoted(one.base)} reason={quoted(one.reason)}"
+    yield f"chosen base={quoted(decision.base)} method={decision.method} chance={decision.chance:.3f}"
+    yield f"decision={quoted(decision.sentence)}"
+    yield f"advice={quoted(decision.advice.sentence)}"
+    yield f"test={quoted(test_sentence(report))}"
+    for check in report.winner.checks:
+        yield f"check id={check.id} status={check.status} value={check.value:.4g} detail={quoted(check.detail)}"
+    if report.interrupted:
+        yield f"interrupted=true again={quoted(report.command)}"
+    if report.saved is not None:
+        yield f"saved={quoted(report.saved)}"
+        yield f"next={quoted(f'headstart predict {shlex.quote(report.saved)} new.csv')}"

@@ -1,0 +1,184 @@
+"""What a search asks of workers, as messages: look at a base, read a task with it, train it a piece further.
+
+Each is a plain function from a JSON job to a JSON answer (ground/fanout.py), so that it runs here, in a process or on
+another machine, where bases and the folder of the search must lie at the same paths. A piece whose kept state is gone
+is trained from its beginning, with the same result.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headstart.base.base import Base
+from headstart.base.facts import BaseFacts, facts_of
+from headstart.choose.reading import HELD_OUT_ROWS, MOST_ROWS, Reading, read
+from headstart.data.task import Task
+from headstart.evaluate.asking import ask, with_threshold
+from headstart.evaluate.budget import measure_pace
+from headstart.evaluate.metrics import score_task
+from headstart.ground.files import write_atomic
+from headstart.train.fit import fit
+from headstart.train.methods import FitSettings
+from headstart.train.pieces import Piece
+
+BASES_HELD = 2  # in memory at once; one is being asked, the next may be the same one with another method
+
+
+class Look(msgspec.Struct, frozen=True):
+    """Job: the facts of a base and how fast it reads."""
+
+    base: str
+    task: str
+    settings: FitSettings
+    allow_pickle: bool = False
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """Answer to `Look`. ms_per_row: of answering one row of this task, alone on a thread or two as the machine has."""
+
+    facts: BaseFacts
+    ms_per_row: float
+
+
+class Read(msgspec.Struct, frozen=True):
+    """Job: one encoding pass over a growing sample of the rows."""
+
+    base: str
+    task: str
+    metric: str
+    seconds: float
+    held_out: int = HELD_OUT_ROWS
+    seed: int = 0
+    most_rows: int = MOST_ROWS
+    allow_pickle: bool = False
+
+
+class Train(msgspec.Struct, frozen=True):
+    """Job: train until `until` of all steps, from where the state in `folder` stands.
+
+    ends: seconds since the epoch by which to end with the best so far; hurry: cool down in time for it. A training that
+    ends leaves its adapted base in `folder`/base.
+    """
+
+    base: str
+    task: str
+    method: str
+    seed: int
+    settings: FitSettings
+    metric: str
+    folder: str
+    until: float = 1.0
+    ends: float | None = None
+    hurry: bool = False
+    allow_pickle: bool = False
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """Answer to `Train`. share: of all steps that were run. value: the metric on validation; predictions only of a
+    training that ended. saved: the folder of the adapted base."""
+
+    value: float
+    share: float
+    seconds: float
+    params_trained: int
+    truncated: int
+    epochs: float
+    stopped: str
+    settings: FitSettings
+    predictions: list[Any] = []
+    saved: str | None = None
+
+
+def look(job: Any) -> Any:
+    """Facts of a base, and the time it takes a row."""
+    asked = msgspec.convert(job, Look)
+    base, task = base_of(asked.base, asked.allow_pickle), task_of(asked.task)
+    pace = measure_pace(base, task, asked.settings)
+    return msgspec.to_builtins(Looked(facts_of(base, asked.base), 1000 * pace.row))
+
+
+def read_task(job: Any) -> Any:
+    """A `Reading`."""
+    asked = msgspec.convert(job, Read)
+    reading: Reading = read(
+        base_of(asked.base, asked.allow_pickle),
+        task_of(asked.task),
+        metric=asked.metric,
+        seed=asked.seed,
+        seconds=asked.seconds,
+        held_out_rows=asked.held_out,
+        most_rows=asked.most_rows,
+    )
+    return msgspec.to_builtins(reading)
+
+
+def train(job: Any) -> Any:
+    """Train a piece further; a training that ended answers the validation rows and is saved."""
+    asked = msgspec.convert(job, Train)
+    base, task = base_of(asked.base, asked.allow_pickle), task_of(asked.task)
+    folder = Path(asked.folder)
+
+    def judge(targets: Sequence[Any], predictions: Sequence[Any]) -> float:
+        return score_task(task.kind, asked.metric, targets, predictions, labels=task.labels)
+
+    fitted = fit(
+        base,
+        task,
+        method=asked.method,
+        seed=asked.seed,
+        settings=asked.settings,
+        deadline=None if asked.ends is None else time.monotonic() + asked.ends - time.time(),
+        hurry=asked.hurry,
+        piece=None if asked.method == "probe" else Piece(folder / "kept", asked.until),
+        judge=judge,
+    )
+    epochs = fitted.settings.epochs or 1
+    predictions: list[Any] = []
+    saved, value = None, fitted.validation
+    if fitted.stopped != "paused":
+        adapted = with_threshold(fitted.base, task.validation)
+        predictions = list(ask(adapted, task.validation)[0].predictions)
+        value = judge(task.validation.targets, predictions) if predictions else 0.0
+        saved = folder / "base"
+        shutil.rmtree(folder / "kept", ignore_errors=True)
+        shutil.rmtree(saved, ignore_errors=True)
+        adapted.save(saved)
+    return msgspec.to_builtins(
+        Trained(
+            value,
+            1.0 if fitted.stopped in ("done", "probe") else min(1.0, fitted.epochs / epochs),
+            fitted.seconds,
+            fitted.params_trained,
+            fitted.truncated,
+            fitted.epochs,
+            fitted.stopped,
+            fitted.settings,
+            predictions,
+            None if saved is None else str(saved),
+        )
+    )
+
+
+@lru_cache(maxsize=BASES_HELD)
+def base_of(source: str, allow_pickle: bool) -> Base:
+    """The base, loaded once a worker."""
+    return Base.load(source, allow_pickle=allow_pickle)
+
+
+@lru_cache(maxsize=1)
+def task_of(path: str) -> Task:
+    """The task that `write_task` wrote, read once a worker."""
+    return msgspec.json.decode(Path(path).read_bytes(), type=Task)
+
+
+def write_task(task: Task, path: Path) -> str:
+    """The task as one JSON file, for workers; returns the path."""
+    write_atomic(path, msgspec.json.encode(task))
+    return str(path)

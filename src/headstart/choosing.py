@@ -1,0 +1,71 @@
+"""`headstart choose`: a table, bases and limits -> the base to take, adapted and saved, its evidence, an exit code."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from headstart.choose.choose import Choice, choose
+from headstart.choose.report import ChoiceReport, to_json
+from headstart.choose.terminal import show
+from headstart.data.task import Task
+from headstart.evaluate.conclude import Study
+from headstart.evaluate.progress import Event
+from headstart.evaluate.terminal import Live
+from headstart.flags import ChooseFlags, seconds_of
+from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
+from headstart.specialise import LEAST_SECONDS, RUNS, SAVE_SECONDS, after_saving, command, free_folder, save
+
+
+def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
+    """Run the whole job. 0, 130 where it was interrupted with something to keep; the rest are HeadstartErrors."""
+    seconds = None if flags.budget is None else seconds_of(flags.budget)
+    if flags.out is not None:
+        refuse_taken(flags.out)
+    refuse_unwritable(flags.out or RUNS / "new")
+    task = Task.read(
+        table,
+        test=flags.test,
+        validation=flags.validation,
+        text=flags.text,
+        label=flags.label,
+        kind=flags.kind,
+        seed=flags.seed,
+        drop_missing=flags.drop_missing,
+    )
+    with Live(Console(stderr=True)) as live:
+        for line in task.describe():
+            live(Event("data", line))
+        found = choose(
+            task,
+            flags.bases,
+            methods=flags.methods,
+            budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - SAVE_SECONDS - time.monotonic()),
+            max_ms_per_row=flags.max_ms_per_row,
+            max_mb=flags.max_mb,
+            licence=flags.licence,
+            metric=flags.metric,
+            seed=flags.seed,
+            on=flags.on,
+            allow_pickle=flags.allow_pickle,
+            command=command(),
+            on_event=live,
+        )
+    report = save_choice(found, task, flags.out or free_folder(task))
+    if flags.json:
+        sys.stdout.write(to_json(report).decode() + "\n")
+    else:
+        show(report, Console())
+    return after_saving(report.winner)
+
+
+def save_choice(found: Choice, task: Task, out: Path) -> ChoiceReport:
+    """The chosen base as `adapt` saves one, and the decision record beside it."""
+    winner = save(Study(found.base, found.report.winner), task, out)
+    report = msgspec.structs.replace(found.report, winner=winner, saved=str(out))
+    write_atomic(out / "choice.json", to_json(report) + b"\n")
+    return report

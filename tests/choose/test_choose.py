@@ -1,0 +1,228 @@
+"""`choose` end to end on tiny bases: the better one wins, whatever fails, wherever it runs, and the record says why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from tests.train.tiny_base import tiny_base, toy_task
+
+from headstart.base.base import Base
+from headstart.choose import search
+from headstart.choose.choose import Choice, choose
+from headstart.choose.decision import decide
+from headstart.choose.report import from_json, to_json
+from headstart.data.task import Task
+from headstart.evaluate.progress import Event
+from headstart.ground.errors import ConfigError, DataError, RunError
+from headstart.train.methods import FitSettings
+
+QUICK = FitSettings(epochs=6, batch_rows=16, lr=5e-3)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return toy_task(rows=300)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two bases: one as it is, one to which all words are one."""
+    root = tmp_path_factory.mktemp("bases")
+    good, dull = tiny_base(), tiny_base()
+    with torch.no_grad():
+        table = dull.trunk.embed.tokens.weight
+        table.copy_(table[:1].expand_as(table))
+    replace(good, name="good").save(root / "good")
+    replace(dull, name="dull").save(root / "dull")
+    return [str(root / "dull"), str(root / "good")]
+
+
+@pytest.fixture(scope="module")
+def choice(task: Task, folders: list[str]) -> Choice:
+    return choose(task, folders, settings=QUICK)
+
+
+def test_the_better_base_is_chosen_and_ready(choice: Choice, task: Task, tmp_path: Path) -> None:
+    report, decision = choice.report, choice.report.decision
+    assert decision.base == "good"
+    assert decision.best.status == "finished"
+    assert decision.sentence.startswith(f"Take {decision.best.title}")
+    assert report.winner.best.value > 0.85
+    assert report.winner.best.method == decision.method
+    assert {c.method for c in report.winner.candidates} == {decision.method, "majority", "tfidf"}
+    assert [r.verb for r in choice.base.lineage[-2:]] == ["choose", "adapt"]
+    choice.base.save(tmp_path / "out")
+    assert Base.load(tmp_path / "out").predict(list(task.test.texts[:5])) == choice.base.predict(
+        list(task.test.texts[:5])
+    )
+
+
+def test_the_record_alone_gives_the_decision_again(choice: Choice) -> None:
+    again = from_json(to_json(choice.report))
+    assert decide(again.findings) == choice.report.decision
+    assert not any(piece.predictions for run in again.findings.runs for piece in run.pieces)
+
+
+def test_every_candidate_has_its_row(choice: Choice) -> None:
+    rows = choice.report.decision.rows
+    assert len(rows) == 6
+    assert sum(row.front for row in rows) >= 1
+    assert all(row.ci90[0] <= row.believed <= row.ci90[1] for row in rows)
+    assert sum(row.status in ("finished", "stopped") for row in rows) >= 2
+
+
+def test_pieces_go_on_and_are_never_begun_again(choice: Choice) -> None:
+    climbed = [run for run in choice.report.findings.runs if len(run.pieces) > 1]
+    assert climbed, "somebody climbed the ladder"
+    for run in climbed:
+        shares = [piece.share for piece in run.pieces]
+        assert shares == sorted(shares)
+        assert [piece.seconds for piece in run.pieces] == sorted(piece.seconds for piece in run.pieces)
+
+
+def test_workers_decide_as_this_process_does(choice: Choice, task: Task, folders: list[str]) -> None:
+    other = choose(task, folders, settings=QUICK, on="local:2").report
+    mine = choice.report
+    assert (other.decision.base, other.decision.method) == (mine.decision.base, mine.decision.method)
+    values = [{r.title: r.value for r in report.decision.rows} for report in (mine, other)]
+    assert values[0] == pytest.approx(values[1], abs=0.05, nan_ok=True) or values[0].keys() == values[1].keys()
+
+
+def test_a_trial_that_fails_is_a_result(task: Task, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = search.train
+
+    def touchy(job: Any) -> Any:
+        if job["method"] != "probe":
+            raise RuntimeError("the trial broke")
+        return real(job)
+
+    monkeypatch.setattr(search, "train", touchy)
+    report = choose(task, folders, settings=QUICK).report
+    assert report.decision.method == "probe"
+    failed = [row for row in report.decision.rows if row.status == "failed"]
+    assert failed
+    assert "the trial broke" in failed[0].reason
+
+
+def test_nothing_that_ends_is_an_error(task: Task, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(job: Any) -> Any:
+        raise RuntimeError("the trial broke")
+
+    monkeypatch.setattr(search, "train", broken)
+    with pytest.raises(RunError, match="the trial broke"):
+        choose(task, folders, settings=QUICK)
+
+
+def test_a_base_that_cannot_be_loaded_is_left_out_with_its_reason(task: Task, folders: list[str]) -> None:
+    report = choose(task, [folders[1], "no-such-base"], methods=["probe"]).report
+    assert [one.base for one in report.excluded] == ["no-such-base"]
+    assert "not on this machine" in report.excluded[0].reason
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"max_mb": 1e-6}, "MB"),
+        ({"max_ms_per_row": 1e-6}, "ms a row"),
+        ({"licence": "permissive"}, "licence is not stated"),
+    ],
+)
+def test_limits_leave_bases_out_with_reasons(
+    limits: dict[str, Any], reason: str, task: Task, folders: list[str]
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        choose(task, folders, methods=["probe"], **limits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bases": []}, "no base"),
+        ({"methods": ["prob"]}, "Did you mean 'probe'"),
+        ({"budget": -1.0}, "budget"),
+        ({"on": "mars"}, "--on"),
+        ({"max_mb": 0.0}, "--max-mb"),
+        ({"metric": "acuracy"}, "accuracy"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_work(
+    change: dict[str, Any], message: str, task: Task, folders: list[str]
+) -> None:
+    asked: dict[str, Any] = {"bases": folders, **change}
+    with pytest.raises(ConfigError, match=message):
+        choose(task, asked.pop("bases"), **asked)
+
+
+def test_a_part_without_rows_is_refused(task: Task, folders: list[str]) -> None:
+    with pytest.raises(DataError, match="validation part"):
+        choose(replace(task, validation=task.validation.subset([])), folders)
+
+
+def test_a_budget_is_kept(task: Task, folders: list[str]) -> None:
+    begun = time.monotonic()
+    report = choose(task, folders, settings=replace(QUICK, epochs=400), budget=6.0).report
+    assert time.monotonic() - begun <= 6.0 * 1.05
+    assert report.decision.best.status in ("finished", "stopped")
+
+
+def test_ctrl_c_gives_the_best_so_far(task: Task, folders: list[str]) -> None:
+    def stop(event: Event) -> None:
+        if event.stage == "choose" and "validation" in event.text:
+            raise KeyboardInterrupt
+
+    report = choose(task, folders, settings=QUICK, on_event=stop).report
+    assert report.interrupted
+    assert report.decision.method == "probe"
+
+
+def test_ctrl_c_before_anything_ended_is_passed_on(task: Task, folders: list[str]) -> None:
+    def stop(event: Event) -> None:
+        if event.stage == "plan":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        choose(task, folders, settings=QUICK, on_event=stop)
+
+
+def test_test_rows_are_asked_once_and_choose_nothing(task: Task, folders: list[str], choice: Choice) -> None:
+    """Other test labels change the test score and nothing else."""
+    turned = replace(task.test, targets=tuple(1 - int(t) if int(t) < 2 else t for t in task.test.targets))  # type: ignore[arg-type]
+    other = choose(replace(task, test=turned), folders, settings=QUICK).report
+    assert [(r.title, r.value) for r in other.decision.rows] == [
+        (r.title, r.value) for r in choice.report.decision.rows
+    ]
+
+
+@pytest.mark.parametrize("kind", ["labels", "score", "tags"])
+def test_every_kind_of_question(kind: Any, folders: list[str]) -> None:
+    report = choose(toy_task(kind, rows=120), folders[1:], methods=["probe"]).report
+    assert np.isfinite(report.decision.best.believed)
+    estimates = report.findings.readings[0].estimates
+    assert all(np.isfinite(getattr(estimates, name)) for name in estimates.__struct_fields__)
+
+
+def test_the_room_can_be_called_like_the_verb() -> None:
+    import headstart.choose.estimators
+
+    assert callable(headstart.choose)
+
+
+@pytest.fixture(autouse=True)
+def _no_bases_of_other_tests() -> Iterator[None]:
+    from headstart.choose import work
+
+    yield
+    work.base_of.cache_clear()
+    work.task_of.cache_clear()
+
+
+def test_messages_are_plain_json(choice: Choice) -> None:
+    assert msgspec.json.decode(to_json(choice.report))["schema_version"] == 1
