@@ -14,7 +14,7 @@ from headstart.base.prompt import Shot
 from headstart.data.examples import Examples
 from headstart.data.task import Columns, Task
 from headstart.evaluate.asking import ask, rows_of, verify_saved
-from headstart.evaluate.prompting import calibrations, prompt_of, try_prompt
+from headstart.evaluate.prompting import calibrations, fewer_validation, prompt_of, try_prompt
 from headstart.evaluate.report import from_json, to_json
 from headstart.evaluate.study import Study, study
 from headstart.ground.errors import ConfigError, DataError
@@ -164,7 +164,23 @@ def test_what_cannot_be_is_refused_before_anything_is_read(base: Base, monkeypat
         study(base, task, method="one-shot")
 
 
-def test_a_budget_leaves_further_prompts_out_and_says_so(base: Base) -> None:
+def test_a_budget_that_holds_no_prompt_is_refused(base: Base) -> None:
+    with pytest.raises(ConfigError, match=r"one prompt takes about .* here and cannot be stopped"):
+        study(base, toy_task(), method="few-shot", prompting=asking("choice"), budget=1e-3)
+
+
+def test_many_validation_rows_are_not_all_asked() -> None:
+    task = toy_task()
+    many = replace(task, validation=task.train.subset([row % 96 for row in range(700)]))
+    fewer = fewer_validation(many)
+    assert len(fewer.validation) == 500
+    assert fewer.notes[-1].startswith("500 of 700 validation rows choose the prompt")
+    assert fewer_validation(many).validation == fewer.validation
+    assert fewer_validation(task) is task
+
+
+def test_a_budget_leaves_further_prompts_out_and_says_so(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart.evaluate.study.prompt_seconds", lambda base, task: -float("inf"))
     found = study(base, toy_task(), method="few-shot", prompting=asking("choice"), budget=1e-3)
     assert [c.method for c in found.report.candidates if c.method == "few-shot"] == ["few-shot"]
     assert len([one for one in found.report.prompts if one.method == "few-shot"]) == 1

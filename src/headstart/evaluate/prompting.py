@@ -26,10 +26,13 @@ from headstart.evaluate.controls import Answers
 from headstart.evaluate.metrics import Floats
 from headstart.evaluate.report import CheckRow, PromptFacts
 from headstart.evaluate.trial import Trial, score
+from headstart.ground.seeds import stream
 from headstart.prompt.asking import Prompting, prompted
 from headstart.prompt.correcting import bias_of, contentless
 
 RAW = "raw"  # what stands behind the name of a method without calibration
+CHOOSING_ROWS = 500  # validation rows that choose a prompt; more cost as much as test rows and move the choice little
+SAMPLE_ROWS = (4, 16)  # rows asked twice over to foretell what all of them take
 WIDE = 0.05  # a spread between prompts from which a reader is warned
 
 
@@ -53,6 +56,29 @@ def prompts_of(base: Base, task: Task, prompting: Prompting, *, seeds: Sequence[
         for part in (task.validation, task.test):
             one.check_prompts(rows_of(part))
     return found
+
+
+def fewer_validation(task: Task) -> Task:
+    """The task with at most CHOOSING_ROWS validation rows, drawn with a fixed seed."""
+    if len(task.validation) <= CHOOSING_ROWS:
+        return task
+    rows = stream(0, "choosing").permutation(len(task.validation))[:CHOOSING_ROWS]
+    note = f"{CHOOSING_ROWS:,} of {len(task.validation):,} validation rows choose the prompt, drawn with a fixed seed"
+    return replace(task, validation=task.validation.subset(sorted(rows.tolist())), notes=(*task.notes, note))
+
+
+def prompt_seconds(base: Base, task: Task) -> float:
+    """About what one prompt takes on all validation and test rows, from two samples of train rows on this machine."""
+    rows = rows_of(task.train.subset(range(min(len(task.train), SAMPLE_ROWS[1]))))
+    few, many = rows[: SAMPLE_ROWS[0]], rows
+    base.label_scores(few)
+    begin = time.perf_counter()
+    base.label_scores(few)
+    between = time.perf_counter()
+    base.label_scores(many)
+    first, second = between - begin, time.perf_counter() - between
+    each = max(0.0, second - first) / max(1, len(many) - len(few))
+    return first + each * (len(task.validation) + len(task.test) - len(few))
 
 
 def try_prompts(

@@ -24,7 +24,7 @@ from headstart.evaluate.metrics import metric_for
 from headstart.evaluate.plan import BY_PROMPT, Plan, check_method, prompting_for
 from headstart.evaluate.plots import duration
 from headstart.evaluate.progress import Event, OnEvent, silent
-from headstart.evaluate.prompting import RAW, Prompted, prompts_of, try_prompts
+from headstart.evaluate.prompting import RAW, Prompted, fewer_validation, prompt_seconds, prompts_of, try_prompts
 from headstart.evaluate.report import METHOD_TITLES, LabelCurve, Skipped
 from headstart.evaluate.trial import Trial, choose, evidence_of, try_control, try_method
 from headstart.ground.errors import ConfigError, DataError
@@ -35,6 +35,7 @@ from headstart.train.methods import FitSettings, Method
 __all__ = ["Study", "adapt", "study"]
 
 FROM_BASE = ("full", "lora", "probe")
+SLACK = 1.25  # a forecast from 16 rows may be off by so much
 PROBE_SECONDS = 60.0  # of a probe that stands beside prompts, whatever those took
 
 
@@ -105,6 +106,7 @@ def study(
     check_inputs(base, task)
     chosen = check_method(method)
     asking = prompting_for(chosen, prompting)
+    task = fewer_validation(task) if chosen in BY_PROMPT else task
     plan = Plan(chosen, budget, seeds, seed, settings or FitSettings(), metric, label_curve, twin, command, asking)
     return _Run(base, task, plan, on_event).go()
 
@@ -155,7 +157,15 @@ class _Run:
             return []
         seeds, own = range(self.plan.seed, self.plan.seed + self.plan.seeds), self.plan.prompting
         without = [replace(own, shots=0)] if own.shots else []
-        return [prompts_of(self.base, self.task, one, seeds=seeds) for one in (own, *without)]
+        asked = [prompts_of(self.base, self.task, one, seeds=seeds) for one in (own, *without)]
+        if self.plan.seconds is not None:
+            needed, left = prompt_seconds(asked[0][0][1], self.task), self.budget.left()
+            if needed > SLACK * left:
+                raise ConfigError(
+                    f"the budget is {duration(self.plan.seconds)}; expected more: one prompt takes about "
+                    f"{duration(needed)} here and cannot be stopped. Give a longer --budget, or fewer test rows."
+                )
+        return asked
 
     def _prompt(self, asked: list[tuple[int, Base]]) -> None:
         """Try every prompt of a method; the budget may leave further ones out, never the first of what was asked."""
