@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from headstart.base.base import Base
+from headstart.data.raw import Raw
 from headstart.data.task import Examples, Kind, Task
 from headstart.evaluate.controls import Answers, fit_control
 from headstart.evaluate.label_curve import with_rows
@@ -41,7 +42,10 @@ def read_task(found: SetOnDisk, *, limit: int | None) -> Task:
         files["train"],
         test=files[found.test],
         validation=files["validation"] if "validation" in files and found.test == "test" else None,
-        text=kind.text,
+        text=kind.text if kind.modality is None else None,
+        image=kind.text if kind.modality == "image" else None,
+        audio=kind.text if kind.modality == "audio" else None,
+        series=kind.text if kind.modality == "series" else None,
         label=kind.label,
         kind=kind.asks,
         drop_missing=True,
@@ -96,10 +100,10 @@ class AdaptProtocol(Protocol[Task]):
         return len(rows.test)
 
     def controls(self, found: SetOnDisk) -> tuple[Role, ...]:
-        return "majority", "tfidf"
+        return "majority", "tfidf" if found.spec.kind.modality is None else "nearest"
 
     def control(self, role: Role, rows: Task, spec: TaskSpec) -> tuple[Cell, list[Sample]]:
-        assert role in ("majority", "tfidf"), "no other control needs no base"
+        assert role in ("majority", "tfidf", "nearest"), "no other control needs no base"
         trial = try_control(rows, fit_control(rows, method=role), metric=named(rows, spec.metric))
         return cell_of(rows, trial, spec.metric), samples_of(rows, trial.test, [[] for _ in range(len(rows.test))])
 
@@ -163,7 +167,7 @@ def samples_of(task: Task, answers: Answers, units: Sequence[list[list[int]]]) -
     return [
         Sample(
             rows.ids[row],
-            rows.texts[row] if rows.pairs is None else (rows.texts[row], rows.pairs[row]),
+            prompt_of(rows, row),
             rows.targets[row],
             answers.predictions[row],
             scores=[] if chances is None else np.round(chances[row], 6).tolist(),
@@ -173,8 +177,21 @@ def samples_of(task: Task, answers: Answers, units: Sequence[list[list[int]]]) -
     ]
 
 
+def prompt_of(rows: Examples, row: int) -> Any:
+    """The input as a sample keeps it: a text, a pair, words, or what a picture, clip or series is called."""
+    given = rows.texts[row]
+    if rows.pairs is not None:
+        return given, rows.pairs[row]
+    return str(given) if isinstance(given, Raw) else given
+
+
 def units_of(base: Base, rows: Examples) -> list[list[list[int]]]:
-    """The token ids of every row as the probe read them: one list a text, the members of a pair apart."""
+    """The token ids of every row as the probe read them: one list a text, the members of a pair apart.
+
+    Patches have none.
+    """
+    if base.modality is not None:
+        return [[] for _ in range(len(rows))]
     sides = [rows.written] if rows.pairs is None else [rows.written, rows.pairs]
     read = [base.text_codec.encode(side, max_length=SETTINGS.max_length).ids for side in sides]
     return [[ids.tolist() for ids in members] for members in zip(*read, strict=True)]

@@ -22,7 +22,7 @@ from headstart.ground.files import disk_error, write_atomic
 
 SCHEMA_VERSION = 1
 RULES = 2  # raised where what a cell computes changes for every set: cells of other rules are not taken over
-Role = Literal["base", "random", "scratch", "majority", "tfidf"]
+Role = Literal["base", "random", "scratch", "majority", "tfidf", "nearest"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from headstart.ground.fanout import Done, Outcome, Place, fan_out
 from headstart.prompt.asking import MOST_SHOTS, SHOTS
 
 HERE = Place("here")
-CONTROL_ENTRIES = {"majority": "majority", "tfidf": "TF-IDF"}
+CONTROL_ENTRIES = {"majority": "majority", "tfidf": "TF-IDF", "nearest": "nearest neighbour"}
 LEARNING = ("probe", "lora", "full")  # methods that labels teach
 TWIN_ENTRIES = {"random": "random", "scratch": "from scratch"}
 
@@ -122,6 +122,10 @@ class _Run:
     def __post_init__(self) -> None:
         self.sets, unread = find_sets(self.data, suite=self.settings.suite, tasks=self.settings.tasks)
         self.passed += [Passed(one.name, "", one.reason) for one in unread]
+        read = {base.modality for base in self.bases}
+        strange = [one for one in self.sets if one.spec.kind.modality not in read]
+        self.passed += [Passed(s.spec.name, "", f"no base reads {s.spec.kind.modality or 'text'}") for s in strange]
+        self.sets = [one for one in self.sets if one not in strange]
         self.own = own_sides(self.bases)
         self.by_digest = {side.digest: base for side, base in zip(self.own, self.bases, strict=True)}
 

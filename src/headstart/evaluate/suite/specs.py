@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from headstart.data.raw import Modality
 from headstart.data.task import Kind
 from headstart.ground.errors import ConfigError, did_you_mean
 
@@ -30,7 +31,8 @@ class KindSpec:
 
     average: columns whose values weigh the same, whatever their rows (subtasks). cluster: columns whose values were
     drawn as a whole, so that their rows are not independent (passages). constant: whether the place of the right
-    answer among the options says something, so that always the same place is a control.
+    answer among the options says something, so that always the same place is a control. modality: what `text` names
+    a column of, where that is no text.
     """
 
     name: str
@@ -43,6 +45,12 @@ class KindSpec:
     average: tuple[str, ...] = ()
     cluster: tuple[str, ...] = ()
     constant: bool = False
+    modality: Modality | None = None
+
+
+def raw_kind(name: str, column: str, modality: Modality) -> KindSpec:
+    """One label for every picture, clip or series of a column."""
+    return KindSpec(name, "adapt", "adapt", "accuracy", "choice", column, "label", modality=modality)
 
 
 PASSAGES = ("passage", "passage_id")
@@ -65,9 +73,9 @@ KINDS: dict[str, KindSpec] = {
         KindSpec("bias_pairs", "bias", "pairs", "preference"),
         KindSpec("bias_triples", "bias", "triples", "icat", average=("target",), cluster=("target",)),
         KindSpec("bias_coreference", "bias", "coreference", "preference"),
-        KindSpec("image_classification", "adapt", None),
-        KindSpec("audio_classification", "adapt", None),
-        KindSpec("timeseries_classification", "adapt", None),
+        raw_kind("image_classification", "image", "image"),
+        raw_kind("audio_classification", "pcm_s16le", "audio"),
+        raw_kind("timeseries_classification", "series", "series"),
     )
 }
 
@@ -106,6 +114,10 @@ class TaskSpec:
     @property
     def protocol(self) -> ProtocolName | None:
         return self.kind.protocol
+
+
+UCR = "research use, cite the archive"
+SERIES = ("italy_power", "gunpoint", "arrowhead", "ecg200", "synthetic_control", "basic_motions", "japanese_vowels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,12 @@ KNOWN: dict[str, Known] = {
             metric="span_f1",
             core=True,
         ),
+        Known("fashion_mnist", "image_classification", "Xiao et al. 2017", "MIT"),
+        Known("mnist", "image_classification", "LeCun, Cortes and Burges", "CC-BY-SA-3.0, as commonly stated"),
+        Known("cifar10", "image_classification", "Krizhevsky 2009", "research use, not stated"),
+        Known("sign_digits", "image_classification", "Mavi 2017 (Sign Language Digits)", "Apache-2.0"),
+        Known("fsdd", "audio_classification", "Jackson et al. 2018 (Free Spoken Digits)", "CC-BY-SA-4.0"),
+        *(Known(f"ts_{name}", "timeseries_classification", "Dau et al. 2019 (UCR/UEA)", UCR) for name in SERIES),
         Known("ud_ewt_pos", "token_tagging", "Silveira et al. 2014", "CC-BY-SA-4.0", metric="token_accuracy"),
         Known("blimp", "minimal_pairs", "Warstadt et al. 2020", "CC-BY", core=True),
         Known("hellaswag", "multiple_choice", "Zellers et al. 2019", "MIT", metric="accuracy_norm"),

@@ -183,7 +183,7 @@ def pairs_of(sides: Sequence[Side]) -> Iterator[tuple[Side, Side]]:
     yield from combinations(bases, 2)
     for base in bases:
         for other in sides:
-            if other.role in ("majority", "tfidf") or is_twin(other, base):
+            if other.role in ("majority", "tfidf", "nearest") or is_twin(other, base):
                 yield base, other
 
 
