@@ -24,6 +24,7 @@ from headstart.evaluate.suite.index import find_sets
 from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
+from headstart.evaluate.suite.scoring import ItemsProtocol
 from headstart.evaluate.suite.specs import check_methods
 from headstart.evaluate.untrained import untrained
 from headstart.ground.errors import ConfigError, RunError
@@ -379,6 +380,24 @@ def test_forgetting_stands_where_a_base_and_its_parent_do(tiny_base: Base, sets:
         assert change.ci95[0] <= change.difference <= change.ci95[1]
     assert "child after tiny" in "".join(line.plain for line in human_lines(found))
     assert sum(line.startswith("forgetting parent=tiny adapted=child") for line in plain_lines(found)) == 2
+
+
+def test_twins_of_long_sets_answer_a_part_that_is_spread_evenly(
+    done: Evaluation, tiny_base: Base, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ItemsProtocol, "twin_items", 9)
+    monkeypatch.setattr(computing, "PART_ITEMS", 5)
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("facts", "grammar")))
+    rows = {row.role: row for row in table(found, "grammar").candidates}
+    assert (rows["base"].n_test, rows["random"].n_test) == (27, 9)
+    assert set(rows["random"].groups) == {f"p{p}" for p in range(6)}
+    assert rows["base"].value == next(r for r in table(done, "grammar").candidates if r.role == "base").value
+    cells = sorted((tmp_path / "cells").glob("grammar-*/random-*.jsonl"))
+    assert len(cells) == 2
+    assert [json.loads(line)["id"] for path in cells for line in path.read_text().splitlines()] == list(range(1, 28, 3))
+    assert found.paired("grammar", "tiny", "tiny, random") is not None
+    assert found.paired(OVERALL, "tiny", "tiny, random") is not None
+    assert table(found, "grammar").task.notes == ["random twins answer one item in 3 and are compared on those"]
 
 
 def test_methods_are_checked() -> None:

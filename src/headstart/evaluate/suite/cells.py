@@ -42,7 +42,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One cell to run or to read. part of parts: which stretch of the items. labels: train rows, None for all."""
+    """One cell to run or to read. part of parts: which stretch of the items. labels: train rows, None for all.
+
+    every: 1 for all items, 5 for every fifth.
+    """
 
     found: SetOnDisk
     side: Side
@@ -51,6 +54,7 @@ class Work:
     parts: int = 1
     limit: int | None = None
     labels: int | None = None
+    every: int = 1
 
     @property
     def key(self) -> str:
@@ -61,6 +65,7 @@ class Work:
         rows = "all" if self.limit is None else f"n{self.limit}"
         part = f"-{self.part + 1}of{self.parts}" if self.parts > 1 else ""
         few = "" if self.labels is None else f"-l{self.labels}"
+        few += "" if self.every == 1 else f"-every{self.every}"
         return f"{self.found.spec.name}-{self.found.digest[:8]}/{who}-{rows}{few}-s{self.seed}{part}-r{RULES}"
 
 

@@ -67,7 +67,8 @@ def compute(room: Room, work: Work, base: Base | None) -> tuple[Cell, list[Sampl
     if side.method is None:
         return room.protocol.control(side.role, room.rows, spec)
     assert base is not None, "a method is a way to turn a base"
-    stretch = slice(work.part * PART_ITEMS, (work.part + 1) * PART_ITEMS) if work.parts > 1 else slice(None)
+    size = PART_ITEMS * work.every
+    stretch = slice(work.part * size, (work.part + 1) * size if work.parts > 1 else None, work.every)
     return room.protocol.run(base, room.rows, spec, Ask(side.method, work.seed, stretch, side.shots, work.labels))
 
 
@@ -87,6 +88,7 @@ class Job(msgspec.Struct, frozen=True):
     parts: int
     limit: int | None
     labels: int | None
+    every: int
 
 
 class Computed(msgspec.Struct, frozen=True):
@@ -110,6 +112,7 @@ def job_of(work: Work, *, data: Path, base: str | None) -> Any:
             parts=work.parts,
             limit=work.limit,
             labels=work.labels,
+            every=work.every,
         )
     )
 
@@ -149,6 +152,6 @@ def run_job(job: Any) -> Any:
     """The work of a `Job` -> its `Computed`, both as plain JSON values."""
     asked = msgspec.convert(job, Job)
     room, base = _DESK.room(asked), _DESK.base(asked)
-    work = Work(room.found, asked.side, asked.seed, asked.part, asked.parts, asked.limit, asked.labels)
+    work = Work(room.found, asked.side, asked.seed, asked.part, asked.parts, asked.limit, asked.labels, asked.every)
     cell, samples = compute(room, work, None if base is None else _DESK.twins.of(base, work))
     return msgspec.to_builtins(Computed(cell, samples))

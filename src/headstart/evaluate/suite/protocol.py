@@ -45,13 +45,15 @@ class Protocol(ABC, Generic[Rows]):
     """One way to ask. name: in reports. methods: how a base can be turned to such a set, the default first.
 
     by_chance: methods whose result depends on the seed, whatever the weights. in_parts: whether a base answers a
-    stretch of the rows without having seen the others, so that long sets become several cells.
+    stretch of the rows without having seen the others, so that long sets become several cells. twin_items: how many
+    items a random twin answers of such a set, spread evenly over it: enough to say where chance stands.
     """
 
     name: ClassVar[ProtocolName]
     methods: ClassVar[tuple[Method, ...]]
     by_chance: ClassVar[frozenset[Method]] = frozenset()
     in_parts: ClassVar[bool] = True
+    twin_items: ClassVar[int] = 2000
 
     @abstractmethod
     def read(self, found: SetOnDisk, *, limit: int | None) -> Rows:

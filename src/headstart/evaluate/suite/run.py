@@ -205,14 +205,16 @@ class _Run:
         except HeadstartError as problem:
             self._pass(room.found, side.entry, problem)
             return None
-        return scored(room.found, side, runs)
+        return scored(room.found, side, runs, every=seeds[0][0].every)
 
     def _works(self, found: SetOnDisk, side: Side, items: int) -> Iterator[list[Work]]:
         """The cells of one side, one list a seed: whatever draws nothing is run with one seed."""
         by_chance = side.role in ("random", "scratch") or side.method in protocol_of(found.spec).by_chance
-        parts = parts_of(items) if side.method is not None else 1
+        every = -(-items // protocol_of(found.spec).twin_items) if items and side.role == "random" else 1
+        parts = parts_of(-(-items // every)) if side.method is not None else 1
+        limit = self.settings.limit
         for seed in range(self.settings.seeds if by_chance else 1):
-            yield [Work(found, side, seed, part, parts, self.settings.limit) for part in range(parts)]
+            yield [Work(found, side, seed, part, parts, limit, every=every) for part in range(parts)]
 
     def _curves(self, room: Room, played: Sequence[Scored]) -> dict[str, LabelCurve]:
         """By entry: what fewer labels do for a base, and what they do from scratch."""

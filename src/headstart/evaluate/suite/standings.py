@@ -39,12 +39,16 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One side on one task: its cells by seed, its samples by seed in the order of the items, and their evidence."""
+    """One side on one task: its cells by seed, its samples by seed in the order of the items, and their evidence.
+
+    every: 1 where it answered all items, 5 where every fifth.
+    """
 
     side: Side
     cells: tuple[Cell, ...]
     samples: tuple[tuple[Judged, ...], ...]
     evidence: Evidence
+    every: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,9 @@ class Played:
         return next((one for one in self.sides if one.side.entry == entry), None)
 
 
-def scored(found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Sequence[Judged]]]) -> Scored:
+def scored(
+    found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Sequence[Judged]]], *, every: int = 1
+) -> Scored:
     """One side from its cells and samples, one run a seed."""
     samples = tuple(tuple(kept) for _, kept in runs)
     cells = tuple(cell for parts, _ in runs for cell in parts)
@@ -75,7 +81,17 @@ def scored(found: SetOnDisk, side: Side, runs: Sequence[tuple[Sequence[Cell], Se
     )
     if found.spec.cluster is not None:
         groups = group_numbers([s.cluster for s in samples[0]])
-    return Scored(side, cells, samples, Evidence(first.metric, statistics, groups))
+    return Scored(side, cells, samples, Evidence(first.metric, statistics, groups), every)
+
+
+def thinned(found: SetOnDisk, one: Scored, every: int) -> Evidence:
+    """The evidence of a side on the items that another one answered, who answered every so many-th."""
+    if every == one.every:
+        return one.evidence
+    assert one.every == 1, "only twins answer fewer items"
+    return scored(
+        found, one.side, [(() if seed else one.cells, run[::every]) for seed, run in enumerate(one.samples)]
+    ).evidence
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -107,8 +123,14 @@ def card_of(played: Played) -> TaskCard:
         rows=first.rows,
         average=spec.average,
         cluster=spec.cluster,
-        notes=[*found.notes, *first.notes],
+        notes=[*found.notes, *first.notes, *twin_notes(played)],
     )
+
+
+def twin_notes(played: Played) -> list[str]:
+    """Where random twins did not answer everything."""
+    every = max(one.every for one in played.sides)
+    return [f"random twins answer one item in {every} and are compared on those"] if every > 1 else []
 
 
 def metric_of(found: SetOnDisk, cell: Cell) -> str:
@@ -202,7 +224,9 @@ def comparisons_of(played: Sequence[Played]) -> list[Paired]:
             one, other = task.of(a.entry), task.of(b.entry)
             assert one is not None, "only sides that were scored are paired"
             assert other is not None, "only sides that were scored are paired"
-            found.append((task.found.spec.name, a, b, compare(one.evidence, other.evidence)))
+            every = max(one.every, other.every)
+            both = (thinned(task.found, side, every) for side in (one, other))
+            found.append((task.found.spec.name, a, b, compare(*both)))
     found += between_aggregates(played)
     corrected = holm([comparison.p for *_, comparison in found])
     return [
@@ -217,7 +241,7 @@ def between_aggregates(played: Sequence[Played]) -> Iterator[tuple[str, Side, Si
     covered = {side: [task for task in tasks if task.of(side.entry)] for side in everybody(tasks)}
     for a, b in pairs_of(list(covered)):
         if covered[a] == covered[b] and len(covered[a]) > 1:
-            yield OVERALL, a, b, aggregate_difference(parts_of(tasks, a), parts_of(tasks, b))
+            yield OVERALL, a, b, aggregate_difference(parts_of(tasks, a, beside=b), parts_of(tasks, b, beside=a))
 
 
 # --- the aggregate --------------------------------------------------------------------------------------------------
@@ -241,10 +265,15 @@ def everybody(played: Iterable[Played]) -> list[Side]:
     return list(found.values())
 
 
-def parts_of(tasks: Sequence[Played], side: Side) -> list[Part]:
-    """What the aggregate of one side rests on: the tasks it was scored on."""
-    found = [task.of(side.entry) for task in tasks]
-    return [Part(one.evidence, one.cells[0].guess) for one in found if one is not None]
+def parts_of(tasks: Sequence[Played], side: Side, *, beside: Side | None = None) -> list[Part]:
+    """What the aggregate of one side rests on: its tasks, and of these the items that `beside` answered too."""
+    parts = []
+    for task in tasks:
+        one, other = task.of(side.entry), None if beside is None else task.of(beside.entry)
+        if one is not None:
+            every = max(one.every, 1 if other is None else other.every)
+            parts.append(Part(thinned(task.found, one, every), one.cells[0].guess))
+    return parts
 
 
 def overall_of(played: Sequence[Played]) -> list[Overall]:

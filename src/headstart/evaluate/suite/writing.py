@@ -62,6 +62,7 @@ class WritingProtocol(Protocol[Demands]):
     """Texts that are written from left to right."""
 
     methods = ("zero-shot",)
+    twin_items = 100
 
     @abstractmethod
     def demands(self, found: SetOnDisk, split: str, *, limit: int | None) -> tuple[Demand, ...]:
