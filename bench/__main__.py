@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "ladder": "bench.ladder",
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",
+    "choose": "bench.choose",
     "icl": "bench.icl",
     "modalities": "bench.modalities",
     "patch-corpora": "bench.patch_corpora",

@@ -9,7 +9,10 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from headstart.base.folder import read_manifest
+from headstart.base.shipped import EMBEDDED, embedded_names
 from headstart.choose.choose import Choice, choose
+from headstart.choose.page import render_html
 from headstart.choose.report import ChoiceReport, to_json
 from headstart.choose.terminal import show
 from headstart.data.task import Task
@@ -42,7 +45,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
             live(Event("data", line))
         found = choose(
             task,
-            flags.bases,
+            local_bases() if flags.bases == ("all",) else flags.bases,
             methods=flags.methods,
             budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - SAVE_SECONDS - time.monotonic()),
             max_ms_per_row=flags.max_ms_per_row,
@@ -63,9 +66,18 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
     return after_saving(report.winner)
 
 
+def local_bases() -> list[str]:
+    """What --bases all means: the bases inside the package over text, and those below runs/ that answer no task yet."""
+    below = [path.parent for path in sorted(RUNS.glob("*/headstart.json")) if read_manifest(path.parent) is not None]
+    own = [EMBEDDED / name for name in embedded_names()]
+    found = [(str(f) if f in below else f.name, read_manifest(f)) for f in (*own, *below)]
+    return [name for name, told in found if told is not None and told.contract is None and not told.adapter]
+
+
 def save_choice(found: Choice, task: Task, out: Path) -> ChoiceReport:
     """The chosen base as `adapt` saves one, and the decision record beside it."""
     winner = save(Study(found.base, found.report.winner), task, out)
     report = msgspec.structs.replace(found.report, winner=winner, saved=str(out))
     write_atomic(out / "choice.json", to_json(report) + b"\n")
+    write_atomic(out / "choice.html", render_html(report).encode())
     return report

@@ -220,7 +220,7 @@ class ChooseFlags:
     Parameters
     ----------
     bases
-        Names of bases, folders in Hugging Face layout, or .gguf files.
+        Names of bases, folders in Hugging Face layout, or .gguf files; all takes what `headstart bases` lists.
     methods
         Some of probe, lora and full. Without it all three.
     budget

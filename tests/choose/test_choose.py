@@ -18,6 +18,7 @@ from headstart.base.base import Base
 from headstart.choose import search
 from headstart.choose.choose import Choice, choose
 from headstart.choose.decision import decide
+from headstart.choose.page import render_html
 from headstart.choose.report import from_json, to_json
 from headstart.data.task import Task
 from headstart.evaluate.progress import Event
@@ -63,6 +64,14 @@ def test_the_better_base_is_chosen_and_ready(choice: Choice, task: Task, tmp_pat
     assert Base.load(tmp_path / "out").predict(list(task.test.texts[:5])) == choice.base.predict(
         list(task.test.texts[:5])
     )
+
+
+def test_the_page_shows_both_pictures_and_every_candidate(choice: Choice) -> None:
+    page = render_html(choice.report)
+    assert page.count("<svg") == 2
+    assert "<script" not in page
+    assert all(page.count(row.title) >= 1 for row in choice.report.decision.rows)
+    assert len(page) < 300_000
 
 
 def test_the_record_alone_gives_the_decision_again(choice: Choice) -> None:

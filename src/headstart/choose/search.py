@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,12 +41,17 @@ NO_HOPE = 0.01  # chance of being within a point of the best below which nothing
 SURE = 0.95  # chance of being within a point of the best at which no further seed is run
 CLOSE = 0.2  # chance of it from which on a candidate counts as within noise of the best
 COMPARED = 4  # trained candidates that a budget should hold, at the cost of fewer passes over the rows
+Fan = Callable[..., list[Outcome]]  # as `fan_out`
 PROMPTED: tuple[str, ...] = ()  # methods of stage 2: they need no training and enter the belief as finished trials
 
 
 @dataclass
 class Search:
-    """One search under way. folder: its scratch, where workers find the task and keep their pieces."""
+    """One search under way.
+
+    folder: its scratch, where workers find the task and keep their pieces. fan: who does the jobs; a bench that replays
+    recorded trainings gives its own.
+    """
 
     task: Task
     plan: Plan
@@ -57,6 +62,7 @@ class Search:
     correction: float = 1.0
     interrupted: bool = False
     crew: Crew = field(default_factory=Crew)
+    fan: Fan = fan_out
     settings: FitSettings = field(init=False)  # the plan's, with the passes that the budget leaves room for
 
     def __post_init__(self) -> None:
@@ -91,7 +97,7 @@ class Search:
     def _look(self) -> None:
         names, plan = self.plan.bases, self.plan
         jobs = [Look(name, self.path, plan.settings, plan.allow_pickle) for name in names]
-        outcomes = fan_out(look, plain(jobs), on=plan.on, deadline=self._end(), crew=self.crew)
+        outcomes = self.fan(look, plain(jobs), on=plan.on, deadline=self._end(), crew=self.crew)
         found = [msgspec.convert(o.value, Looked) if isinstance(o, Done) else o.reason for o in outcomes]
         self.found.looked, self.excluded = divide(names, found, plan.limits)
         for one in self.excluded:
@@ -132,7 +138,7 @@ class Search:
             told = f"probe {reading.estimates.probe_last:.3f} on {reading.rows:,} rows in {duration(reading.seconds)}"
             self.tell(Event("choose", told, f"{name}, features", 1.0))
 
-        outcomes = fan_out(read_task, plain(jobs), on=plan.on, deadline=self._end(), on_outcome=hear, crew=self.crew)
+        outcomes = self.fan(read_task, plain(jobs), on=plan.on, deadline=self._end(), on_outcome=hear, crew=self.crew)
         self.found.looked = []
         for one, outcome in zip(looked, outcomes, strict=True):
             if isinstance(outcome, Done):
@@ -244,7 +250,7 @@ class Search:
                 raise KeyboardInterrupt
 
         end = None if anyway else self._end()
-        outcomes = fan_out(train, plain(jobs), on=self.plan.on, deadline=end, on_outcome=hear, crew=self.crew)
+        outcomes = self.fan(train, plain(jobs), on=self.plan.on, deadline=end, on_outcome=hear, crew=self.crew)
         for run, outcome in zip(todo, outcomes, strict=True):
             if isinstance(outcome, Failed) and not run.pieces:
                 run.failed = outcome.reason

@@ -57,11 +57,18 @@ def render_html(report: Report) -> str:
     )
 
 
-def environment() -> jinja2.Environment:
-    """The pages' templates and stylesheet: escaping on, a missing name is an error, and the few formats they need."""
-    room = importlib.resources.files("headstart.evaluate")
+def environment(room: str = "headstart.evaluate") -> jinja2.Environment:
+    """The pages' templates and stylesheet: escaping on, a missing name is an error, and the few formats they need.
+
+    room: the package that a page's template lies in; what it includes may lie here.
+    """
+    homes = [importlib.resources.files(package) for package in dict.fromkeys((room, "headstart.evaluate"))]
+
+    def read(name: str) -> str:
+        return next(h.joinpath(name) for h in homes if h.joinpath(name).is_file()).read_text(encoding="utf-8")
+
     env = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: room.joinpath(name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(read),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

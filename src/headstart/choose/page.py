@@ -1,0 +1,89 @@
+"""The decision as one HTML file: quality against cost with the Pareto front, label curves, the table, the reasons.
+
+Enter: a ChoiceReport. Leave: the page as text; no script, nothing loaded, the stylesheet of the other reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headstart.choose.decision import Row
+from headstart.choose.report import ChoiceReport
+from headstart.choose.terminal import footnote, test_sentence
+from headstart.evaluate.html import environment
+from headstart.evaluate.plots import WIDTH, spread
+from headstart.evaluate.svg import Drawing, Scale, nice_ticks, padded
+
+MOST_CURVES = 8
+
+
+def render_html(report: ChoiceReport) -> str:
+    """The whole page."""
+    page = environment("headstart.choose").get_template("choice.html.jinja")
+    return page.render(
+        r=report,
+        d=report.decision,
+        pareto=pareto(report.decision.rows, report.decision.best, report.winner.metric_title),
+        curves=label_curves(report),
+        footnote=footnote(report),
+        test=test_sentence(report),
+    )
+
+
+def pareto(rows: Sequence[Row], best: Row, metric: str) -> str:
+    """Believed score against milliseconds a row (log); the line joins what nothing as quick beats."""
+    left, right, top, bottom = 64.0, WIDTH - 150, 16.0, 270.0
+    draw = Drawing(WIDTH, bottom + 48)
+    costs = [row.ms_per_row for row in rows]
+    x = Scale((min(costs) * 0.8, max(costs) * 1.25), (left, right), log=True)
+    y = Scale(padded([v for row in rows for v in row.ci90], low=-1, high=1.02), (bottom, top))
+    for tick in nice_ticks(*y.data):
+        draw.line(left, y(tick), right, y(tick), "grid")
+        draw.text(left - 10, y(tick) + 4, f"{tick:g}", anchor="end")
+    for cost in sorted({float(f"{value:.1g}") for value in costs}):
+        draw.text(x(cost), bottom + 18, f"{cost:g}", anchor="middle")
+    draw.line(left, bottom, right, bottom, "rule")
+    draw.text((left + right) / 2, bottom + 38, f"ms a row (log) against believed {metric}", "axis", anchor="middle")
+    front = sorted((row for row in rows if row.front), key=lambda row: row.ms_per_row)
+    draw.path([(x(row.ms_per_row), y(row.believed)) for row in front] or [(left, bottom)], "front")
+    for row in rows:
+        style = "base" if row.value is not None else "control"
+        draw.line(x(row.ms_per_row), y(row.ci90[0]), x(row.ms_per_row), y(row.ci90[1]), f"whisker {style}-line")
+        tip = f"{row.title}: {row.believed:.3f} [{row.ci90[0]:.3f}, {row.ci90[1]:.3f}]"
+        draw.dot(x(row.ms_per_row), y(row.believed), 6.5 if row is best else 4.5, style, tip=tip)
+    named = [best, *(row for row in front if row is not best)]
+    for label_y, row in zip(spread([y(row.believed) for row in named]), named, strict=True):
+        draw.text(x(row.ms_per_row) + 12, label_y + 4.5, row.title, "name strong" if row is best else "name")
+    told = "; ".join(f"{row.title} {row.believed:.3f} at {row.ms_per_row:.1f} ms" for row in rows)
+    return draw.render(title="Quality against cost", description=told)
+
+
+def label_curves(report: ChoiceReport) -> str:
+    """The closed-form probe's score by labelled rows (log), a line a base; empty where nothing was held out."""
+    found = report.findings
+    curves = [
+        (one.facts.name, r.curve) for one, r in zip(found.looked, found.readings, strict=True) if len(r.curve) > 1
+    ]
+    curves = sorted(curves, key=lambda named: -named[1][-1].value)[:MOST_CURVES]
+    if not curves:
+        return ""
+    left, right, top, bottom = 64.0, WIDTH - 150, 16.0, 260.0
+    draw = Drawing(WIDTH, bottom + 48)
+    points = [point for _, curve in curves for point in curve]
+    counts = sorted({point.labels for point in points})
+    x = Scale((counts[0] * 0.92, counts[-1] * 1.08), (left, right), log=True)
+    y = Scale(padded([point.value for point in points], low=-1, high=1), (bottom, top))
+    for tick in nice_ticks(*y.data):
+        draw.line(left, y(tick), right, y(tick), "grid")
+        draw.text(left - 10, y(tick) + 4, f"{tick:g}", anchor="end")
+    for count in counts:
+        draw.text(x(count), bottom + 19, f"{count:,}", anchor="middle")
+    draw.line(left, bottom, right, bottom, "rule")
+    draw.text((left + right) / 2, bottom + 38, "labelled rows (log)", "axis", anchor="middle")
+    places = spread([y(curve[-1].value) for _, curve in curves])
+    for label_y, (name, curve) in zip(places, curves, strict=True):
+        style = "base" if name == report.decision.base else "control"
+        draw.path([(x(p.labels), y(p.value)) for p in curve], f"curve {style}-line")
+        draw.text(x(curve[-1].labels) + 12, label_y + 4.5, name, f"name {style}-text")
+    told = "; ".join(f"{name} {curve[-1].value:.3f} with {curve[-1].labels:,} rows" for name, curve in curves)
+    return draw.render(title="Score by number of labels", description=told)
