@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from bench.modalities import few_labels, lines_of, table
 from bench.modalities_picture import apart, picture
@@ -44,6 +45,7 @@ def test_series_shorter_than_a_kernel() -> None:
     assert np.isfinite(transform(series, draw_kernels(1, 3, count=10))).all()
 
 
+@pytest.mark.soak
 def test_the_small_network_learns_where_a_bar_stands() -> None:
     random = np.random.default_rng(0)
     labels = np.arange(80) % 2

@@ -20,6 +20,7 @@ from tests.data import media
 from tests.data.made_signals import bars, tone, wave
 from tests.train.tiny_patch_base import tiny_patch_base
 
+from headstart.base.shipped import embedded_names
 from headstart.cli import run
 from headstart.data.patches import Modality
 
@@ -124,6 +125,17 @@ def test_a_base_for_something_else_is_refused_in_words(
     assert "reads audio and photos holds image" in capsys.readouterr().err
     assert run(["adapt", str(root)]) == 2
     assert "add --label-from folder" in capsys.readouterr().err
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["image", "audio", "series"])
+def test_the_demo_of_every_modality_runs(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if f"{kind}-tiny" not in embedded_names():
+        pytest.skip(f"{kind}-tiny is not in this checkout")
+    assert run(["demo", kind, "--budget", "20s", "--json", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["candidates"][0]["base"] == f"{kind}-tiny"
+    assert report["candidates"][0]["value"] > 0.6
 
 
 def test_generated_demos_depend_on_the_seed_alone_and_need_a_look_at_the_whole() -> None:
