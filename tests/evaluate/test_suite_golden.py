@@ -39,8 +39,8 @@ BY_FIXED_ANSWERS = {  # set: (version, score, further numbers)
     "lambada": (1, 0.333204, {"perplexity": 4.222399}),
     "stereoset_intra": (1, 0.328249, {"ss": 0.480071, "lms": 0.341875}),
     "winobias": (1, 0.485934, {"difference": -2.8e-05, "ties": 0.0}),
-    "gsm8k": (1, 0.506444, {"answered": 1.0}),
-    "e2e_nlg": (1, 0.704318, {"bleu": 0.704318, "rouge1": 0.830464, "rouge2": 0.692749, "rouge_l": 0.745721}),
+    "gsm8k": (1, 0.506, {"answered": 1.0}),  # written sets: at most 500 items
+    "e2e_nlg": (1, 0.689019, {"bleu": 0.689019, "rouge1": 0.810504, "rouge2": 0.675559, "rouge_l": 0.73488}),
     "dialogsum": (1, 0.583226, {"bleu": 0.567844, "rouge1": 0.601981, "rouge2": 0.51082, "rouge_l": 0.583226}),
     "instructions": (1, 0.522845, {"bleu": 0.495931, "rouge1": 0.527522, "rouge2": 0.428819, "rouge_l": 0.522845}),
 }
