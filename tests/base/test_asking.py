@@ -235,3 +235,14 @@ def test_a_base_is_a_value() -> None:
     assert "tiny-bert" in base._repr_html_()
     with pytest.raises(ValueError, match="the family is 'brt'"):
         dataclasses.replace(base, family="brt")
+
+
+def test_likelihoods_a_token_and_a_byte() -> None:
+    base = tiny_base("llama")
+    contexts, continuations = ["w4 w5", "w4", "w6"], [" w6 w17 w8", " w9", " w10 w11"]
+    whole = np.asarray(base.score(contexts, continuations))
+    tokens, texts = [3, 1, 2], [len(text.encode()) for text in continuations]
+    np.testing.assert_allclose(base.score(contexts, continuations, each="token"), whole / tokens)
+    np.testing.assert_allclose(base.score(contexts, continuations, each="byte"), whole / texts)
+    with pytest.raises(ConfigError, match=r"each is 'bytes'; expected text, token or byte\. Did you mean 'byte'"):
+        base.score(contexts, continuations, each="bytes")  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ from headstart.model.matrices import Precision
 from headstart.model.trunk import Trunk
 
 PATTERNS = get_args(Pattern)
+Measure = Literal["text", "token", "byte"]
+MEASURES = get_args(Measure)
 BATCH_TOKENS = 2048  # slots (rows x longest) per forward pass when reading; fits the caches of two CPU cores
 
 
@@ -156,11 +158,13 @@ class Base:
         contexts: Sequence[str],
         continuations: Sequence[str],
         *,
+        each: Measure = "text",
         pattern: Pattern = "causal",
         truncate: bool = False,
         batch_tokens: int = BATCH_TOKENS,
     ) -> list[float]:
-        """The log-likelihood of every continuation in nats, 0 or less.
+        """The log-likelihood of every continuation in nats, 0 or less; or of each of its tokens or UTF-8 bytes, on
+        average, so that continuations of unequal length can be compared.
 
         What contexts and continuations share at their beginning is read once, whatever the batch. truncate: a context
         that is too long for the base loses its beginning.
@@ -171,10 +175,15 @@ class Base:
         Raises:
             CapabilityError: the pattern is not one of `score_patterns`.
             DataError: a pair is longer than the base has positions for.
+            ConfigError: `each` is none of the three.
         """
+        if each not in MEASURES:
+            raise ConfigError(f"each is {each!r}; expected text, token or byte.{did_you_mean(str(each), MEASURES)}")
         found = self.likelihoods(contexts, continuations, pattern=pattern, truncate=truncate, batch_tokens=batch_tokens)
-        scores: list[float] = found.nats.tolist()
-        return scores
+        if each == "text":
+            return found.nats.tolist()  # type: ignore[no-any-return]
+        sizes = found.units if each == "token" else np.asarray([len(text.encode()) for text in continuations])
+        return (found.nats / sizes).tolist()  # type: ignore[no-any-return]
 
     def likelihoods(
         self,

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headstart.base.scoring import Asked, Likelihoods, distinct, log_probabilities, read_asked
+from headstart.base.scoring import Asked, Likelihoods, counts, distinct, log_probabilities, read_asked
 from headstart.data.text_codec import TextCodec
 from headstart.ground.batch import Batch
 from headstart.model.heads import LMHead
@@ -62,14 +62,15 @@ def score_hidden(
 
     mask: id of the mask unit. shifted: a unit is predicted at the position before it.
     """
-    asked, order = distinct(read_asked(codec, contexts, continuations, closed=True, truncate=truncate))
+    every = read_asked(codec, contexts, continuations, closed=True, truncate=truncate)
+    asked, order = distinct(every)
     scores, misses = np.zeros(len(asked)), np.zeros(len(asked))
     for rows in same_length(asked):
         copies = masked_copies([asked[row] for row in rows], mask=mask)
         found, best = _answers(trunk, lm, copies, shifted=shifted, batch_tokens=batch_tokens)
         scores[rows] = np.bincount(copies.row, weights=found, minlength=len(rows))
         misses[rows] = np.bincount(copies.row, weights=~best, minlength=len(rows))
-    return Likelihoods(scores[order], misses[order] == 0)
+    return Likelihoods(scores[order], misses[order] == 0, counts(every))
 
 
 def same_length(asked: Sequence[Asked]) -> Iterator[list[int]]:

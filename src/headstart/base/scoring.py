@@ -40,14 +40,15 @@ class Likelihoods:
     """What a base thinks of N continuations, in the order they were asked.
 
     nats: (N,) log-probabilities, 0 or less. likeliest: (N,), whether every unit of a continuation was the likeliest one
-    in its place, so that a base that reads from left to right would have written just that.
+    in its place, so that a base that reads from left to right would have written just that. units: (N,), of every
+    continuation.
     """
 
     nats: NDArray[np.float64]
     likeliest: NDArray[np.bool_]
+    units: NDArray[np.int64]
 
 
-@torch.inference_mode()
 def score_continuations(
     trunk: Trunk,
     lm: LMHead,
@@ -59,12 +60,19 @@ def score_continuations(
     batch_tokens: int,
 ) -> Likelihoods:
     """log p(continuation | context) of every pair."""
-    asked, order = distinct(read_asked(codec, contexts, continuations, closed=False, truncate=truncate))
+    asked = read_asked(codec, contexts, continuations, closed=False, truncate=truncate)
+    return score_asked(trunk, lm, asked, pad=codec.special.pad, batch_tokens=batch_tokens)
+
+
+@torch.inference_mode()
+def score_asked(trunk: Trunk, lm: LMHead, every: Sequence[Asked], *, pad: int, batch_tokens: int) -> Likelihoods:
+    """log p(the units asked for | those before them) of every text."""
+    asked, order = distinct(every)
     scores, misses = np.zeros(len(asked)), np.zeros(len(asked))
     embedding = trunk.table
     rows = [one.ids[:-1] for one in asked]  # nothing follows the last unit
     unasked = [one.start - 1 for one in asked]
-    for read in read_tree(trunk, rows, unasked, pad=codec.special.pad, batch_tokens=batch_tokens):
+    for read in read_tree(trunk, rows, unasked, pad=pad, batch_tokens=batch_tokens):
         chosen = [asked[row] for row in read.rows]
         # The unit at a position is predicted from the one before it.
         cells = np.concatenate(
@@ -80,7 +88,12 @@ def score_continuations(
         owner = np.repeat(np.arange(len(chosen)), [one.stop - one.start for one in chosen])
         scores[read.rows] = np.bincount(owner, weights=found, minlength=len(chosen))
         misses[read.rows] = np.bincount(owner, weights=~best, minlength=len(chosen))
-    return Likelihoods(scores[order], misses[order] == 0)
+    return Likelihoods(scores[order], misses[order] == 0, counts(every))
+
+
+def counts(asked: Sequence[Asked]) -> NDArray[np.int64]:
+    """(N,) units asked for, of every text."""
+    return np.asarray([one.stop - one.start for one in asked], dtype=np.int64)
 
 
 def log_probabilities(
