@@ -40,7 +40,7 @@ class Prior(msgspec.Struct, frozen=True):
 
 
 # Before any record: training takes a quarter to a third off a probe's error, more where the probe is weak, and larger
-# bases gain more by it. Signs and sizes from Garbaciauskas et al. 2024 and the runs of docs/notebook; wide on purpose.
+# bases gain more by it. Signs from Garbaciauskas et al. 2024, sizes a guess; wide on purpose.
 BY_HAND = {
     "probe": (0.0, 0.05),
     "probe:mean": (0.1, 0.1),
