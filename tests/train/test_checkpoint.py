@@ -265,7 +265,11 @@ def test_the_guard_lets_noise_pass_and_stops_a_climb() -> None:
 def test_nothing_is_off_course_before_the_window_is_full() -> None:
     guard = Guard()
     for step in range(WINDOW):
-        guard.see(step, 100.0 - step if step % 2 else 3.0)
+        guard.see(step, 100.0 - step if step % 2 else 3.0)  # raises Diverged where it finds anything
+    for step in range(WINDOW, WINDOW + PATIENCE - 1):
+        guard.see(step, 1e4)
+    with pytest.raises(Diverged):
+        guard.see(WINDOW + PATIENCE - 1, 1e4)
 
 
 def test_a_diverged_run_goes_back_past_the_data_at_half_the_rates(

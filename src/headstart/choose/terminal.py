@@ -10,19 +10,14 @@ from rich.text import Text
 
 from headstart.choose.decision import Row
 from headstart.choose.report import ChoiceReport
-from headstart.evaluate.terminal import MARGIN, check_lines, headed, quoted, short, wrapped
+from headstart.evaluate.terminal import MARGIN, check_lines, headed, put, quoted, short, wrapped
 
 MOST_ROWS = 16  # of a table; the others are in the JSON
 
 
 def show(report: ChoiceReport, console: Console) -> None:
     """Print the report: the table on a terminal, `key=value` lines elsewhere."""
-    if not console.is_terminal:
-        for line in plain_lines(report):
-            console.out(line, highlight=False)
-        return
-    for text in human_lines(report, width=max(60, min(console.width, 100))):
-        console.print(text, highlight=False, soft_wrap=True)
+    put(console, lambda: plain_lines(report), lambda width: human_lines(report, width=width))
 
 
 def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
@@ -46,7 +41,7 @@ def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
     yield Text()
     yield from wrapped("choose", decision.sentence, width, "bold")
     yield from wrapped("", decision.advice.sentence, width)
-    yield from wrapped("test", test_sentence(report), width)
+    yield from wrapped("test", tested_sentence(report), width)
     for place, one in enumerate(report.excluded):
         yield from wrapped("left out" if place == 0 else "", f"{one.base}: {one.reason}", width)
     yield from check_lines(report.winner, width)
@@ -79,7 +74,7 @@ def footnote(report: ChoiceReport) -> str:
     )
 
 
-def test_sentence(report: ChoiceReport) -> str:
+def tested_sentence(report: ChoiceReport) -> str:
     """The chosen candidate and the controls on the test rows."""
     best = report.winner.best
     low, high = best.ci95
@@ -107,7 +102,7 @@ def plain_lines(report: ChoiceReport) -> Iterator[str]:
     yield f"chosen base={quoted(decision.base)} method={decision.method} chance={decision.chance:.3f}"
     yield f"decision={quoted(decision.sentence)}"
     yield f"advice={quoted(decision.advice.sentence)}"
-    yield f"test={quoted(test_sentence(report))}"
+    yield f"test={quoted(tested_sentence(report))}"
     for check in report.winner.checks:
         yield f"check id={check.id} status={check.status} value={check.value:.4g} detail={quoted(check.detail)}"
     if report.interrupted:

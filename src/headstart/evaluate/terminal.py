@@ -7,7 +7,7 @@ Both forms carry the same content. The last two lines of the human form are comm
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from rich.console import Console
@@ -25,11 +25,18 @@ STATUS_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "d
 
 def show(report: Report, console: Console) -> None:
     """Print the report: the table on a terminal, `key=value` lines elsewhere."""
+    put(console, lambda: plain_lines(report), lambda width: human_lines(report, width=width))
+
+
+def put(
+    console: Console, plain: Callable[[], Iterator[str]], human: Callable[[int], Iterator[Text]], *, least: int = 60
+) -> None:
+    """Print what `human(width)` says on a terminal, at `least` that wide and at most 100, and `plain()` elsewhere."""
     if not console.is_terminal:
-        for line in plain_lines(report):
+        for line in plain():
             console.out(line, highlight=False)
         return
-    for text in human_lines(report, width=max(60, min(console.width, 100))):
+    for text in human(max(least, min(console.width, 100))):
         console.print(text, highlight=False, soft_wrap=True)
 
 

@@ -21,7 +21,7 @@ from headstart.evaluate.suite.scoreboard import (
     Standing,
     TaskTable,
 )
-from headstart.evaluate.terminal import MARGIN, quoted, short, wrapped
+from headstart.evaluate.terminal import MARGIN, put, quoted, short, wrapped
 
 TITLES = {
     "accuracy_norm": "accuracy a byte",
@@ -34,12 +34,7 @@ NAMES = 26  # characters of an entry
 
 def show(found: Evaluation, console: Console) -> None:
     """Print the evaluation: tables on a terminal, `key=value` lines elsewhere."""
-    if not console.is_terminal:
-        for line in plain_lines(found):
-            console.out(line, highlight=False)
-        return
-    for text in human_lines(found, width=max(72, min(console.width, 100))):
-        console.print(text, highlight=False, soft_wrap=True)
+    put(console, lambda: plain_lines(found), lambda width: human_lines(found, width=width), least=72)
 
 
 # --- for people -----------------------------------------------------------------------------------------------------
