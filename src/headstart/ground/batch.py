@@ -6,6 +6,7 @@ Rows are right-padded; B = rows, T = positions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,11 +50,19 @@ class Batch:
         """The same batch with every tensor on `device`."""
         if self.units.device == device:
             return self
+        wait = device.type == "cpu"  # what is read there is read at once; a copy to elsewhere stays in order
+        return self._with(lambda tensor: tensor.to(device, non_blocking=not wait))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that an accelerator copies from while it computes; torch's loaders ask for it."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         segments, documents, targets, weights, positions, until = (
-            None if tensor is None else tensor.to(device)
+            None if tensor is None else change(tensor)
             for tensor in (self.segments, self.documents, self.targets, self.weights, self.positions, self.until)
         )
-        units, lengths = self.units.to(device), self.lengths.to(device)
+        units, lengths = change(self.units), change(self.lengths)
         return Batch(
             units, lengths, self.pattern, segments, documents, targets, weights, positions, until, grid=self.grid
         )

@@ -2,7 +2,8 @@
 
 Two kernels give the same answer. On CPU in bf16, batched matrix products with an explicit softmax run 2-4 times
 faster forward and backward than torch 2.13's fused kernel at T <= 512 (docs/notebook); elsewhere the fused one is
-used. Shapes: B rows, H heads, T queries, S keys, K head width.
+used, which on an accelerator takes "causal" as a word, without a bias. Shapes: B rows, H heads, T queries, S keys, K
+head width.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from torch import Tensor
 from headstart.ground.batch import Batch
 
 MAX_EXPLICIT_KEYS = 1024  # beyond, the (T, S) score matrix costs more memory traffic than the explicit kernel saves
+
+
+def is_plainly_causal(batch: Batch) -> bool:
+    """Whether an accelerator's kernel needs no bias: each unit of one text a row sees itself and what stands before."""
+    alone = batch.pattern == "causal" and batch.documents is None and batch.until is None
+    return alone and batch.units.device.type != "cpu"
 
 
 def attention_bias(batch: Batch, dtype: torch.dtype) -> Tensor | None:
@@ -45,11 +52,14 @@ def _as_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, -math.inf)
 
 
-def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(K) + bias) v -> (B, H, T, K); H may be a multiple of the key and value heads."""
+def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tensor | None, *, causal: bool = False) -> Tensor:
+    """softmax(q k^T / sqrt(K) + bias) v -> (B, H, T, K); H may be a multiple of the key and value heads.
+
+    causal: in place of a bias, as `is_plainly_causal` says; T = S.
+    """
     rows, heads, width, head_dim = q_BHTK.shape
     kv_heads, num_keys = k_BHSK.shape[1:3]
-    if q_BHTK.device.type == "cpu" and num_keys <= MAX_EXPLICIT_KEYS:
+    if q_BHTK.device.type == "cpu" and num_keys <= MAX_EXPLICIT_KEYS and not causal:
         # The query heads of a group stand one below the other, so keys and values are not repeated.
         grouped = (rows, kv_heads, heads // kv_heads * width)
         q = (q_BHTK * (1.0 / math.sqrt(head_dim))).reshape(*grouped, head_dim)
@@ -61,7 +71,7 @@ def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tensor | None) 
     if kv_heads < heads:
         k_BHSK = k_BHSK.repeat_interleave(heads // kv_heads, dim=1)
         v_BHSK = v_BHSK.repeat_interleave(heads // kv_heads, dim=1)
-    return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias)
+    return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias, is_causal=causal)
 
 
 def rope_angles(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

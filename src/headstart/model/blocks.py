@@ -23,6 +23,7 @@ class Context:
     bias: Tensor | None
     rope: tuple[Tensor, Tensor] | None
     past: Past | None = None
+    causal: bool = False  # where there is no bias that says so
 
 
 def make_norm(config: TrunkConfig, width: int) -> nn.Module:
@@ -57,7 +58,7 @@ class Attention(nn.Module):
             q, k = rotate(q, *context.rope), rotate(k, *context.rope)
         if context.past is not None:
             k, v = context.past.extend(self.layer, k, v)
-        mixed = attend(q, k, v, context.bias)
+        mixed = attend(q, k, v, context.bias, causal=context.causal)
         return self.o(mixed.transpose(1, 2).reshape(rows, width, -1))  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from headstart.ground.batch import Batch
 from headstart.ground.errors import CapabilityError, DataError
-from headstart.model.attention import attention_bias, rope_angles
+from headstart.model.attention import attention_bias, is_plainly_causal, rope_angles
 from headstart.model.blocks import Block, Context, make_norm
 from headstart.model.cache import Past
 from headstart.model.config import TrunkConfig
@@ -86,10 +86,14 @@ class Trunk(nn.Module):
         rope = None
         if self.config.position == "rope":
             rope = rope_angles(positions, self.config.head_dim, self.config.rope_theta, self.dtype)
-        bias = attention_bias(batch, self.dtype) if past is None else past.bias(batch, self.dtype)
+        causal = past is None and is_plainly_causal(batch)
+        bias = None
+        if not causal:
+            bias = attention_bias(batch, self.dtype) if past is None else past.bias(batch, self.dtype)
+        context = Context(bias, rope, past, causal)
         if isinstance(self.embed, PatchEmbedder):
-            return self.embed(batch.units, positions, batch.grid), Context(bias, rope, past)
-        return self.embed(batch.units, positions, batch.segments), Context(bias, rope, past)
+            return self.embed(batch.units, positions, batch.grid), context
+        return self.embed(batch.units, positions, batch.segments), context
 
     def _most_positions(self, batch: Batch) -> int:
         if self.patches is None or batch.grid is None:

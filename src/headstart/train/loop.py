@@ -7,12 +7,15 @@ Ctrl-C, and returns what happened. Evaluation enters as a function, so nothing h
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from headstart.ground.batch import Batch
 from headstart.train.guard import Diverged
@@ -23,6 +26,7 @@ from headstart.train.schedule import Schedule
 
 Stopped = Literal["done", "deadline", "probe", "asked", "interrupted"]
 MAX_BAD_STEPS = 3
+MAKERS = min(4, os.cpu_count() or 1)  # processes that make batches beside an accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ def run(job: Job) -> LoopResult:
     stopped: Stopped = "done"
     slowest = 0.0
     job.model.train()
+    prepared = _prepared(job)
     try:
         for step in range(job.first, job.steps):
             now = time.monotonic()
@@ -94,8 +99,7 @@ def run(job: Job) -> LoopResult:
                 stopped = "deadline"
                 break
             factor = job.schedule(_progress(step, job, started, now))
-            batches = job.micro_batches(step)
-            loss, weight, seen = _accumulate(job, batches)
+            loss, weight, seen = _accumulate(job, next(prepared))
             norm = job.optimiser.step(factor=factor, weight=weight, clip=job.clip)
             bad_steps = 0 if math.isfinite(norm) else bad_steps + 1
             if bad_steps >= MAX_BAD_STEPS:
@@ -118,6 +122,46 @@ def run(job: Job) -> LoopResult:
     return LoopResult(len(history), stopped, time.monotonic() - started, units, tuple(history))
 
 
+def _prepared(job: Job) -> Iterator[Sequence[Batch]]:
+    """This process's micro-batches of step after step; beside an accelerator, `ahead` makes them."""
+    steps = range(job.first, job.steps)
+    if next(job.model.parameters()).device.type == "cpu":
+        return (job.ranks.share(job.micro_batches(step)) for step in steps)
+    return ahead(lambda step: job.ranks.share(job.micro_batches(step)), steps)
+
+
+def ahead(make: Callable[[int], Sequence[Batch]], steps: range) -> Iterator[Sequence[Batch]]:
+    """make(step) of step after step, made by other processes while a step is computed: threads would take turns with
+    the one that feeds the accelerator."""
+    return iter(
+        DataLoader(
+            _Steps(make, len(steps)),
+            sampler=steps,
+            batch_size=None,
+            num_workers=MAKERS,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context="fork",
+            generator=torch.Generator(),  # else it would draw from the one that dropout uses
+        )
+    )
+
+
+class _Steps(Dataset[Sequence[Batch]]):
+    def __init__(self, make: Callable[[int], Sequence[Batch]], count: int) -> None:
+        self._make, self._count = make, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, step: int) -> Sequence[Batch]:
+        return self._make(step)
+
+
+def _as_it_is(step: Sequence[Batch]) -> Sequence[Batch]:
+    return step
+
+
 def _progress(step: int, job: Job, started: float, now: float) -> float:
     by_steps = step / max(job.steps, 1)
     if job.deadline is None or not job.hurry:
@@ -127,16 +171,16 @@ def _progress(step: int, job: Job, started: float, now: float) -> float:
 
 def _accumulate(job: Job, batches: Sequence[Batch]) -> tuple[float, float, int]:
     """Backward over the micro-batches of a step -> (summed loss, summed weight, units)."""
-    loss, weight, seen = 0.0, 0.0, 0
+    losses: list[Tensor] = []  # read at the end: reading one waits for the accelerator
+    weight, seen = 0.0, 0
     device = next(job.model.parameters()).device
-    mine = job.ranks.share(batches)
-    for number, batch in enumerate(mine, start=1):
-        reduce_at(job.model, last=number == len(mine))
+    for number, batch in enumerate(batches, start=1):
+        reduce_at(job.model, last=number == len(batches))
+        seen += batch.num_units
         record = job.loss(batch.to(device))
         record.total.backward()  # type: ignore[no-untyped-call]
         job.optimiser.accumulate()
-        loss += float(record.total.detach())
+        losses.append(record.total.detach())
         weight += record.weight
-        seen += batch.num_units
-    loss, weight, units = job.ranks.sums(loss, weight, seen)
+    loss, weight, units = job.ranks.sums(sum(map(float, losses)), weight, seen)
     return loss, weight, int(units)

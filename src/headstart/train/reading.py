@@ -20,7 +20,7 @@ from headstart.train.recipe import Recipe
 
 BATCH = 1 << 18  # units turned into text together
 WEIGHT_BYTES = 2  # of a parameter, in bfloat16
-SHARE = 6  # a sketch may have a sixth of the weights' bytes, or LEAST
+SHARE = 12  # a sketch may have a twelfth of the weights' bytes, or LEAST
 LEAST = 1 << 20
 
 Flags = npt.NDArray[np.bool_]
