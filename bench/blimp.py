@@ -126,7 +126,7 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="bench blimp", description=(__doc__ or "").splitlines()[0])
     add_places(parser)
-    parser.add_argument("--base", default="text-tiny", help="an embedded name or a folder")
+    parser.add_argument("--base", default="text-small", help="an embedded name or a folder")
     parser.add_argument("--pattern", default="both", choices=[*READINGS, "both"])
     parser.add_argument("--limit", type=int, help="the first pairs of every paradigm; all 1,000 without it")
     parser.add_argument("--controls", default=",".join(CONTROLS), help="random, ngram, both, or an empty word")

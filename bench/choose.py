@@ -30,7 +30,7 @@ from headstart.evaluate.suite.index import find_sets
 from headstart.train.methods import FitSettings
 
 TASKS = ("sst2", "ag_news", "trec6", "subj", "cola", "banking77", "mrpc", "rte")
-BASES = ("text-tiny", "minilm", "rxnfp", "antiberty", "smollm2")
+BASES = ("text-tiny", "text-small", "minilm", "rxnfp", "antiberty", "smollm2")
 METHODS = ("probe", "lora", "full")
 FILES = {
     "rxnfp": "rxnfp/rxnfp/models/transformers/bert_pretrained",

@@ -178,7 +178,7 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="bench icl", description=(__doc__ or "").splitlines()[0])
     add_places(parser)
-    parser.add_argument("--bases", nargs="+", default=["text-tiny"], help="names, folders or .gguf files")
+    parser.add_argument("--bases", nargs="+", default=["text-small"], help="names, folders or .gguf files")
     parser.add_argument("--tasks", default=",".join(ASKED))
     parser.add_argument("--shots", default="0,1,2,4,8,16")
     parser.add_argument("--seeds", type=int, default=5, help="draws of demonstrations")

@@ -95,7 +95,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench label-curve", description=(__doc__ or "").splitlines()[0])
     add_places(parser)
     parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--bases", default="minilm,text-tiny")
+    parser.add_argument("--bases", default="minilm,text-small")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=float, default=3.0, help="epochs at every size")
     parser.add_argument("--batch", type=int, default=16)

@@ -33,8 +33,8 @@ Steps = list[tuple[int, float]]  # row width, seconds
 
 
 def recipe_of(chosen: argparse.Namespace, *, vocab_size: int, steps: int) -> Recipe:
-    """text-tiny's settings at the asked shape: as shipped, or causal rows of one width."""
-    anchor = read_recipe("text-tiny")
+    """text-11m's settings at the asked shape: as shipped, or causal rows of one width."""
+    anchor = read_recipe("text-11m")
     dim, layers, mlp = SHAPES[chosen.shape]
     heads = dim // 64
     shape = Shape(vocab_size, dim, layers, heads, heads, 64, mlp, max_positions=chosen.context)

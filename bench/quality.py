@@ -162,7 +162,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench quality", description=(__doc__ or "").splitlines()[0])
     add_places(parser)
     parser.add_argument("--tasks", default=",".join(BY_NAME), help="names, with commas")
-    parser.add_argument("--bases", default="minilm,text-tiny", help="names or folders; the peer runs beside the first")
+    parser.add_argument("--bases", default="minilm,text-small", help="names or folders; the peer runs beside the first")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--sides", default="ours,hf")
     parser.add_argument("--seeds", type=int, default=3)

@@ -265,7 +265,7 @@ def pretrain(
     Parameters
     ----------
     recipe
-        A recipe that ships with Headstart (text-tiny, bert-tiny, gpt2-tiny; image-tiny, audio-tiny, series-tiny), or
+        A recipe that ships with Headstart (text-tiny, text-small, text-11m, bert-tiny, gpt2-tiny; image-tiny, audio-tiny, series-tiny), or
         a TOML file.
     size
         Instead of a recipe: about how many parameters, such as 3m or 30m. The rest follows, with reasons.
@@ -344,7 +344,7 @@ def data_build(
     Parameters
     ----------
     recipe
-        A recipe that ships with Headstart (text-tiny), or a TOML file.
+        A recipe that ships with Headstart (text-tiny, text-small, ...), or a TOML file.
     data
         Folder with the recipe's shards (.jsonl, .jsonl.gz or .jsonl.zst, one {"text": ...} a line).
     out

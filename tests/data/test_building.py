@@ -130,7 +130,7 @@ def test_a_wrong_recipe_is_one_error(desk: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_shipped_recipes_read_without_the_new_keys() -> None:
-    corpus = read_recipe("text-tiny").corpus
+    corpus = read_recipe("text-11m").corpus
     assert (corpus.near, corpus.weights, corpus.against, corpus.filters.language) == (0.8, {}, (), "en")
 
 

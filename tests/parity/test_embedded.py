@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 import torch
 import transformers
@@ -12,6 +13,7 @@ from tests.parity.tiny_patch_models import cut, random_planes
 
 from headstart.base.base import Base
 from headstart.base.shipped import EMBEDDED, embedded_names
+from headstart.train.recipe import Recipe, read_recipe
 
 TEXT = [name for name in embedded_names() if (EMBEDDED / name / "tokenizer.json").is_file()]
 
@@ -49,3 +51,11 @@ def test_transformers_loads_a_base_of_patches_as_a_vit(name: str) -> None:
     with torch.no_grad():
         theirs = model.float().eval()(pixel_values=planes).last_hidden_state
         assert float((base.trunk(cut(planes, patches)) - theirs).abs().max()) <= 1e-4
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_the_recipe_of_its_name_is_what_made_it(name: str) -> None:
+    made = Base.load(name).lineage[0]
+    assert msgspec.convert(made.config, Recipe) == read_recipe(name)
+    assert made.results["units"] == read_recipe(name).optimisation.tokens
+    assert made.results["stopped"] == "done"

@@ -90,7 +90,7 @@ def test_the_cosine_rises_and_falls_to_its_floor() -> None:
 
 
 @pytest.mark.parametrize("name", ["bert-tiny", "gpt2-tiny"])
-def test_presets_are_about_the_size_of_text_tiny(name: str) -> None:
+def test_presets_are_about_the_size_of_text_11m(name: str) -> None:
     assert read_recipe(name).trunk_config().num_parameters == pytest.approx(11.8e6, rel=0.05)
 
 

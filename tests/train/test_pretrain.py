@@ -141,7 +141,7 @@ def test_steps_repeat_and_mix_the_modes(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_recipes_have_a_closed_schema(tmp_path: Path) -> None:
-    assert read_recipe("text-tiny").trunk_config().num_parameters == 11_802_944
+    assert read_recipe("text-11m").trunk_config().num_parameters == 11_802_944
     (tmp_path / "r.toml").write_text(TOY.replace("dim = 32", "dimm = 32"))
     with pytest.raises(ConfigError, match="dimm"):
         read_recipe(str(tmp_path / "r.toml"))

@@ -14,7 +14,7 @@ from headstart.train.sizing import parameters_of, recipe_for, short
 
 
 def test_at_its_size_and_text_the_dial_gives_the_shipped_recipe() -> None:
-    shipped = read_recipe("text-tiny")
+    shipped = read_recipe("text-11m")
     ratio = shipped.optimisation.tokens / shipped.trunk_config().num_parameters
     given = recipe_for("11m", tokens_per_parameter=ratio).recipe
     assert given.shape == shipped.shape

@@ -125,7 +125,10 @@ def _sketch(lineage: tuple[Record, ...]) -> list[str]:
 
 
 def _row(record: Record) -> str:
-    data = "; ".join(f"{_cell(d.name)} ({_cell(d.licence)})" for d in record.data) or "none"
+    named: dict[str, list[str]] = {}  # by licence
+    for source in record.data:
+        named.setdefault(_cell(source.licence), []).append(_cell(source.name))
+    data = "; ".join(f"{', '.join(names)} ({licence})" for licence, names in named.items()) or "none"
     seconds = "not measured" if record.seconds is None else f"{record.seconds:.1f}"
     parent = record.parent[:12] if record.parent else "none"
     seed = "none" if record.seed is None else str(record.seed)

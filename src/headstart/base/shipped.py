@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DEFAULT = "text-tiny"
+DEFAULT = "text-small"
 DEFAULTS = {None: DEFAULT, "image": "image-tiny", "audio": "audio-tiny", "series": "series-tiny"}  # by what is read
 EMBEDDED = Path(__file__).parent / "embedded"
 

@@ -2,7 +2,7 @@
 
 A size such as "11m" goes in; a Recipe and one (name, value, reason) a setting come out. The idea is nanochat's --depth
 (scripts/base_train.py): tune one model, say once how every setting moves with size, and let nobody turn two knobs at a
-time. What the dial does not move is the shipped recipe text-tiny, which is also its anchor.
+time. What the dial does not move is the shipped recipe text-11m, which is also its anchor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from headstart.ground.errors import ConfigError
 from headstart.train.recipe import Recipe, Shape, read_recipe
 
-ANCHOR = "text-tiny"
+ANCHOR = "text-11m"
 SMALLEST, LARGEST = 150_000, 1_000_000_000
 SUFFIX = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
