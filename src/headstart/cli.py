@@ -265,8 +265,8 @@ def pretrain(
     Parameters
     ----------
     recipe
-        A recipe that ships with Headstart (text-tiny, text-small, text-11m, bert-tiny, gpt2-tiny; image-tiny, audio-tiny, series-tiny), or
-        a TOML file.
+        A recipe that ships with Headstart (text-tiny, text-small, text-11m, bert-tiny, gpt2-tiny; image-tiny,
+        audio-tiny, series-tiny), or a TOML file.
     size
         Instead of a recipe: about how many parameters, such as 3m or 30m. The rest follows, with reasons.
     data

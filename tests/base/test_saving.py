@@ -1,7 +1,8 @@
-"""What a full disk leaves: one sentence, and no folder."""
+"""Saving a base: what a full disk leaves (one sentence, and no folder), and who may read the files."""
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
@@ -23,3 +24,14 @@ def test_a_disk_without_room_is_one_message_and_no_folder(room: int, tmp_path: P
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_who_may_read_the_config_may_read_the_weights(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        tiny_base("llama").save(tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "out").iterdir()}
+    assert set(modes.values()) == {0o666 & ~mask}, modes

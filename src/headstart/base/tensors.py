@@ -197,7 +197,12 @@ def read_json(path: Path, *, limit: int = 64 << 20) -> dict[str, Any]:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write a safetensors file; what the disk refuses is an OSError, as it is everywhere else in Python."""
+    """Write a safetensors file; what the disk refuses is an OSError, as it is everywhere else in Python.
+
+    Who may read it is as with every other file: safetensors 0.8 by itself lets the owner alone.
+    """
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
     try:
         save_file(tensors, path, {"format": "pt"})
     except SafetensorError as problem:
@@ -205,6 +210,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
         if refused is None:
             raise
         raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(path)) from problem
+    path.chmod(mode)
 
 
 def listed(names: list[str], *, most: int = 5) -> str:
