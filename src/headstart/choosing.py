@@ -9,8 +9,6 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from headstart.base.folder import read_manifest
-from headstart.base.shipped import EMBEDDED, embedded_names
 from headstart.choose.choose import Choice, choose
 from headstart.choose.page import render_html
 from headstart.choose.report import ChoiceReport, to_json
@@ -21,7 +19,8 @@ from headstart.evaluate.progress import Event
 from headstart.evaluate.terminal import Live
 from headstart.flags import ChooseFlags, seconds_of
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
-from headstart.specialise import LEAST_SECONDS, RUNS, SAVE_SECONDS, after_saving, command, free_folder, save
+from headstart.local_bases import RUNS, text_bases
+from headstart.specialise import LEAST_SECONDS, SAVE_SECONDS, after_saving, command, free_folder, save
 
 
 def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
@@ -45,7 +44,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
             live(Event("data", line))
         found = choose(
             task,
-            local_bases() if flags.bases == ("all",) else flags.bases,
+            text_bases() if flags.bases == ("all",) else flags.bases,
             methods=flags.methods,
             budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - SAVE_SECONDS - time.monotonic()),
             max_ms_per_row=flags.max_ms_per_row,
@@ -64,14 +63,6 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
     else:
         show(report, Console())
     return after_saving(report.winner)
-
-
-def local_bases() -> list[str]:
-    """What --bases all means: the bases inside the package over text, and those below runs/ that answer no task yet."""
-    below = [path.parent for path in sorted(RUNS.glob("*/headstart.json")) if read_manifest(path.parent) is not None]
-    own = [EMBEDDED / name for name in embedded_names()]
-    found = [(str(f) if f in below else f.name, read_manifest(f)) for f in (*own, *below)]
-    return [name for name, told in found if told is not None and told.contract is None and not told.adapter]
 
 
 def save_choice(found: Choice, task: Task, out: Path) -> ChoiceReport:

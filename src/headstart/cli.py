@@ -41,6 +41,8 @@ app = App(
 )
 data_app = App(name="data", help="Raw text: look at it, and build a corpus to pre-train on.", help_format="plaintext")
 app.command(data_app)
+bases_app = App(name="bases", help="List, show, import and verify the bases on this machine.", help_format="plaintext")
+app.command(bases_app)
 
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
@@ -403,18 +405,70 @@ def data_sketch(base: Path, *, data: Path, json: Flag = False) -> int:
     return sketch_base(base, data=data, json=json)
 
 
-@app.command
+@bases_app.default
 def bases(*, json: Flag = False) -> int:
-    """List the bases on this machine: the embedded ones, and the specialists below runs/.
+    """List the bases on this machine: the embedded ones, and what lies below runs/.
 
     Parameters
     ----------
     json
         Print one JSON object.
     """
-    from headstart.doctor import list_bases
+    from headstart.local_bases import list_bases
 
     return list_bases(json=json)
+
+
+@bases_app.command(name="show")
+def bases_show(base: str, *, json: Flag = False) -> int:
+    """Say what a base is and what made it: size, licence, modality, and every step of its life.
+
+    Parameters
+    ----------
+    base
+        A name that `headstart bases` lists, or a folder.
+    json
+        Print one JSON object.
+    """
+    from headstart.local_bases import show_base
+
+    return show_base(base, json=json)
+
+
+@bases_app.command(name="verify")
+def bases_verify(base: str, *, json: Flag = False) -> int:
+    """Load a base with every check, compute with it, and print its digest and its speed on this machine.
+
+    Parameters
+    ----------
+    base
+        A name that `headstart bases` lists, a folder, a .gguf file or a model of the Hugging Face cache.
+    json
+        Print one JSON object.
+    """
+    from headstart.local_bases import verify_base
+
+    return verify_base(base, json=json)
+
+
+@bases_app.command(name="import")
+def bases_import(source: str, *, name: str | None = None, allow_pickle: Flag = False, json: Flag = False) -> int:
+    """Copy a model below runs/, checked and in one layout, so that it is listed and `choose --bases all` tries it.
+
+    Parameters
+    ----------
+    source
+        A Hugging Face folder, a .gguf file, or the name of a model in the Hugging Face cache. Nothing is downloaded.
+    name
+        What to call it. Without it, what it is called where it lies.
+    allow_pickle
+        Also read .bin and .pt weights, with torch's restricted loader.
+    json
+        Print one JSON object.
+    """
+    from headstart.local_bases import import_base
+
+    return import_base(source, name=name, allow_pickle=allow_pickle, json=json)
 
 
 @app.command

@@ -1,4 +1,4 @@
-"""`headstart doctor` and `headstart bases`: what this machine can do, and which bases lie on it.
+"""`headstart doctor`: what this machine can do.
 
 Every figure is measured or read here and now; nothing is looked up over a network.
 """
@@ -13,12 +13,8 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from headstart.base.shipped import EMBEDDED
 from headstart.ground.errors import HeadstartError
 
 GIB = 1 << 30
@@ -74,32 +70,6 @@ def try_base() -> tuple[str, bool]:
     except HeadstartError as problem:
         return str(problem), False
     return f"{base.name}: {width} features in {time.perf_counter() - begun:.2f} s, loading included", True
-
-
-def list_bases(*, json: bool) -> int:
-    """Print the embedded bases and the folders below runs/."""
-    folders = [*sorted(EMBEDDED.glob("*/headstart.json")), *sorted(Path("runs").glob("*/headstart.json"))]
-    found = {str(path.parent if EMBEDDED not in path.parents else path.parent.name): describe(path) for path in folders}
-    if json:
-        show({"bases": [{"name": name, **facts} for name, facts in found.items()]}, json=True)
-        return 0
-    for name, facts in found.items():
-        sys.stdout.write(
-            f"{name:<32} {facts['family'] or '?':<12} {facts['megabytes']:>7.1f} MB  {facts['task'] or 'base'}\n"
-        )
-    return 0
-
-
-def describe(card: Path) -> dict[str, Any]:
-    """Family, size on disk and task of a folder, read from its headstart.json without touching the weights."""
-    try:
-        content = msgspec.json.decode(card.read_bytes())
-    except msgspec.DecodeError:
-        content = {}
-    contract = content.get("contract") or {}
-    task = f"{contract['kind']}: {', '.join(contract['labels'][:6])}" if contract else None
-    size = sum(path.stat().st_size for path in card.parent.rglob("*") if path.is_file())
-    return {"family": content.get("family"), "megabytes": round(size / 1e6, 1), "task": task}
 
 
 def show(facts: Mapping[str, Any], *, json: bool) -> None:

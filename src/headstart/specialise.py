@@ -34,12 +34,12 @@ from headstart.evaluate.terminal import Live, show
 from headstart.flags import AdaptFlags, AskFlags
 from headstart.ground.errors import ConfigError, GateError
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
+from headstart.local_bases import RUNS
 from headstart.train.fit import check_inputs
 from headstart.train.methods import FitSettings
 
 INTERRUPTED = 130
 REJECTS_SHOWN = 5
-RUNS = Path("runs")  # where results go without --out
 SAVE_SECONDS = 1.5  # writing, loading again and the report, kept out of the study's budget
 LEAST_SECONDS = 1.0  # given to the study even where loading used the budget up
 

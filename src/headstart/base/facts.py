@@ -6,26 +6,15 @@ say (README front matter, config.json, the lineage), never a guess.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import msgspec
 
 from headstart.base.base import Base
 from headstart.base.folder import find_folder
+from headstart.base.licences import NOT_STATED, PACKAGE_LICENCE, is_permissive, stated
 from headstart.base.shipped import EMBEDDED
-from headstart.base.tensors import read_json
 from headstart.data.text_codec import TextCodec
 
-NOT_STATED = "not stated"
-PACKAGE_LICENCE = "apache-2.0"  # of the bases inside the package, as of the package
 BYTES_PER_WEIGHT = 4
-# SPDX names (lower case) of licences that ask for a notice at most.
-PERMISSIVE = (
-    *("0bsd", "afl-3.0", "apache-2.0", "artistic-2.0", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc-by-3.0"),
-    *("cc-by-4.0", "cc0-1.0", "cdla-permissive-2.0", "isc", "mit", "mit-0", "postgresql", "psf-2.0", "unlicense"),
-    *("wtfpl", "zlib"),
-)
 
 
 class BaseFacts(msgspec.Struct, frozen=True):
@@ -70,35 +59,11 @@ def licence_of(base: Base, source: str) -> str:
         folder, _ = find_folder(source)
         if EMBEDDED in folder.resolve().parents:
             return PACKAGE_LICENCE
-        found = front_matter_licence(folder / "README.md") or config_licence(folder / "config.json")
-        if found:
+        found = stated(folder)
+        if found != NOT_STATED:
             return found
     told = [str(record.config["licence"]) for record in base.lineage if "licence" in record.config]
     return next((t.lower() for t in reversed(told) if t != NOT_STATED), NOT_STATED)
-
-
-def front_matter_licence(path: Path) -> str:
-    """`license:` of a model card's front matter, "" where there is none."""
-    if not path.is_file():
-        return ""
-    head = path.read_text(encoding="utf-8", errors="replace")[:20_000]
-    matter = re.match(r"---\s*\n(.*?)\n---", head, flags=re.DOTALL)
-    line = re.search(r"^licen[sc]e:[ \t]*[\"']?([^\"'\n#]+)", matter[1], flags=re.MULTILINE) if matter else None
-    return line[1].strip().lower() if line else ""
-
-
-def config_licence(path: Path) -> str:
-    """`license` of a config.json, "" where there is none."""
-    if not path.is_file():
-        return ""
-    config = read_json(path)
-    return str(config.get("license") or config.get("licence") or "").strip().lower()
-
-
-def is_permissive(licence: str) -> bool:
-    """Whether every licence of an expression such as "mit and apache-2.0" is in PERMISSIVE, or one of an "or"."""
-    choices = re.split(r"\s+or\s+", licence.lower().replace("(", " ").replace(")", " ").strip())
-    return any(all(part.strip() in PERMISSIVE for part in re.split(r"\s+and\s+|\s*[,/]\s*", one)) for one in choices)
 
 
 def bits_per_byte(base: Base) -> float | None:

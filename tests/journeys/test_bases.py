@@ -1,0 +1,89 @@
+"""`headstart bases`: what is listed is what can be loaded, and a folder that is not whole is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.base.tiny_bases import tiny_base
+
+from headstart.base.base import Base
+from headstart.cli import run
+from headstart.local_bases import describe, text_bases
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def asked(capsys: pytest.CaptureFixture[str], *line: str) -> dict[str, Any]:
+    assert run(["bases", *line, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
+
+
+def test_what_is_imported_is_listed_shown_and_verified(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "elsewhere").mkdir()
+    made = tiny_base("llama")
+    made.save(desk / "elsewhere" / "model")
+    (desk / "elsewhere" / "model" / "headstart.json").unlink()
+    (desk / "elsewhere" / "model" / "README.md").write_text("---\nlicense: MIT\n---\n")
+    taken = asked(capsys, "import", "elsewhere/model", "--name", "mine")
+    assert taken["name"] == "runs/mine"
+    listed = {one["name"]: one for one in asked(capsys)["bases"]}
+    mine = listed["runs/mine"]
+    assert (mine["family"], mine["modality"], mine["role"]) == ("llama", "text", "base")
+    assert mine["params"] == sum(p.numel() for p in Base.load("runs/mine").trunk.parameters()) + untied(made)
+    told = asked(capsys, "show", "runs/mine")
+    assert [step["verb"] for step in told["lineage"]] == ["import"]
+    verified = asked(capsys, "verify", "runs/mine")
+    assert verified["whole"] is True
+    assert verified["digest"] == Base.load("elsewhere/model").digest
+    assert verified["ms_per_row"] > 0
+    assert run(["bases", "import", "elsewhere/model", "--name", "mine"]) == 2
+    assert "runs/mine already holds something" in capsys.readouterr().err
+
+
+def untied(base: Base) -> int:
+    return 0 if base.lm is None else sum(p.numel() for p in base.lm.parameters())
+
+
+@pytest.mark.parametrize("name", ["../mine", "a/b", ".."])
+def test_an_import_stays_below_runs(desk: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    tiny_base("llama").save(desk / "model")
+    assert run(["bases", "import", "model", "--name", name]) == 2
+    assert sorted(p.name for p in desk.iterdir()) == ["model"]
+
+
+def test_a_damaged_base_is_listed_and_not_verified(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_base("llama").save(desk / "runs" / "torn")
+    weights = desk / "runs" / "torn" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    assert {one["name"] for one in asked(capsys)["bases"]} >= {"runs/torn"}
+    assert run(["bases", "verify", "runs/torn"]) == 2
+    assert "runs/torn/model.safetensors holds" in capsys.readouterr().err
+    (desk / "runs" / "torn" / "headstart.json").write_text("{")
+    weights.write_bytes(b"\xff" * 20)
+    facts = describe(desk / "runs" / "torn")
+    assert (facts["family"], facts["params"]) == ("llama", None)
+
+
+def test_all_means_the_bases_over_text_without_a_task(desk: Path) -> None:
+    tiny_base("llama").save(desk / "runs" / "plain")
+    manifest = desk / "runs" / "plain" / "headstart.json"
+    assert "runs/plain" in text_bases()
+    assert not any(name.startswith(("image", "audio", "series")) for name in text_bases())
+    content = json.loads(manifest.read_text())
+    content["contract"] = {"kind": "choice", "labels": ["a", "b"]}
+    manifest.write_text(json.dumps(content))
+    assert "runs/plain" not in text_bases()
+
+
+def test_an_unknown_base_gets_a_suggestion(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bases", "show", "text-smal"]) != 0
+    said = capsys.readouterr()
+    assert "Did you mean 'text-small'?" in said.err
+    assert said.out == ""
