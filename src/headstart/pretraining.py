@@ -18,6 +18,7 @@ from typing import Any, cast
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from torch.distributed import is_torchelastic_launched
 
 from headstart.base.base import Base
 from headstart.data.patch_corpus import pack_patches
@@ -40,7 +41,7 @@ from headstart.train.pretrain import Watch
 from headstart.train.ranks import Ranks, joined
 from headstart.train.recipe import Recipe, read_recipe, recipe_values
 from headstart.train.sizing import Reason, recipe_for
-from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain
+from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain, started_from
 from headstart.train.verify import verify_course, verify_resume
 
 EVERY = 50  # steps between lines for people
@@ -78,7 +79,7 @@ def pretrain_base(
         raise ConfigError(f"--from is {start} with the recipe {chosen.name}; expected a recipe for text. Leave it out.")
     begin = None if start is None else Base.load(start)
     if verify:
-        return prove(chosen, data, work, json=json)
+        return prove(chosen, data, work, begin, json=json)
     with joined() as ranks:
         log_file = work / "metrics.jsonl" if ranks.first else Path(os.devnull)
         console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not ranks.first)
@@ -86,7 +87,9 @@ def pretrain_base(
             for reason in reasons:
                 speaker.tell(f"{reason.name} {reason.value}: {reason.why}")
             with stop_on_signals(speaker.tell) as stop:
-                watch = Watch(step_writer(chosen, log, speaker), point_writer(log, speaker.tell), speaker.tell, stop)
+                watch = Watch(
+                    step_writer(chosen, log, speaker, ranks.size), point_writer(log, speaker.tell), speaker.tell, stop
+                )
                 base = (
                     pretrain_patches(
                         chosen, data=data, work=work, save_every=every, fork=fork, watch=watch, ranks=ranks
@@ -165,21 +168,24 @@ def explain_patches(recipe: PatchRecipe, *, json: bool) -> int:
     return 0
 
 
-def prove(recipe: Recipe | PatchRecipe, data: Path, work: Path, *, json: bool) -> int:
+def prove(recipe: Recipe | PatchRecipe, data: Path, work: Path, start: Base | None, *, json: bool) -> int:
     """Stop and go on in the middle of a few steps, and compare with going straight on. GateError where they differ."""
+    if is_torchelastic_launched():
+        raise ConfigError("--verify-resume is given under torchrun; expected one process. Leave torchrun out.")
     if isinstance(recipe, PatchRecipe):
         corpus = pack_patches(data, recipe.codec(), work / "planes")
         course, identity = PatchCourse(recipe, corpus), patch_identity(recipe, corpus)
         found = verify_course(course, steps=VERIFIED_STEPS, identity=identity, compile_blocks=False)
     else:
-        train, validation = find_corpus(recipe, data, work)
+        train, validation = find_corpus(recipe, data, work, start)
         found = verify_resume(
             recipe,
             train,
             validation,
             steps=VERIFIED_STEPS,
-            identity=identity_of(recipe, train),
+            identity=identity_of(recipe, train, start),
             compile_blocks=recipe.optimisation.tokens >= COMPILE_FROM,
+            start=None if start is None else started_from(start),
         )
     if found.steps != VERIFIED_STEPS:
         raise GateError(f"the recipe has {found.steps} steps; expected at least {VERIFIED_STEPS} to stop in between.")
@@ -189,15 +195,19 @@ def prove(recipe: Recipe | PatchRecipe, data: Path, work: Path, *, json: bool) -
     return 0
 
 
-def step_writer(recipe: Recipe | PatchRecipe, log: TextIOWrapper, speaker: Speaker) -> Callable[[StepRecord], None]:
+def step_writer(
+    recipe: Recipe | PatchRecipe, log: TextIOWrapper, speaker: Speaker, processes: int
+) -> Callable[[StepRecord], None]:
     """A line of metrics.jsonl a step, and every EVERY steps one for people, with speed, share of the roof and ETA."""
     settings = recipe.optimisation
-    roof = arithmetic_speed(settings.dtype) * 1e9
+    roof = processes * arithmetic_speed(settings.dtype) * 1e9
     noun = "patches" if isinstance(recipe, PatchRecipe) else "tokens"
     last: StepRecord | None = None
 
     def write(record: StepRecord) -> None:
         nonlocal last
+        if last is not None and record.step <= last.step:  # the run went back
+            last = None
         log.write(jsonlib.dumps(asdict(record)) + "\n")
         speaker.reach(record.step + 1, f"loss {record.loss:.3f}")
         if last is not None and record.step % EVERY == 0:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from tests.train.test_pretrain import TOY
 from tests.train.test_pretrain import corpus as corpus  # a fixture
 
 import headstart
-from headstart.pretraining import Speaker
+from headstart.pretraining import Speaker, step_writer
+from headstart.train.loop import StepRecord
+from headstart.train.recipe import read_recipe
 
 STEPS = 120
 
@@ -100,6 +102,15 @@ def test_resume_is_proved_on_request(recipe: Path, corpus: Path, tmp_path: Path)
     assert found.returncode == 0, words
     assert json.loads(said)["resume"] == "exact"
     assert not (tmp_path / "out").exists()
+
+
+def test_the_lines_go_on_after_a_run_went_back() -> None:
+    said = StringIO()
+    with Speaker(Console(file=said, width=200), 40) as speaker:
+        write = step_writer(read_recipe("text-11m"), TextIOWrapper(BytesIO()), speaker, 1)
+        for step in (149, 150, 155, 145, 150, 200):
+            write(StepRecord(step, 3.0, 0.1, 1.0, step * 8192, 2.0 * step))
+    assert "step 200 of" in said.getvalue()
 
 
 def test_drift_is_refused_and_nothing_is_lost(recipe: Path, corpus: Path, tmp_path: Path) -> None:

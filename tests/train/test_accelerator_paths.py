@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
 from headstart.ground.batch import Batch
+from headstart.ground.errors import ConfigError
 from headstart.model.attention import attend, attention_bias
 from headstart.train.cross_entropy import low_softmax_gradient, softmax_gradient
 from headstart.train.loop import ahead
@@ -54,7 +57,6 @@ def test_stacked_muon_steps_as_muon() -> None:
         assert torch.equal(theirs.state[p]["momentum_buffer"], ours.state[q]["momentum_buffer"])
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_batches_made_ahead_are_those_of_the_steps_in_order() -> None:
     def make(step: int) -> list[Batch]:
         units = torch.full((2, 3), step)
@@ -83,6 +85,42 @@ def test_a_fault_in_what_is_made_ahead_comes_out() -> None:
 
     with pytest.raises(ValueError, match="row 0"):
         next(ahead(make, range(3)))
+
+
+def test_an_error_for_people_keeps_its_words() -> None:
+    def make(step: int) -> list[Batch]:
+        raise ConfigError("the step is odd; expected even. Mend it.")
+
+    with pytest.raises(ConfigError, match=r"^the step is odd; expected even. Mend it.$"):
+        next(ahead(make, range(3)))
+
+
+STOPPED = """
+import os, signal, sys, time, torch
+from headstart.ground.batch import Batch
+from headstart.train.loop import ahead
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append("asked"))
+def make(step):
+    return [Batch(torch.full((1, 2), step), torch.tensor([2]), "causal")]
+made = ahead(make, range(50))
+first = next(made)
+os.killpg(os.getpgid(0), signal.SIGTERM)
+time.sleep(0.5)
+print(asked, [int(step[0].units[0, 0]) for step in made] == list(range(1, 50)))
+"""
+
+
+def test_a_signal_to_the_group_is_for_the_process_that_trains() -> None:
+    """torchrun and schedulers signal the whole group: the makers must live until the checkpoint is written."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STOPPED],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=60,
+    )
+    assert done.stdout == "['asked'] True\n", done.stderr
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])

@@ -135,6 +135,25 @@ def test_the_last_two_are_kept_and_a_damaged_one_is_passed_by(tmp_path: Path) ->
     assert without.progress.step == 2
 
 
+def test_new_checkpoints_are_kept_where_later_ones_are_damaged(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, HERE)
+    for step in (200, 300):
+        checkpoints.save(*small(step))
+        (tmp_path / f"step-{step:08d}" / MANIFEST).write_text("{}")
+    assert checkpoints.newest() is None
+    for step in (50, 60, 70):
+        checkpoints.save(*small(step))
+        saved = checkpoints.newest()
+        assert saved is not None
+        assert saved.progress.step == step
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert [name for name in names if name.startswith("step-")] == ["step-00000060", "step-00000070"]
+    assert [name[:21] for name in names if name.startswith("damaged-")] == [
+        "damaged-step-00000200",
+        "damaged-step-00000300",
+    ]
+
+
 def test_leftovers_of_killed_writers_are_swept_and_never_read(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, HERE)
     checkpoints.save(*small(1))
@@ -280,10 +299,13 @@ def test_a_diverged_run_goes_back_past_the_data_at_half_the_rates(
     ruined: list[int] = []
 
     def poisoned(self: Guard, step: int, loss: float) -> None:
+        if not ruined and step >= 9:
+            self.above = step - 8
         if step == 12 and not ruined:
             ruined.append(step)
-            raise Diverged(step, "the loss at step 12 is bad; expected better. Lower the learning rate.")
-        see(self, step, loss)
+            raise Diverged(step, "the loss at step 12 is bad; expected better. Lower the learning rate.", first=9)
+        if not self.above:
+            see(self, step, loss)
 
     monkeypatch.setattr(Guard, "see", poisoned)
     seen = Until()
@@ -302,17 +324,30 @@ def test_a_diverged_run_goes_back_past_the_data_at_half_the_rates(
         watch=Watch(on_step=watch, tell=seen.words.append),
     )
     assert ruined == [12]
-    assert any("Going back to step 12" in w for w in seen.words)
+    assert any("Going back to step 9" in w for w in seen.words), "not into the stretch that had gone wrong already"
     assert found.steps == 40
     assert factors[12] == pytest.approx(0.5)  # the plateau of the trapezoid is 1
     assert all(bool(torch.isfinite(p).all()) for p in found.trunk.parameters())
     saved = Checkpoints(tmp_path / "c", HERE).newest()
     assert saved is not None
-    assert (saved.progress.rollbacks, saved.progress.skipped) == (1, 1)
+    assert (saved.progress.rollbacks, saved.progress.skipped) == (1, 4)
+    assert len(saved.progress.recent) == 40, "9 of before, 31 of after: the guard goes on with what it knew"
+
+
+def test_a_guard_that_goes_on_judges_as_it_did() -> None:
+    before = Guard()
+    for step in range(WINDOW):
+        before.see(step, 3.0 + 0.01 * (step % 5))
+    for step in range(PATIENCE - 1):
+        before.see(WINDOW + step, 9.0)
+    after = Guard(before.recent, before.above)
+    with pytest.raises(Diverged) as caught:
+        after.see(WINDOW + PATIENCE - 1, 9.0)
+    assert caught.value.first == WINDOW
 
 
 def test_a_fourth_divergence_ends_the_run() -> None:
-    problem = Diverged(20, "the loss is bad; expected better. Lower the learning rate.")
+    problem = Diverged(20, "the loss is bad; expected better. Lower the learning rate.", first=18)
     assert gone_back(problem, Progress(step=15, skipped=2), 2) == Progress(step=15, skipped=8, rollbacks=3)
     with pytest.raises(RunError, match="went back 3 times"):
         gone_back(problem, Progress(step=15), 3)

@@ -14,7 +14,7 @@ from headstart.data.corpus import BOS_ID, EOS_ID, pack, read_documents, row_orde
 from headstart.ground.errors import ConfigError, DataError
 from headstart.train.pretrain import StepPlan
 from headstart.train.recipe import Recipe, read_recipe
-from headstart.train.text_base import pretrain
+from headstart.train.text_base import find_corpus, pretrain
 
 TOY = """
 name = "toy"
@@ -107,6 +107,25 @@ def test_packing_keeps_borders_and_is_reused(corpus: Path, tmp_path: Path) -> No
     assert pack([shard], tmp_path / "tokenizer.json", tmp_path / "packed").meta.num_documents == 21
 
 
+def test_units_that_were_half_written_are_never_reused(corpus: Path, tmp_path: Path) -> None:
+    shard, target = corpus / "val.jsonl", tmp_path / "packed"
+    train_tokenizer(read_documents([shard]), vocab_size=300).save(str(tmp_path / "tokenizer.json"))
+    whole = np.array(pack([shard], tmp_path / "tokenizer.json", target).units)
+    before = shard.read_text()
+    shard.write_text("{broken\n")
+    with pytest.raises(DataError):  # killed in the middle, so to speak
+        pack([shard], tmp_path / "tokenizer.json", target)
+    shard.write_text(before)
+    assert np.array_equal(pack([shard], tmp_path / "tokenizer.json", target).units, whole)
+    (target / "units.bin").write_bytes(whole.tobytes()[:-6])
+    assert np.array_equal(pack([shard], tmp_path / "tokenizer.json", target).units, whole)
+    twin = tmp_path / "other" / "val.jsonl"
+    twin.parent.mkdir()
+    twin.write_text(before)
+    with pytest.raises(DataError, match="have one file name"):
+        pack([shard, twin], tmp_path / "tokenizer.json", target)
+
+
 def test_every_byte_can_be_written_and_read_back(corpus: Path) -> None:
     tokenizer = train_tokenizer(read_documents([corpus / "train.jsonl"]), vocab_size=300)
     text = "Grüße, 東京 \U0001f680 \x00 tab\tnew\nline"
@@ -147,6 +166,47 @@ def test_recipes_have_a_closed_schema(tmp_path: Path) -> None:
         read_recipe(str(tmp_path / "r.toml"))
     with pytest.raises(ConfigError, match="Did you mean 'text-tiny'"):
         read_recipe("text-tny")
+
+
+WRONG = {
+    "lengths = [[0.5, 32]]": r"shares in lengths are \[0.5\]",
+    "lengths = [[0.5, 32], [0.4, 64]]": "expected rising ones",
+    "lengths = [[1.0, 96]]": "rows of 96",
+    "lengths = [[1.0, 1024]]": "rows of 1,024; expected at most micro_tokens",
+    "lengths = [[1.0, 128]]": "expected at most max_positions",
+    "lengths = []": "Add lengths",
+}
+
+
+@pytest.mark.parametrize("lengths", WRONG)
+def test_lengths_that_no_run_could_follow_are_refused(lengths: str, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(TOY.replace("lengths = [[0.5, 32], [1.0, 64]]", lengths))
+    with pytest.raises(ConfigError, match=WRONG[lengths]):
+        read_recipe(str(tmp_path / "r.toml"))
+
+
+@pytest.mark.parametrize("change", [("micro_tokens = 512", "micro_tokens = 0"), ("tokens = 40_960", "tokens = 7")])
+def test_sizes_that_no_run_could_have_are_refused(change: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(TOY.replace(*change))
+    with pytest.raises(ConfigError, match="tokens, tokens_per_step and micro_tokens are"):
+        read_recipe(str(tmp_path / "r.toml"))
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_text_of_less_than_a_row_is_refused_before_training(corpus: Path, tmp_path: Path, part: str) -> None:
+    pretrain(recipe(), data=corpus, work=tmp_path / "work")  # for its tokenizer
+    (corpus / f"{part}.jsonl").write_text(json.dumps({"text": "the cat sat"}) + "\n")
+    with pytest.raises(DataError, match=r"units; expected more than 64, a row"):
+        pretrain(recipe(), data=corpus, work=tmp_path / "work")
+
+
+def test_a_start_is_never_read_in_other_units(corpus: Path, tmp_path: Path) -> None:
+    first = pretrain(recipe(), data=corpus, work=tmp_path / "work")
+    lines = (corpus / "train.jsonl").read_text().replace("birds", "boats").replace("sun", "tide")
+    (corpus / "train.jsonl").write_text(lines)
+    find_corpus(recipe(), corpus, tmp_path / "further")  # a proof without the start, say, trains units of its own
+    with pytest.raises(ConfigError, match="has other units than toy, from a run without --from"):
+        pretrain(recipe(), data=corpus, work=tmp_path / "further", start=first)
 
 
 def test_training_goes_on_from_a_base_with_its_units_and_its_lineage(corpus: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tokenizers import Tokenizer
 from headstart.data.build_report import DROPPED, REASONS, REPORT, SCHEMA, BuildReport, TaskReport, read_report
 from headstart.data.built import open_build
 from headstart.data.contamination import TaskFile, index_tasks
-from headstart.data.corpus import SPECIALS, PackedMeta, train_tokenizer, write_units
+from headstart.data.corpus import MAX_VOCABULARY, SPECIALS, PackedMeta, train_tokenizer, write_units
 from headstart.data.corpus_part import CorpusPart
 from headstart.data.duplicates import PIECE, exact_repeats, near_repeats
 from headstart.data.gather import Gathered, copies, gather_held_out, gather_train, start_gathering
@@ -34,8 +34,6 @@ from headstart.data.scratch import Records
 from headstart.data.shards import find_shards, read_licences
 from headstart.ground.errors import ConfigError, DataError, did_you_mean
 from headstart.ground.files import publish_folder, refuse_taken, sha256_file, write_atomic
-
-MAX_VOCABULARY = 1 << 16  # units are stored as uint16
 
 Tell = Callable[[str], None]
 

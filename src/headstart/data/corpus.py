@@ -20,11 +20,13 @@ import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from headstart.data.shards import read_shard
+from headstart.ground.errors import DataError
 from headstart.ground.files import sha256_file, write_atomic
 from headstart.ground.seeds import stream
 
 PAD, BOS, EOS, MASK = "<pad>", "<s>", "</s>", "<mask>"
 SPECIALS = (PAD, BOS, EOS, MASK)
+MAX_VOCABULARY = 1 << 16  # units are stored as uint16
 PAD_ID, BOS_ID, EOS_ID, MASK_ID = range(4)
 
 # Qwen2's pre-tokenizer: engines that load Qwen tokenizers know it (Qwen2Tokenizer, PRETOKENIZE_REGEX).
@@ -105,11 +107,18 @@ def train_tokenizer(texts: Iterator[str], *, vocab_size: int) -> Tokenizer:
 def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCorpus:
     """Tokenise shards into `target` (units.bin and meta.json); an up-to-date target is reused."""
     digests, tokenizer_digest = {s.name: sha256_file(s) for s in shards}, sha256_file(tokenizer_file)
+    if len(digests) < len(shards):
+        raise DataError(
+            f"two of the shards {', '.join(map(str, shards))} have one file name; expected names that differ: the "
+            "lineage tells them by it. Rename one."
+        )
     meta_file, units_file = target / "meta.json", target / "units.bin"
     if meta_file.is_file():
         meta = msgspec.json.decode(meta_file.read_bytes(), type=PackedMeta)
-        if meta.shards == digests and meta.tokenizer_sha256 == tokenizer_digest:
+        same = [*meta.shards.items()] == [*digests.items()] and meta.tokenizer_sha256 == tokenizer_digest
+        if same and units_file.stat().st_size == 2 * meta.num_units:
             return PackedCorpus(np.memmap(units_file, dtype=np.uint16, mode="r"), meta)
+        meta_file.unlink()  # it must not stand beside units that are half written
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     num_documents = num_bytes = num_units = 0

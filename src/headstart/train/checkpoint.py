@@ -3,8 +3,8 @@
 A checkpoint is a folder `step-00001234` with one safetensors file a process (fp32 weights and optimiser state by name,
 written and read by torch's distributed checkpoint) and manifest.json (SHA-256 of the files, what the run was made of,
 where it stood). Folders are written beside their place, synced and renamed (ground/files.py), the manifest last; a
-folder whose digests differ is passed by for the one before it. Any number of processes goes on from what any other
-number wrote. The order of the data is a pure function of the step, so no generator state is kept.
+folder whose digests differ is passed by for the one before it. Any number of processes goes on from what any
+other number wrote. The order of the data is a pure function of the step, so no generator state is kept.
 """
 
 from __future__ import annotations
@@ -61,13 +61,16 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a run stands. skipped: steps of data passed by after roll-backs; each roll-back halves the rates."""
+    """Where a run stands. skipped: steps of data passed by after roll-backs; each roll-back halves the rates. recent,
+    above: what its guard knows."""
 
     step: int = 0
     seconds: float = 0.0
     rollbacks: int = 0
     skipped: int = 0
     curve: tuple[CurvePoint, ...] = ()
+    recent: tuple[float, ...] = ()
+    above: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,6 +152,9 @@ class Checkpoints:
         if target.exists():
             shutil.rmtree(target)  # the same step, saved before a roll-back or found broken
         publish(temporary, target)
+        for later in self.found():  # none of them could be read, or this step would not be made again
+            if step_of(later) > progress.step:
+                later.rename(later.with_name(f"damaged-{later.name}-{secrets.token_hex(2)}"))
         for old in self.found()[:-KEPT]:
             shutil.rmtree(old)
 
@@ -167,11 +173,19 @@ class Checkpoints:
             if self.ranks.first:
                 self._sweep()
                 last = self._newest()
-        step = self.ranks.first_says(-1 if last is None else int(last.name.removeprefix("step-")))
+        step = self.ranks.first_says(-1 if last is None else step_of(last))
         if step < 0:
             return None
         path = self.folder / f"step-{step:08d}"
         return Saved(path, read_manifest(path).progress)
+
+    def forget(self, *, after: int) -> None:
+        """Remove the checkpoints above a step: a run that goes back must not meet them again."""
+        with self.ranks.together():
+            if self.ranks.first:
+                for path in self.found():
+                    if step_of(path) > after:
+                        shutil.rmtree(path)
 
     def _newest(self) -> Path | None:
         for path in reversed(self.found()):
@@ -205,7 +219,7 @@ class Checkpoints:
             problem = f"{wrong[0]} does not have the digest that {MANIFEST} names"
         except (OSError, msgspec.DecodeError) as error:
             problem = str(error)
-        self.tell(f"{path} is damaged ({problem}); going on from the checkpoint before it")
+        self.tell(f"{path} is damaged ({problem}); the run goes on from what is before it")
         return None
 
     def _refuse_drift(self, path: Path, manifest: Manifest) -> None:
@@ -227,6 +241,11 @@ class Checkpoints:
         ]
         if different:
             self.tell(f"going on, but not bit for bit: {'; '.join(different)}")
+
+
+def step_of(path: Path) -> int:
+    """The step in the name of a checkpoint."""
+    return int(path.name.removeprefix("step-"))
 
 
 def read_manifest(path: Path) -> Manifest:

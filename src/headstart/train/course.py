@@ -33,6 +33,7 @@ from headstart.train.schedule import Schedule, cosine, trapezoid
 
 MAX_ROLLBACKS = 3
 MAX_FAILED_SAVES = 3
+VARIANTS = 64  # of a compiled block
 STATE_PER_WEIGHT = 12  # bytes at most: an fp32 weight and AdamW's two moments; Muon keeps one
 Trained = TypeVar("Trained", bound=Learner)
 
@@ -133,6 +134,7 @@ def follow(
         except Diverged as problem:
             if checkpoints is None:
                 raise
+            checkpoints.forget(after=problem.first)
             saved = checkpoints.newest()
             progress = gone_back(problem, Progress() if saved is None else saved.progress, progress.rollbacks)
             watch.tell(f"{problem} Going back to step {progress.step:,}, past that data, at half the learning rates")
@@ -164,6 +166,8 @@ class _Stretch(Generic[Trained]):
     def __init__(self, setup: _Setup[Trained], saved: Saved | None, progress: Progress) -> None:
         self.setup, self.progress = setup, progress
         self.plan = setup.course.plan(progress.skipped)
+        if setup.ranks.size > 1:
+            setup.ranks.share(self.plan.micro_batches(progress.step))  # says at once where they cannot be dealt out
         self.model = begun(
             setup.course.new_model(),
             setup.course.settings,
@@ -178,7 +182,7 @@ class _Stretch(Generic[Trained]):
             self.optimiser.restore(self.model, saved.shapes(), saved.read)
         if setup.checkpoints is not None:
             setup.checkpoints.require_space(STATE_PER_WEIGHT * sum(p.numel() for p in self.model.parameters()))
-        self.guard = Guard()
+        self.guard = Guard(progress.recent, progress.above)
         self.seconds_before = progress.seconds
         self.begun = self.saved_at = time.monotonic()
         self.failed_saves = 0
@@ -232,6 +236,7 @@ class _Stretch(Generic[Trained]):
         """Save where it is time; whether to stop here. All processes do the same."""
         checkpoints, ranks = self.setup.checkpoints, self.setup.ranks
         late = checkpoints is not None and ranks.first and time.monotonic() - self.saved_at >= checkpoints.every
+        late = late and not self.guard.above  # what may have to be undone is no place to go back to
         saving, stopping = ranks.sums(late, self.setup.watch.stop())
         if checkpoints is not None and saving:
             try:
@@ -246,6 +251,8 @@ class _Stretch(Generic[Trained]):
         return stopping > 0
 
     def _save(self, checkpoints: Checkpoints) -> None:
+        guard = self.guard
+        self.progress = msgspec.structs.replace(self.progress, recent=guard.recent, above=guard.above)
         checkpoints.save(self.optimiser.state(self.model), self.progress)
 
 
@@ -257,6 +264,8 @@ def begun(model: Trained, settings: Optimisation, start: Trained | None = None, 
         model.load_state_dict(start.state_dict())
     model.to(device=pick_device(), dtype=getattr(torch, settings.dtype))
     if compile_blocks:
+        config = torch._dynamo.config  # a width in a pattern is a variant; above its limit torch goes on uncompiled
+        config.recompile_limit = max(config.recompile_limit, VARIANTS)
         for block in model.trunk.blocks:
             block.compile(dynamic=False)
     return model

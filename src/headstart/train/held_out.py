@@ -42,7 +42,7 @@ def validate(
     """
     model.eval()
     device = next(model.parameters()).device
-    width = min(WIDTH, model.trunk.config.max_positions)
+    width = validation_width(model.trunk.config.max_positions)
     available = corpus.num_rows(width)
     indices = np.linspace(0, available - 1, min(ROWS, available)).astype(np.int64)
     causal, masked = LossSum(), LossSum()
@@ -59,6 +59,11 @@ def validate(
     if causal_share > 0.0:
         bits = causal.mean / math.log(2) / (corpus.meta.num_bytes / corpus.meta.num_units)
     return bits, masked.mean if causal_share < 1.0 else None
+
+
+def validation_width(max_positions: int) -> int:
+    """Units of a held-out row."""
+    return min(WIDTH, max_positions)
 
 
 class LossSum:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from headstart.ground.batch import Batch
+from headstart.ground.errors import HeadstartError
 from headstart.train.guard import Diverged
 from headstart.train.objective import LossRecord
 from headstart.train.optim import Optimiser
@@ -26,7 +28,8 @@ from headstart.train.schedule import Schedule
 
 Stopped = Literal["done", "deadline", "probe", "asked", "interrupted"]
 MAX_BAD_STEPS = 3
-MAKERS = min(4, os.cpu_count() or 1)  # processes that make batches beside an accelerator
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MAKERS = min(4, CORES)  # processes that make batches beside an accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ def run(job: Job) -> LoopResult:
                     step,
                     f"the gradient at step {step} is {norm}, {MAX_BAD_STEPS} times running; expected a finite number. "
                     "Lower the learning rate, or check the data for broken rows.",
+                    first=step - MAX_BAD_STEPS + 1,
                 )
             units += seen
             slowest = max(slowest * 0.9, time.monotonic() - now)
@@ -132,34 +136,46 @@ def _prepared(job: Job) -> Iterator[Sequence[Batch]]:
 
 def ahead(make: Callable[[int], Sequence[Batch]], steps: range) -> Iterator[Sequence[Batch]]:
     """make(step) of step after step, made by other processes while a step is computed: threads would take turns with
-    the one that feeds the accelerator."""
-    return iter(
-        DataLoader(
-            _Steps(make, len(steps)),
-            sampler=steps,
-            batch_size=None,
-            num_workers=MAKERS,
-            collate_fn=_as_it_is,
-            pin_memory=torch.cuda.is_available(),
-            multiprocessing_context="fork",
-            generator=torch.Generator(),  # else it would draw from the one that dropout uses
-        )
+    the one that feeds the accelerator. A HeadstartError of `make` is raised here, in its own words."""
+    loader = DataLoader(
+        _Steps(make, len(steps)),
+        sampler=steps,
+        batch_size=None,
+        num_workers=MAKERS,
+        collate_fn=_as_it_is,
+        pin_memory=torch.cuda.is_available(),
+        multiprocessing_context="fork",
+        worker_init_fn=_stand_apart,
+        generator=torch.Generator(),  # else it would draw from the one that everybody shares
     )
+    for made in loader:
+        if isinstance(made, HeadstartError):
+            raise made
+        yield made
 
 
-class _Steps(Dataset[Sequence[Batch]]):
+class _Steps(Dataset[Sequence[Batch] | HeadstartError]):
     def __init__(self, make: Callable[[int], Sequence[Batch]], count: int) -> None:
         self._make, self._count = make, count
 
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, step: int) -> Sequence[Batch]:
-        return self._make(step)
+    def __getitem__(self, step: int) -> Sequence[Batch] | HeadstartError:
+        try:
+            return self._make(step)
+        except HeadstartError as problem:  # torch would put a traceback into its words
+            return problem
 
 
-def _as_it_is(step: Sequence[Batch]) -> Sequence[Batch]:
+def _as_it_is(step: Sequence[Batch] | HeadstartError) -> Sequence[Batch] | HeadstartError:
     return step
+
+
+def _stand_apart(worker: int) -> None:
+    """Signals to the group (Ctrl-C, torchrun, a scheduler) are for the process that trains: it saves, then ends us."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _progress(step: int, job: Job, started: float, now: float) -> float:

@@ -171,7 +171,7 @@ class StackedMuon(torch.optim.Muon):
         grads = [_grad(matrix) for matrix in matrices]
         for matrix in matrices:
             if "momentum_buffer" not in self.state[matrix]:
-                self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
+                self.state[matrix]["momentum_buffer"] = torch.zeros_like(_grad(matrix))  # whole, as it is
         momenta = [self.state[matrix]["momentum_buffer"] for matrix in matrices]
         torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
         updates = orthogonal(torch.stack(torch._foreach_lerp(grads, momenta, group["momentum"])), group)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from headstart.data.corpus import PackedCorpus, pack, read_documents, train_tokenizer
 from headstart.ground.batch import Batch
 from headstart.ground.errors import DataError
+from headstart.ground.files import write_atomic
 from headstart.model.heads import LMHead
 from headstart.model.trunk import Trunk, fill
 from headstart.train.checkpoint import Checkpoints
@@ -66,7 +67,8 @@ def build_tokenizer(shards: Sequence[Path], *, vocab_size: int, num_bytes: int, 
     file = target / TOKENIZER
     if not file.is_file():
         target.mkdir(parents=True, exist_ok=True)
-        train_tokenizer(_first_bytes(shards, num_bytes), vocab_size=vocab_size).save(str(file))
+        tokenizer = train_tokenizer(_first_bytes(shards, num_bytes), vocab_size=vocab_size)
+        write_atomic(file, tokenizer.to_str(pretty=True).encode())
     found = Tokenizer.from_file(str(file)).get_vocab_size()
     if found != vocab_size:
         raise DataError(

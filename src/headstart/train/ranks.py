@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from headstart.ground.device import pick_device
 from headstart.ground.errors import ConfigError, HeadstartError, RunError
 
 T = TypeVar("T")
+PATIENCE = timedelta(hours=24)  # with a process that packs the text for all, while the others wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def joined() -> Iterator[Ranks]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo")
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:

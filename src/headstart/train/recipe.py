@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from headstart.base.families import FAMILIES, Family
+from headstart.data.corpus import MAX_VOCABULARY
 from headstart.data.corpus_part import CorpusPart
 from headstart.ground.errors import ConfigError, did_you_mean
 from headstart.model.config import TrunkConfig
@@ -54,11 +55,11 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.causal_share <= 1.0:
-            raise ConfigError(f"causal_share is {self.causal_share}; expected a share from 0 to 1.")
+            raise ConfigError(f"causal_share is {self.causal_share}; expected a share from 0 to 1. Mend [mixture].")
         if not (0.0 < self.mask_start < 1.0 and 0.0 < self.mask_end < 1.0 and self.longest_span >= 1):
             raise ConfigError(
                 f"mask_start, mask_end and longest_span are {self.mask_start}, {self.mask_end} and "
-                f"{self.longest_span}; expected shares between 0 and 1 and spans of at least 1."
+                f"{self.longest_span}; expected shares between 0 and 1 and spans of at least 1. Mend [mixture]."
             )
         if self.targets == "same" and self.causal_share > 0.0:
             raise ConfigError(
@@ -88,6 +89,29 @@ class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: Literal["muon", "adamw"] = "muon"
     schedule: Literal["trapezoid", "cosine"] = "trapezoid"
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.micro_tokens <= self.tokens_per_step <= self.tokens:
+            raise ConfigError(
+                f"tokens, tokens_per_step and micro_tokens are {self.tokens:,}, {self.tokens_per_step:,} and "
+                f"{self.micro_tokens:,}; expected each at least as large as the next, and the last at least 1. Mend "
+                "[optimisation]."
+            )
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        shares, widths = [share for share, _ in self.lengths], [width for _, width in self.lengths]
+        if shares and not (shares[-1] == 1.0 and shares[0] > 0.0 and shares == sorted(set(shares))):
+            raise ConfigError(
+                f"the shares in lengths are {shares}; expected rising ones, the last of them 1.0, such as "
+                "[[0.8, 128], [1.0, 256]]. Mend [optimisation]."
+            )
+        wrong = [w for w in widths if w < 1 or w > self.micro_tokens or self.tokens_per_step % w]
+        if wrong:
+            raise ConfigError(
+                f"lengths has rows of {wrong[0]:,}; expected at most micro_tokens ({self.micro_tokens:,}) and a "
+                f"divisor of tokens_per_step ({self.tokens_per_step:,}). Mend [optimisation]."
+            )
+
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything `pretrain` needs besides the folder of shards."""
@@ -101,7 +125,20 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not self.optimisation.lengths:
-            raise ConfigError("the recipe has no lengths; expected pairs such as [1.0, 128] under [optimisation].")
+            raise ConfigError(
+                "the recipe has no lengths; expected pairs such as [1.0, 128]. Add lengths under [optimisation]."
+            )
+        widest = max(width for _, width in self.optimisation.lengths)
+        if widest > self.shape.max_positions:
+            raise ConfigError(
+                f"lengths has rows of {widest:,}; expected at most max_positions ({self.shape.max_positions:,}). Mend "
+                "[optimisation] or [shape]."
+            )
+        if self.shape.vocab_size > MAX_VOCABULARY:
+            raise ConfigError(
+                f"shape.vocab_size is {self.shape.vocab_size:,}; expected at most {MAX_VOCABULARY:,}: units are stored "
+                "in two bytes. Mend [shape]."
+            )
 
     @property
     def num_steps(self) -> int:

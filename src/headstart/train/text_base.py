@@ -23,7 +23,9 @@ from headstart.data.corpus import SPECIALS, PackedCorpus
 from headstart.data.sketch import FILE as SKETCH
 from headstart.data.sketch import write_sketch
 from headstart.ground.errors import ConfigError, DataError, did_you_mean
+from headstart.ground.files import write_atomic
 from headstart.train.checkpoint import Checkpoints, Identity
+from headstart.train.held_out import validation_width
 from headstart.train.objective import LanguageModel
 from headstart.train.pretrain import SILENT, TOKENIZER, Pretrained, Watch, pack_corpus, train_text
 from headstart.train.ranks import ALONE, Ranks
@@ -77,7 +79,7 @@ def pretrain(
         start=None if start is None else started_from(start),
     )
     tokenizer, sketch = shards if is_built(shards) else folder, None
-    if ranks.first:
+    if ranks.first and found.stopped != "asked":
         sketch = folder / SKETCH
         read = sketch_run(chosen, train, tokenizer / "tokenizer.json", steps=found.steps, skipped=found.skipped)
         write_sketch(read, sketch)
@@ -137,17 +139,47 @@ def find_corpus(
                 f"{shards} was built with other units than those of {start.name}; expected the same. Build it again "
                 f"with `headstart data build ... --from {start.name}`."
             )
-        return open_build(shards, vocab_size=recipe.shape.vocab_size)
+        train, validation = open_build(shards, vocab_size=recipe.shape.vocab_size)
+        require_rows(recipe, train, validation, shards)
+        return train, validation
     for name in (*recipe.corpus.train, recipe.corpus.validation):
         if not (shards / name).is_file():
             near = did_you_mean(name, [p.name for p in shards.glob("*")] if shards.is_dir() else [])
             raise DataError(
                 f"{shards / name} is missing; expected the shards of the recipe {recipe.name}.{near} Give --data."
             )
-    if start is not None and not (work / TOKENIZER).is_file():
+    if start is not None:
+        use_units_of(start, work)
+    train, validation = pack_corpus(recipe, data=shards, work=work)
+    require_rows(recipe, train, validation, shards)
+    return train, validation
+
+
+def use_units_of(start: Base, work: Path) -> None:
+    """Put the tokenizer of `start` into `work`; ConfigError where another one lies there."""
+    file = work / TOKENIZER
+    if not file.is_file():
         work.mkdir(parents=True, exist_ok=True)
-        start.text_codec.tokenizer.save(str(work / TOKENIZER))
-    return pack_corpus(recipe, data=shards, work=work)
+        write_atomic(file, start.text_codec.tokenizer.to_str(pretty=True).encode())
+    elif load_tokenizer(work).tokenizer.get_vocab() != start.text_codec.tokenizer.get_vocab():
+        raise ConfigError(
+            f"{file} has other units than {start.name}, from a run without --from; expected the same. Give another "
+            f"--out, or remove {work}."
+        )
+
+
+def require_rows(recipe: Recipe, train: PackedCorpus, validation: PackedCorpus, where: Path) -> None:
+    """DataError unless both parts hold a row of the widest that they are read in."""
+    widest = max(width for _, width in recipe.optimisation.lengths)
+    for what, corpus, width in (
+        ("train", train, widest),
+        ("validation", validation, validation_width(recipe.shape.max_positions)),
+    ):
+        if corpus.num_rows(width) == 0:
+            raise DataError(
+                f"the {what} text in {where} has {corpus.meta.num_units:,} units; expected more than {width:,}, a row. "
+                "Give more text, or shorter rows in optimisation.lengths."
+            )
 
 
 def identity_of(recipe: Recipe, corpus: PackedCorpus, start: Base | None = None) -> Identity:

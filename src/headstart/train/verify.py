@@ -13,6 +13,7 @@ from headstart.ground.errors import GateError
 from headstart.train.checkpoint import Checkpoints, Identity, Saved
 from headstart.train.course import Course, Trained, Watch, follow
 from headstart.train.loop import StepRecord
+from headstart.train.objective import LanguageModel
 from headstart.train.pretrain import TextCourse
 from headstart.train.recipe import Recipe
 
@@ -36,9 +37,10 @@ def verify_resume(
     steps: int,
     identity: Identity,
     compile_blocks: bool,
+    start: LanguageModel | None = None,
 ) -> Verified:
     """`verify_course` of text under a recipe."""
-    course = TextCourse(recipe, train, validation)
+    course = TextCourse(recipe, train, validation, start)
     return verify_course(course, steps=steps, identity=identity, compile_blocks=compile_blocks)
 
 
