@@ -41,7 +41,7 @@ def main(folder: Path, stop_at: int) -> None:
         )
         if ranks.first:
             (folder / f"losses-{stop_at}.json").write_text(json.dumps(losses))
-            save_file(dict(found.trunk.state_dict()), folder / f"weights-{stop_at}.safetensors")
+            save_file(dict(found.model.trunk.state_dict()), folder / f"weights-{stop_at}.safetensors")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ def test_a_run_in_pieces_is_the_run_in_one_piece(packed: tuple[PackedCorpus, Pac
     assert [(p.units, p.bits_per_byte) for p in one.curve] == [
         (p.units, p.bits_per_byte) for p in two.curve if p.units in {q.units for q in one.curve}
     ]
-    assert all(torch.equal(a, b) for a, b in zip(one.trunk.parameters(), two.trunk.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.model.trunk.parameters(), two.model.trunk.parameters(), strict=True)
+    )
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(
@@ -327,7 +329,7 @@ def test_a_diverged_run_goes_back_past_the_data_at_half_the_rates(
     assert any("Going back to step 9" in w for w in seen.words), "not into the stretch that had gone wrong already"
     assert found.steps == 40
     assert factors[12] == pytest.approx(0.5)  # the plateau of the trapezoid is 1
-    assert all(bool(torch.isfinite(p).all()) for p in found.trunk.parameters())
+    assert all(bool(torch.isfinite(p).all()) for p in found.model.trunk.parameters())
     saved = Checkpoints(tmp_path / "c", HERE).newest()
     assert saved is not None
     assert (saved.progress.rollbacks, saved.progress.skipped) == (1, 4)

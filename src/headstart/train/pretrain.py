@@ -6,7 +6,6 @@ Tokenizer, packing and the hybrid objective; train/course.py drives the run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -18,9 +17,18 @@ from headstart.ground.files import write_atomic
 from headstart.model.heads import LMHead
 from headstart.model.trunk import Trunk, fill
 from headstart.train.checkpoint import Checkpoints
-from headstart.train.course import SILENT, Course, Watch, begun, follow, gone_back, parameter_groups, schedule_of
+from headstart.train.course import (
+    SILENT,
+    Course,
+    Outcome,
+    Watch,
+    begun,
+    follow,
+    gone_back,
+    parameter_groups,
+    schedule_of,
+)
 from headstart.train.held_out import CurvePoint, validate
-from headstart.train.loop import Stopped
 from headstart.train.objective import LanguageModel, LossRecord, lm_loss
 from headstart.train.ranks import ALONE, Ranks
 from headstart.train.recipe import Recipe
@@ -29,7 +37,6 @@ from headstart.train.step_plan import StepPlan, mask_settings
 __all__ = [
     "SILENT",
     "TOKENIZER",
-    "Pretrained",
     "StepPlan",
     "TextCourse",
     "Watch",
@@ -43,23 +50,6 @@ __all__ = [
 ]
 
 TOKENIZER = "tokenizer.json"
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """What a pre-training run made: weights in fp32, the curve, the cost. steps and seconds: of all its parts.
-
-    skipped: steps' worth of data passed by, after the run went back.
-    """
-
-    trunk: Trunk
-    head: LMHead
-    curve: tuple[CurvePoint, ...]
-    stopped: Stopped
-    steps: int
-    seconds: float
-    flops: float
-    skipped: int = 0
 
 
 def build_tokenizer(shards: Sequence[Path], *, vocab_size: int, num_bytes: int, target: Path) -> Path:
@@ -128,7 +118,7 @@ def train_text(
     watch: Watch = SILENT,
     ranks: Ranks = ALONE,
     start: LanguageModel | None = None,
-) -> Pretrained:
+) -> Outcome[LanguageModel]:
     """Run the recipe, from its last checkpoint where there is one. Same recipe, threads and torch: the same weights.
 
     start: weights of the recipe's shape to begin with instead of random ones; they are not changed. ranks: the
@@ -137,24 +127,13 @@ def train_text(
     Raises:
         ConfigError: the checkpoint was made of something else. RunError: three roll-backs did not help, or no space.
     """
-    found = follow(
+    return follow(
         TextCourse(recipe, train, validation, start),
         probe_every=probe_every,
         compile_blocks=compile_blocks,
         checkpoints=checkpoints,
         watch=watch,
         ranks=ranks,
-    )
-    model = found.model
-    return Pretrained(
-        model.trunk,
-        model.lm,
-        found.curve,
-        found.stopped,
-        found.steps,
-        found.seconds,
-        found.flops,
-        found.skipped,
     )
 
 

@@ -25,9 +25,10 @@ from headstart.data.sketch import write_sketch
 from headstart.ground.errors import ConfigError, DataError, did_you_mean
 from headstart.ground.files import write_atomic
 from headstart.train.checkpoint import Checkpoints, Identity
+from headstart.train.course import Outcome
 from headstart.train.held_out import validation_width
 from headstart.train.objective import LanguageModel
-from headstart.train.pretrain import SILENT, TOKENIZER, Pretrained, Watch, pack_corpus, train_text
+from headstart.train.pretrain import SILENT, TOKENIZER, Watch, pack_corpus, train_text
 from headstart.train.ranks import ALONE, Ranks
 from headstart.train.reading import sketch_run
 from headstart.train.recipe import Recipe, read_recipe
@@ -193,7 +194,13 @@ def identity_of(recipe: Recipe, corpus: PackedCorpus, start: Base | None = None)
 
 
 def base_of(
-    recipe: Recipe, found: Pretrained, corpus: PackedCorpus, *, tokenizer: Path, licences: str, sketch: Path | None
+    recipe: Recipe,
+    found: Outcome[LanguageModel],
+    corpus: PackedCorpus,
+    *,
+    tokenizer: Path,
+    licences: str,
+    sketch: Path | None,
 ) -> Base:
     """The trained weights as a Base with a one-step lineage. sketch: the file that tells what was read."""
     data = tuple(DataRef(name, digest, licences) for name, digest in corpus.meta.shards.items())
@@ -223,12 +230,12 @@ def base_of(
     )
     codec = load_tokenizer(tokenizer, max_positions=recipe.shape.max_positions)
     return Base(
-        trunk=found.trunk.eval(),
+        trunk=found.model.trunk.eval(),
         codec=codec,
         family=recipe.family,
         pattern="causal" if recipe.mixture.causal_share == 1.0 else "full",
         name=recipe.name,
-        lm=found.head.eval(),
+        lm=found.model.lm.eval(),
         lineage=(record,),
         sketches=() if sketch is None else (sketch,),
     )
