@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
 from headstart.flags import AdaptFlags, AskFlags, ChooseFlags, DemoKind, Flag, PromptFlags, Table
-from headstart.ground.errors import ConfigError, HeadstartError
+from headstart.ground.errors import ConfigError, HeadstartError, RunError
 
 INTERRUPTED = 130
 
@@ -78,11 +78,23 @@ def run(tokens: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("headstart: interrupted; nothing was written.")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) has what it wanted. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (`| head`) has what it wanted
+        drop_output()
         return 0
+    except OSError as problem:
+        drop_output()
+        place = f"{problem.filename}: " if problem.filename else ""
+        say(
+            f"headstart: {place}{problem.strerror or problem}; expected a place to read or write, with room. "
+            "Check it, or name another."
+        )
+        return RunError.exit_code
     return code if isinstance(code, int) else 0
+
+
+def drop_output() -> None:
+    """Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command

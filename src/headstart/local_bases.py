@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from headstart.base.licences import PACKAGE_LICENCE, stated
+from headstart.base.licences import NOT_STATED, stated, told
 from headstart.base.shipped import EMBEDDED, embedded_names
 from headstart.doctor import show
-from headstart.ground.errors import BaseError, ConfigError, did_you_mean
+from headstart.ground.errors import BaseError, ConfigError, did_you_mean, safe_repr
 from headstart.ground.files import refuse_taken
 
 RUNS = Path("runs")  # where results go without --out
@@ -135,7 +135,11 @@ def describe(folder: Path) -> dict[str, Any]:
     """Family, modality, size, licence and role of a folder, read from its small files without touching the weights."""
     content, config = read_small(folder / "headstart.json"), read_small(folder / "config.json")
     contract = content.get("contract") or {}
-    task = f"{contract['kind']}: {', '.join(contract['labels'][:6])}" if contract else None
+    task = (
+        f"{contract['kind']}: {', '.join(safe_repr(label, 24) for label in contract['labels'][:6])}"
+        if contract
+        else None
+    )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     codec = read_small(folder / "preprocessor_config.json")
     return {
@@ -144,10 +148,18 @@ def describe(folder: Path) -> dict[str, Any]:
         "role": "specialist" if contract else "adapter" if content.get("adapter") else "base",
         "params": parameters_in(folder),
         "megabytes": round(size / 1e6, 1),
-        "licence": PACKAGE_LICENCE if EMBEDDED in folder.resolve().parents else stated(folder),
+        "licence": licence_of(folder, content.get("lineage", [])),
         "bits_per_byte": bits_of(content.get("lineage", [])),
         "task": task,
     }
+
+
+def licence_of(folder: Path, lineage: list[dict[str, Any]]) -> str:
+    """What the folder's own words or its lineage say."""
+    own = stated(folder)
+    if own != NOT_STATED:
+        return own
+    return told((step.get("config") or {}, step.get("results") or {}) for step in lineage)
 
 
 def parameters_in(folder: Path) -> int | None:

@@ -21,13 +21,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch.distributed import is_torchelastic_launched
 
 from headstart.base.base import Base
+from headstart.data.built import is_built
 from headstart.data.patch_corpus import pack_patches
 from headstart.doctor import arithmetic_speed
 from headstart.evaluate.training_page import write_training_page
 from headstart.flags import seconds_of
 from headstart.ground.device import pick_device
-from headstart.ground.errors import ConfigError, GateError
-from headstart.ground.files import refuse_taken
+from headstart.ground.errors import ConfigError, DataError, GateError
+from headstart.ground.files import refuse_taken, refuse_unwritable
 from headstart.ground.stopping import stop_on_signals
 from headstart.train.checkpoint import Tell
 from headstart.train.estimate import estimate
@@ -41,7 +42,7 @@ from headstart.train.pretrain import Watch
 from headstart.train.ranks import Ranks, joined
 from headstart.train.recipe import Recipe, read_recipe, recipe_values
 from headstart.train.sizing import Reason, recipe_for
-from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain, started_from
+from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain, require_shards, started_from
 from headstart.train.verify import verify_course, verify_resume
 
 EVERY = 50  # steps between lines for people
@@ -72,7 +73,11 @@ def pretrain_base(
             "--dry-run to see what would be trained."
         )
     refuse_taken(out)
+    refuse_unwritable(out)
     every = seconds_of(save_every, flag="--save-every")
+    if isinstance(chosen, Recipe) and not is_built(data):
+        chosen = over_shards(chosen, data) if recipe is None else chosen
+        require_shards(chosen, data)
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
     if start is not None and isinstance(chosen, PatchRecipe):
@@ -86,6 +91,8 @@ def pretrain_base(
         with Speaker(console, chosen.num_steps) as speaker, log_file.open("a", encoding="utf-8") as log:
             for reason in reasons:
                 speaker.tell(f"{reason.name} {reason.value}: {reason.why}")
+            if isinstance(chosen, Recipe) and not is_built(data):
+                speaker.tell(f"the text in {data} is read as it is: what `headstart data build` would drop stays in")
             with stop_on_signals(speaker.tell) as stop:
                 watch = Watch(
                     step_writer(chosen, log, speaker, ranks.size), point_writer(log, speaker.tell), speaker.tell, stop
@@ -121,6 +128,24 @@ def chosen_recipe(recipe: str | None, size: str | None) -> tuple[Recipe | PatchR
     assert size is not None
     sized = recipe_for(size)
     return sized.recipe, sized.reasons
+
+
+def over_shards(recipe: Recipe, data: Path) -> Recipe:
+    """A recipe of the dial over whatever shards a folder holds; one whose name begins with val is held out.
+
+    Raises:
+        DataError: there are none, or none to hold out.
+    """
+    found = sorted(p.name for p in data.glob("*") if p.name.removesuffix(".gz").removesuffix(".zst").endswith(".jsonl"))
+    held = [name for name in found if name.startswith("val")]
+    rest = [name for name in found if name not in held]
+    if not held or not rest:
+        raise DataError(
+            f"{data} holds {', '.join(found) or 'no .jsonl, .jsonl.gz or .jsonl.zst'}; expected shards to train on "
+            'and one to hold out, whose name begins with val, one {"text": ...} a line. Add it, or give another --data.'
+        )
+    part = msgspec.structs.replace(recipe.corpus, train=tuple(rest), validation=held[0])
+    return msgspec.structs.replace(recipe, corpus=part)
 
 
 def explain(recipe: Recipe | PatchRecipe, reasons: tuple[Reason, ...], *, json: bool) -> int:

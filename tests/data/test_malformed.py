@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from headstart.data.table import read_table
 from headstart.data.task import Task
 from headstart.ground.errors import ConfigError, DataError
 
@@ -460,6 +461,12 @@ def test_odd_but_right(case: Case, tmp_path: Path) -> None:
     assert task.labels == ("no", "yes")
     assert task.rejects == {}
     assert len(task.train) + len(task.validation) + len(task.test) == 200
+
+
+def test_an_empty_cell_of_a_table_with_one_column_is_a_row(tmp_path: Path) -> None:
+    """csv.writer and pandas write it as two quotes; a line without anything is none."""
+    (tmp_path / "t.csv").write_text('review\ngood\n""\n\nbad\n', encoding="utf-8")
+    assert read_table(tmp_path / "t.csv").columns == {"review": ["good", None, "bad"]}
 
 
 def test_missing_file_suggests_the_nearest(tmp_path: Path) -> None:

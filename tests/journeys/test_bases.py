@@ -10,6 +10,7 @@ import pytest
 from tests.base.tiny_bases import tiny_base
 
 from headstart.base.base import Base
+from headstart.base.facts import facts_of
 from headstart.cli import run
 from headstart.local_bases import describe, text_bases
 
@@ -69,6 +70,31 @@ def test_a_damaged_base_is_listed_and_not_verified(desk: Path, capsys: pytest.Ca
     weights.write_bytes(b"\xff" * 20)
     facts = describe(desk / "runs" / "torn")
     assert (facts["family"], facts["params"]) == ("llama", None)
+
+
+def test_a_licence_goes_with_the_weights(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Base.load("text-tiny").save(desk / "runs" / "copy")
+    listed = {one["name"]: one["licence"] for one in asked(capsys)["bases"]}
+    assert listed["text-tiny"] == listed["runs/copy"] == "apache-2.0"
+    assert 'license: "apache-2.0"' in (desk / "runs" / "copy" / "README.md").read_text()
+    for small in ("README.md", "headstart.json"):
+        (desk / "runs" / "copy" / small).unlink()
+    (desk / "runs" / "copy" / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
+    assert facts_of(Base.load("runs/copy"), "runs/copy").licence == "cc-by-4.0"
+    Base.load("runs/copy").save(desk / "runs" / "again")
+    assert facts_of(Base.load("runs/again"), "runs/again").licence == "cc-by-4.0"
+
+
+def test_a_label_cannot_write_to_the_terminal(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_base("llama").save(desk / "runs" / "evil")
+    manifest = desk / "runs" / "evil" / "headstart.json"
+    content = json.loads(manifest.read_text())
+    content["contract"] = {"kind": "choice", "labels": ["\x1b[31m" + "x" * 9_000, "b"]}
+    manifest.write_text(json.dumps(content))
+    assert run(["bases"]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert max(map(len, said.splitlines())) < 200
 
 
 def test_all_means_the_bases_over_text_without_a_task(desk: Path) -> None:

@@ -113,6 +113,16 @@ def test_predict_writes_csv_and_jsonl(specialist: tuple[Path, dict[str, object]]
         assert [row["text"] for row in csv.DictReader(handle)] == [row["text"] for row in printed]
 
 
+def test_predict_says_in_one_line_that_its_output_is_full(specialist: tuple[Path, dict[str, object]]) -> None:
+    command = [sys.executable, "-m", "headstart", "predict", str(specialist[0]), str(DATA / "test.csv")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "No space left on device; expected a place to read or write" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 def test_predict_reads_standard_input_and_names_empty_rows(
     specialist: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:

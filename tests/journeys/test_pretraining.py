@@ -13,15 +13,19 @@ from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 from tests.train.test_pretrain import TOY
 from tests.train.test_pretrain import corpus as corpus  # a fixture
 
 import headstart
-from headstart.pretraining import Speaker, step_writer
+from headstart.cli import run
+from headstart.ground.errors import DataError
+from headstart.pretraining import Speaker, over_shards, step_writer
 from headstart.train.loop import StepRecord
 from headstart.train.recipe import read_recipe
+from headstart.train.sizing import recipe_for
 
 STEPS = 120
 
@@ -111,6 +115,26 @@ def test_the_lines_go_on_after_a_run_went_back() -> None:
         for step in (149, 150, 155, 145, 150, 200):
             write(StepRecord(step, 3.0, 0.1, 1.0, step * 8192, 2.0 * step))
     assert "step 200 of" in said.getvalue()
+
+
+def test_the_dial_takes_the_shards_that_are_there(corpus: Path) -> None:
+    sized = recipe_for("300k").recipe
+    assert over_shards(sized, corpus).corpus == msgspec.structs.replace(
+        sized.corpus, train=("train.jsonl",), validation="val.jsonl"
+    )
+    (corpus / "val.jsonl").unlink()
+    with pytest.raises(DataError, match=r"holds train.jsonl; expected .* one to hold out, whose name begins with val"):
+        over_shards(sized, corpus)
+
+
+@pytest.mark.parametrize("data", ["nosuch", "."])
+def test_shards_are_missed_before_anything_is_written(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["pretrain", "text-11m", "--data", data, "--out", "pt"]) == 2
+    assert "let --size take the shards that are there" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_drift_is_refused_and_nothing_is_lost(recipe: Path, corpus: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.base.contract import TaskContract
+from headstart.base.licences import NOT_STATED, told
 from headstart.base.lineage import Record
 from headstart.base.prompt import Prompt
 from headstart.data.sketch import file_name
@@ -33,7 +34,10 @@ def card(
     sketched: bool = False,
 ) -> str:
     """The model card: YAML front matter that the hub reads, then what it is, what it answers and how it was made."""
-    front = ["---", "library_name: headstart", *_pipeline(contract), "tags:", "- headstart", f"- {family}", "---"]
+    licence = told((record.config, record.results) for record in lineage)
+    licensed = [] if licence == NOT_STATED else [f"license: {json.dumps(licence)}"]
+    front = ["---", "library_name: headstart", *licensed, *_pipeline(contract)]
+    front += ["tags:", "- headstart", f"- {family}", "---"]
     config, patches = trunk.config, trunk.patches
     example = '"a text"' if patches is None else "an_input"
     reads = (

@@ -10,8 +10,7 @@ import msgspec
 
 from headstart.base.base import Base
 from headstart.base.folder import find_folder
-from headstart.base.licences import NOT_STATED, PACKAGE_LICENCE, is_permissive, stated
-from headstart.base.shipped import EMBEDDED
+from headstart.base.licences import NOT_STATED, is_permissive, stated, told
 from headstart.data.text_codec import TextCodec
 
 BYTES_PER_WEIGHT = 4
@@ -57,13 +56,10 @@ def licence_of(base: Base, source: str) -> str:
     """What the folder or the lineage says of the weights' licence, in lower case; "not stated" where nothing does."""
     if not source.endswith(".gguf"):
         folder, _ = find_folder(source)
-        if EMBEDDED in folder.resolve().parents:
-            return PACKAGE_LICENCE
         found = stated(folder)
         if found != NOT_STATED:
             return found
-    told = [str(record.config["licence"]) for record in base.lineage if "licence" in record.config]
-    return next((t.lower() for t in reversed(told) if t != NOT_STATED), NOT_STATED)
+    return told((record.config, record.results) for record in base.lineage)
 
 
 def bits_per_byte(base: Base) -> float | None:

@@ -25,6 +25,7 @@ from headstart.base.adapter import FOLDER as ADAPTER_FOLDER
 from headstart.base.adapter import AdapterSpec, adapter_spec, load_adapter, save_adapter
 from headstart.base.card import card
 from headstart.base.contract import TaskContract
+from headstart.base.licences import stated
 from headstart.base.lineage import Record, imported
 from headstart.base.patch_inputs import FILE as PATCH_FILE
 from headstart.base.patch_inputs import read_codec
@@ -163,7 +164,7 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
         files = {
             p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".bin", ".pt")
         }
-        lineage = (imported(folder.name, family=blueprint.family.name, files=files),)
+        lineage = (imported(folder.name, family=blueprint.family.name, files=files, licence=stated(folder)),)
         return Contents(weights, codec, blueprint.family.pattern, name_of(folder), lineage)
     if manifest.adapter is not None:
         load_adapter(folder, weights, manifest.adapter, config)

@@ -6,12 +6,13 @@ Small files are read and nothing heavy is imported, so that bases can be listed 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 NOT_STATED = "not stated"
-PACKAGE_LICENCE = "apache-2.0"  # of the bases inside the package, as of the package
 LIMIT = 1 << 20  # bytes of a card or config that are looked at
 # SPDX names (lower case) of licences that ask for a notice at most.
 PERMISSIVE = (
@@ -29,6 +30,12 @@ class _Licensed(msgspec.Struct):
 def stated(folder: Path) -> str:
     """The licence that a folder's own card or config.json names, in lower case; NOT_STATED where neither does."""
     return front_matter_licence(folder / "README.md") or config_licence(folder / "config.json") or NOT_STATED
+
+
+def told(steps: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+    """The licence that the steps of a lineage name, (config, results) each; the last one counts."""
+    named = [str(results.get("licence") or config.get("licence") or NOT_STATED).lower() for config, results in steps]
+    return next((licence for licence in reversed(named) if licence != NOT_STATED), NOT_STATED)
 
 
 def front_matter_licence(path: Path) -> str:

@@ -113,7 +113,7 @@ def _records(
         try:
             for record in reader:
                 used = start + reader.line_num - begin
-                if record and not (len(record) == 1 and not record[0].strip()):
+                if len(record) > 1 or (record and lines[begin].strip()):  # "" is an empty cell, an empty line is none
                     width = len(record) if width is None else width
                     if used > 1 and len(record) != width:
                         raise csv.Error("lines joined")

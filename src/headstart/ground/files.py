@@ -40,7 +40,8 @@ def write_atomic(path: Path, content: bytes) -> None:
         sync(temporary)
         temporary.replace(path)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file system that became read-only refuses this too
+            temporary.unlink(missing_ok=True)
         raise disk_error(path, problem) from problem
 
 

@@ -84,7 +84,15 @@ def pretrain(
         sketch = folder / SKETCH
         read = sketch_run(chosen, train, tokenizer / "tokenizer.json", steps=found.steps, skipped=found.skipped)
         write_sketch(read, sketch)
-    base = base_of(chosen, found, train, tokenizer=tokenizer, licences=licences_of(shards), sketch=sketch)
+    base = base_of(
+        chosen,
+        found,
+        train,
+        tokenizer=tokenizer,
+        licences=licences_of(shards),
+        sketch=sketch,
+        prepared=is_built(shards),
+    )
     return base if start is None else after(start, base)
 
 
@@ -143,17 +151,24 @@ def find_corpus(
         train, validation = open_build(shards, vocab_size=recipe.shape.vocab_size)
         require_rows(recipe, train, validation, shards)
         return train, validation
-    for name in (*recipe.corpus.train, recipe.corpus.validation):
-        if not (shards / name).is_file():
-            near = did_you_mean(name, [p.name for p in shards.glob("*")] if shards.is_dir() else [])
-            raise DataError(
-                f"{shards / name} is missing; expected the shards of the recipe {recipe.name}.{near} Give --data."
-            )
+    require_shards(recipe, shards)
     if start is not None:
         use_units_of(start, work)
     train, validation = pack_corpus(recipe, data=shards, work=work)
     require_rows(recipe, train, validation, shards)
     return train, validation
+
+
+def require_shards(recipe: Recipe, shards: Path) -> None:
+    """DataError unless a folder holds the files that a recipe names."""
+    for name in (*recipe.corpus.train, recipe.corpus.validation):
+        if not (shards / name).is_file():
+            there = [p.name for p in shards.glob("*")] if shards.is_dir() else []
+            raise DataError(
+                f"{shards / name} is missing; expected the shards that the recipe {recipe.name} names."
+                f"{did_you_mean(name, there)} Give the folder they lie in as --data, write your own files' names under "
+                "[corpus] in a recipe file, or let --size take the shards that are there."
+            )
 
 
 def use_units_of(start: Base, work: Path) -> None:
@@ -201,8 +216,13 @@ def base_of(
     tokenizer: Path,
     licences: str,
     sketch: Path | None,
+    prepared: bool,
 ) -> Base:
-    """The trained weights as a Base with a one-step lineage. sketch: the file that tells what was read."""
+    """The trained weights as a Base with a one-step lineage.
+
+    sketch: the file that tells what was read. prepared: whether `data build` had applied the recipe's filters, weights
+    and search for repeats; raw shards are as they are.
+    """
     data = tuple(DataRef(name, digest, licences) for name, digest in corpus.meta.shards.items())
     results: dict[str, Any] = {
         "curve": [dataclasses.asdict(point) for point in found.curve],
@@ -213,6 +233,7 @@ def base_of(
             "units": corpus.meta.num_units,
             "documents": corpus.meta.num_documents,
             "bytes": corpus.meta.num_bytes,
+            "prepared": prepared,
         },
     }
     if sketch is not None:
