@@ -8,7 +8,7 @@ from tests.model.shapes import KINDS, perturbed, random_units
 
 from headstart.ground.batch import Batch
 from headstart.ground.errors import ConfigError
-from headstart.model.adapters import attach_lora, lora_modules, lora_state, merge_lora
+from headstart.model.adapters import attach_lora, lora_modules, lora_state, merge_lora, merged
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -23,9 +23,13 @@ def test_attach_changes_nothing_and_merge_keeps_outputs(kind: str) -> None:
     adapted = trunk(batch)
     assert not torch.allclose(adapted, before, atol=1e-3)
     names = set(lora_state(trunk))
-    merged = merge_lora(trunk)
-    assert torch.allclose(merged(batch), adapted, atol=1e-4)
-    assert not list(lora_modules(merged))
+    copy = merged(trunk)
+    assert torch.equal(trunk(batch), adapted)
+    plain = merge_lora(trunk)
+    assert torch.allclose(plain(batch), adapted, atol=1e-4)
+    assert torch.equal(copy(batch), plain(batch))
+    assert not [*lora_modules(plain), *lora_modules(copy)]
+    assert merged(plain) is plain
     assert "blocks.0.attn.q" in names
     assert len(names) == 4 * trunk.config.num_layers
 

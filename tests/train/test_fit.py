@@ -97,6 +97,27 @@ def test_lora_moves_adapters_and_head_only() -> None:
     assert fitted.params_trained == moved + sum(p.numel() for p in fitted.base.head.parameters())  # type: ignore[union-attr]
 
 
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A base with LoRA adapters, as it comes from its folder."""
+    fitted = fit(tiny_base(), toy_task(), method="lora", settings=QUICK).base
+    return Base.load(fitted.save(tmp_path_factory.mktemp("adapted") / "base"))
+
+
+@pytest.mark.parametrize("method", ["probe", "full"])
+def test_an_adapted_base_is_adapted_again_from_where_it_stands(
+    adapted: Base, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, before = list(toy_task().test.texts), adapted.digest
+    assert not np.allclose(adapted.encode(texts), tiny_base().encode(texts), atol=1e-2)
+    again = fit(adapted, toy_task("labels"), method=method, settings=QUICK)
+    assert quality(again, "labels") > 0.85
+    monkeypatch.setattr(fit_module, "training_dtype", lambda device: torch.float32)
+    still = fit(adapted, toy_task(), method=method, settings=FitSettings(epochs=1, lr=0.0)).base
+    np.testing.assert_allclose(still.encode(texts), adapted.encode(texts), atol=1e-5)
+    assert adapted.digest == before
+
+
 def test_a_deadline_is_kept_with_an_answer() -> None:
     begun = time.monotonic()
     fitted = fit(

@@ -1,6 +1,7 @@
 """Low-rank adapters (Hu et al. 2021): W x + (alpha / r) B A x on named projections, W frozen.
 
-Adapters replace single Linear modules inside a trunk, in place; `merge_lora` folds them back into W.
+Adapters replace single Linear modules inside a trunk, in place; `merge_lora` folds them back into W,
+`merged` does so in a copy.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ def attach_lora(trunk: Trunk, *, rank: int, alpha: float, targets: tuple[str, ..
             f"LoRA has targets {targets} and rank {rank}; expected names of {', '.join(PROJECTIONS)} and rank >= 1."
         )
     generator = torch.Generator().manual_seed(seed)
-    for parent, name, linear in list(_projections(trunk, targets)):
+    for path, linear in list(_projections(trunk, targets)):
         wrapped = LoraLinear(linear, rank=rank, alpha=alpha)
         bound = 1.0 / math.sqrt(linear.in_features)
         with torch.no_grad():
             wrapped.lora_a.copy_((torch.rand(wrapped.lora_a.shape, generator=generator) * 2 - 1) * bound)
-        setattr(parent, name, wrapped)
+        _put(trunk, path, wrapped)
     return trunk
 
 
@@ -57,9 +58,24 @@ def merge_lora(trunk: Trunk) -> Trunk:
     """Fold every adapter into its matrix and put plain Linear modules back; returns the same trunk."""
     for path, module in list(lora_modules(trunk)):
         module.base.weight.add_(module.scale * (module.lora_b @ module.lora_a))
-        parent_path, _, name = path.rpartition(".")
-        setattr(trunk.get_submodule(parent_path), name, module.base)
+        _put(trunk, path, module.base)
     return trunk
+
+
+def merged(trunk: Trunk) -> Trunk:
+    """What training starts from: `trunk` itself, or where it has adapters an fp32 copy with them folded in."""
+    adapters = list(lora_modules(trunk))
+    if not adapters:
+        return trunk
+    with torch.device("meta"):
+        copy = Trunk(trunk.config, trunk.patches)
+    copy.to_empty(device="cpu")
+    for path, module in adapters:
+        linear, rank = copy.get_submodule(path), module.lora_a.shape[0]
+        assert isinstance(linear, nn.Linear)
+        _put(copy, path, LoraLinear(linear, rank=rank, alpha=module.scale * rank))
+    copy.load_state_dict(trunk.state_dict())
+    return merge_lora(copy)
 
 
 def lora_modules(trunk: Trunk) -> Iterator[tuple[str, LoraLinear]]:
@@ -74,8 +90,13 @@ def lora_state(trunk: Trunk) -> dict[str, tuple[Tensor, Tensor]]:
     return {path: (module.lora_a.detach(), module.lora_b.detach()) for path, module in lora_modules(trunk)}
 
 
-def _projections(trunk: Trunk, targets: tuple[str, ...]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    for path, module in trunk.blocks.named_modules():
-        name = path.rpartition(".")[2]
-        if name in targets and isinstance(module, nn.Linear):
-            yield trunk.blocks.get_submodule(path.rpartition(".")[0]), name, module
+def _projections(trunk: Trunk, targets: tuple[str, ...]) -> Iterator[tuple[str, nn.Linear]]:
+    for path, module in trunk.blocks.named_modules(prefix="blocks"):
+        if path.rpartition(".")[2] in targets and isinstance(module, nn.Linear):
+            yield path, module
+
+
+def _put(trunk: Trunk, path: str, module: nn.Module) -> None:
+    """Replace the module at `path`."""
+    parent, _, name = path.rpartition(".")
+    setattr(trunk.get_submodule(parent), name, module)

@@ -27,7 +27,7 @@ from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.errors import CapabilityError
-from headstart.model.adapters import attach_lora
+from headstart.model.adapters import attach_lora, merged
 from headstart.model.heads import Pooling, TaskHead
 from headstart.model.trunk import Trunk, fill, initialise
 from headstart.train.loop import Job, StepRecord, run
@@ -286,14 +286,17 @@ def _whole(parts: _Parts) -> Trunk:
 
 
 def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) -> Trunk:
-    """A trunk of its own for training: pre-trained, or random for `scratch`; LoRA adapters attached where asked."""
+    """A trunk of its own for training: pre-trained, or random for `scratch`; LoRA adapters attached where asked.
+
+    Adapters that the base came with are folded in: an adapted base is a base again.
+    """
     with torch.device("meta"):
         trunk = Trunk(base.trunk.config, base.trunk.patches)
     trunk.to_empty(device="cpu")
     if method == "scratch":
         initialise(trunk, seed=seed)
         return trunk
-    trunk.load_state_dict(base.trunk.state_dict())
+    trunk.load_state_dict(merged(base.trunk).state_dict())
     if method == "lora":
         attach_lora(trunk, rank=settings.lora_rank, alpha=settings.lora_alpha, targets=LORA_TARGETS, seed=seed)
     return trunk
