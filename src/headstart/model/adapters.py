@@ -78,6 +78,20 @@ def merged(trunk: Trunk) -> Trunk:
     return merge_lora(copy)
 
 
+@torch.no_grad()
+def put_back(trunk: Trunk, start: Trunk) -> Trunk:
+    """Give every weight beside the adapters the very value it has in `start`, which has none; returns `trunk`."""
+    values = start.state_dict()
+    for name, weight in plain_state(trunk).items():
+        weight.copy_(values[name])
+    return trunk
+
+
+def plain_state(trunk: Trunk) -> dict[str, Tensor]:
+    """The weights beside the adapters, under the names of a trunk that has none."""
+    return {name.replace(".base.", "."): t for name, t in trunk.state_dict().items() if ".lora_" not in name}
+
+
 def lora_modules(trunk: Trunk) -> Iterator[tuple[str, LoraLinear]]:
     """(path inside the trunk, adapter), in the trunk's order."""
     for path, module in trunk.named_modules():

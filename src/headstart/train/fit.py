@@ -27,7 +27,7 @@ from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.errors import CapabilityError
-from headstart.model.adapters import attach_lora, merged
+from headstart.model.adapters import attach_lora, merged, put_back
 from headstart.model.heads import Pooling, TaskHead
 from headstart.model.trunk import Trunk, fill, initialise
 from headstart.train.loop import Job, StepRecord, run
@@ -193,6 +193,8 @@ def fit(
         channels=parts.channels,
     )
     trunk = base.trunk if chosen == "probe" else _whole(parts)
+    if chosen == "lora":  # what was frozen may have been rounded to bf16 to be computed with
+        put_back(trunk, merged(base.trunk))
     adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
     return Fitted(
         adapted,
