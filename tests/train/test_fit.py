@@ -147,6 +147,13 @@ def test_a_deadline_is_kept_with_an_answer() -> None:
     assert len(fitted.base.predict(["good cat"])) == 1
 
 
+def test_a_row_longer_than_one_pass_is_a_batch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "PASS_TOKENS", 4)  # every toy row is longer
+    fitted = fit(tiny_base(), toy_task(rows=9), method="full", settings=FitSettings(epochs=1, batch_rows=2))
+    assert fitted.epochs == 1
+    assert len(fitted.history) == 5  # the last step has one row
+
+
 def test_early_stopping_restores_the_best_weights() -> None:
     fitted = fit(
         tiny_base(),

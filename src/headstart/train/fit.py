@@ -420,7 +420,7 @@ class _Plan:
         self.per_epoch = -(-len(train) // batch_rows)
 
     def micro_batches(self, step: int) -> list[Batch]:
-        """A step's rows, split where one forward pass would be larger than PASS_TOKENS slots."""
+        """A step's rows, split where one forward pass would be larger than PASS_TOKENS slots; a row stays whole."""
         epoch, place = divmod(step, self.per_epoch)
         lengths = self._train.encoded.lengths
         if epoch != self._epoch:
@@ -430,7 +430,8 @@ class _Plan:
             )
         rows = self._batches[place]
         slots = len(rows) * int(lengths[rows].max())
-        return [self._train.batch(part, epoch=epoch) for part in np.array_split(rows, max(1, -(-slots // PASS_TOKENS)))]
+        passes = min(len(rows), -(-slots // PASS_TOKENS))
+        return [self._train.batch(part, epoch=epoch) for part in np.array_split(rows, max(1, passes))]
 
 
 class _Keeper:
