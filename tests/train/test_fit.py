@@ -154,6 +154,14 @@ def test_a_row_longer_than_one_pass_is_a_batch_of_its_own(monkeypatch: pytest.Mo
     assert len(fitted.history) == 5  # the last step has one row
 
 
+def test_a_deadline_before_the_first_step_tells_how_good_the_start_is() -> None:
+    task, late = toy_task(), time.monotonic() - 1.0
+    fitted = fit(tiny_base(), task, method="full", settings=QUICK, deadline=late)
+    assert (fitted.stopped, fitted.epochs, fitted.history) == ("deadline", 0.0, ())
+    said = in_indices(fitted.base.predict(list(task.validation.texts)), "choice")
+    assert fitted.validation == pytest.approx(agreement("choice", task.validation.targets, said), abs=0.05)
+
+
 def test_early_stopping_restores_the_best_weights() -> None:
     fitted = fit(
         tiny_base(),

@@ -397,7 +397,7 @@ def _train(
         quality = keeper.peek()
         optimiser.in_full_precision(model)
         return _Trained(params, history, done / per_epoch, "paused", quality, earlier.seconds)
-    if done % per_epoch and result.stopped != "probe":
+    if not keeper.kept or (done % per_epoch and result.stopped != "probe"):
         keeper.look()
     optimiser.in_full_precision(model)
     keeper.restore(model)
