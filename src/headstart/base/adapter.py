@@ -76,13 +76,13 @@ def save_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapp
     (target / "adapter_config.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
-def load_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapping[str, Any]) -> None:
-    """Attach the saved adapters to a freshly read trunk (in place: nobody else holds it yet).
+def load_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapping[str, Any], *, root: Path) -> None:
+    """Attach the saved adapters to a freshly read trunk (in place: nobody else holds it yet). root: links stay in it.
 
     Raises:
         BaseError: the file does not hold exactly the adapters headstart.json announces.
     """
-    path = contained(folder / FOLDER / "adapter_model.safetensors", inside=folder)
+    path = contained(folder / FOLDER / "adapter_model.safetensors", inside=root)
     source = SafetensorsFile(path)
     most = max(
         (entry.shape[0] for name, entry in source.entries.items() if ".lora_A." in name and entry.shape), default=0
