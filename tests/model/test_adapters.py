@@ -44,5 +44,10 @@ def test_adapters_follow_the_seed() -> None:
 
 
 def test_an_unknown_projection_is_named() -> None:
-    with pytest.raises(ConfigError, match="expected names of q, k, v, o"):
-        attach_lora(perturbed(KINDS["bert"]), rank=2, alpha=4.0, targets=("query",))
+    with pytest.raises(ConfigError, match=r"the target 'gated'; expected names of q, k, v, o.* Did you mean 'gate'\?"):
+        attach_lora(perturbed(KINDS["bert"]), rank=2, alpha=4.0, targets=("q", "gated"))
+
+
+def test_a_rank_below_one_is_refused_with_one_to_give() -> None:
+    with pytest.raises(ConfigError, match=r"LoRA has rank 0; expected 1 or more\. Give lora_rank=8"):
+        attach_lora(perturbed(KINDS["bert"]), rank=0, alpha=4.0, targets=("q",))

@@ -89,7 +89,8 @@ def load_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapp
     )
     if not 1 <= spec.rank <= most:
         raise BaseError(
-            f"{folder / 'headstart.json'}: the adapter's rank is {spec.rank}; expected 1 to {most}, as in {path.name}."
+            f"{folder / 'headstart.json'}: the adapter's rank is {spec.rank}; expected 1 to {most}, as in {path.name}. "
+            "Save the folder again."
         )
     attach_lora(weights.trunk, rank=spec.rank, alpha=spec.alpha, targets=spec.targets)
     bare = weights.family.architecture(frozenset()) in config["architectures"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from headstart.ground.errors import ConfigError
+from headstart.ground.errors import ConfigError, did_you_mean, safe_repr
 from headstart.model.trunk import Trunk
 
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
@@ -39,10 +39,13 @@ def attach_lora(trunk: Trunk, *, rank: int, alpha: float, targets: tuple[str, ..
     A is drawn uniformly with bound 1/sqrt(in) (PEFT's kaiming_uniform(a=sqrt(5))), from the seed alone.
     """
     unknown = sorted(set(targets) - set(PROJECTIONS))
-    if unknown or rank < 1:
+    if unknown:
         raise ConfigError(
-            f"LoRA has targets {targets} and rank {rank}; expected names of {', '.join(PROJECTIONS)} and rank >= 1."
+            f"LoRA has the target {safe_repr(repr(unknown[0]), 80)}; expected names of {', '.join(PROJECTIONS)}."
+            f"{did_you_mean(unknown[0], PROJECTIONS)} Give some of these as targets."
         )
+    if rank < 1:
+        raise ConfigError(f"LoRA has rank {rank}; expected 1 or more. Give lora_rank=8, which is usual.")
     generator = torch.Generator().manual_seed(seed)
     for path, linear in list(_projections(trunk, targets)):
         wrapped = LoraLinear(linear, rank=rank, alpha=alpha)
