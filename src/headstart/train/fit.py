@@ -192,9 +192,7 @@ def fit(
         apart=parts.train.second is not None,
         channels=parts.channels,
     )
-    trunk = base.trunk if chosen == "probe" else _whole(parts)
-    if chosen == "lora":  # what was frozen may have been rounded to bf16 to be computed with
-        put_back(trunk, merged(base.trunk))
+    trunk = base.trunk if chosen == "probe" else _whole(parts, base, chosen)
     adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
     return Fitted(
         adapted,
@@ -281,10 +279,11 @@ def _narrowed_rows(part: Supervised, used: Used) -> Supervised:
     )
 
 
-def _whole(parts: _Parts) -> Trunk:
-    """The trained trunk in fp32 on the CPU, with all its units."""
+def _whole(parts: _Parts, base: Base, method: Method) -> Trunk:
+    """The trained trunk in fp32 on the CPU, with all its units; what LoRA froze is exactly as it was before bf16."""
     trained = parts.trunk.float().cpu()
-    return trained if parts.used is None else widened(trained, parts.whole, parts.used)
+    trunk = trained if parts.used is None else widened(trained, parts.whole, parts.used)
+    return put_back(trunk, merged(base.trunk)) if method == "lora" else trunk
 
 
 def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) -> Trunk:
