@@ -220,7 +220,7 @@ def test_adapters_come_back(family: str, targets: tuple[str, ...], tmp_path: Pat
     assert (tmp_path / "out" / "adapter" / "adapter_config.json").is_file()
     manifest = (tmp_path / "out" / "headstart.json").read_text()
     (tmp_path / "out" / "headstart.json").write_text(manifest.replace('"rank": 3', '"rank": 1000000000'))
-    with pytest.raises(ValueError, match="the adapter's rank is 1000000000; expected 1 to"):
+    with pytest.raises(ValueError, match=r"the adapter's rank is 1000000000; expected 1 to .* Save the folder again"):
         Base.load(tmp_path / "out")
     (tmp_path / "out" / "headstart.json").write_text(manifest)
     (tmp_path / "out" / "adapter" / "adapter_model.safetensors").unlink()

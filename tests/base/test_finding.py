@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,24 +10,33 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save
 from tests.base.tiny_folders import good_folder
+from tests.train.tiny_base import tiny_base as toy_base
+from tests.train.tiny_base import toy_task
 
 from headstart.base.base import Base
 from headstart.ground.errors import BaseError
+from headstart.train.fit import fit
+from headstart.train.methods import FitSettings
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache as huggingface_hub lays it out: snapshots of links into blobs."""
-    root = tmp_path / "hub" / "models--someone--tiny"
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return cached(good_folder(tmp_path / "plain"), tmp_path / "hub" / "models--someone--tiny")
+
+
+def cached(folder: Path, root: Path) -> Path:
+    """Lay a folder into a cache as the model `root`."""
     (root / "blobs").mkdir(parents=True)
-    (root / "snapshots" / "abc").mkdir(parents=True)
+    snapshot = root / "snapshots" / "abc"
     (root / "refs").mkdir()
     (root / "refs" / "main").write_text("abc")
-    good_folder(tmp_path / "plain")
-    for number, path in enumerate(sorted((tmp_path / "plain").iterdir())):
-        shutil.copy(path, root / "blobs" / str(number))
-        (root / "snapshots" / "abc" / path.name).symlink_to(f"../../blobs/{number}")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    for number, path in enumerate(sorted(p for p in folder.rglob("*") if p.is_file())):
+        blob, link = root / "blobs" / str(number), snapshot / path.relative_to(folder)
+        shutil.copy(path, blob)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
     return root
 
 
@@ -34,6 +44,24 @@ def test_a_cached_model_is_found_by_its_id(cache: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         Base.load("someone/tiny").encode(["w4"]), Base.load(tmp_path / "plain").encode(["w4"])
     )
+
+
+def test_a_cached_model_with_a_task_and_adapters_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    settings = FitSettings(epochs=1, batch_rows=16, lr=5e-3)
+    adapted = fit(toy_base(), toy_task(), method="lora", settings=settings).base
+    root = cached(adapted.save(tmp_path / "adapted"), tmp_path / "hub" / "models--someone--adapted")
+    texts = list(toy_task().test.texts)
+    assert Base.load("someone/adapted").predict(texts) == adapted.predict(texts)
+    for name in ("head.safetensors", "adapter/adapter_model.safetensors"):
+        link = root / "snapshots" / "abc" / name
+        kept = os.readlink(link)
+        link.unlink()
+        link.symlink_to(tmp_path / "adapted" / name)
+        with pytest.raises(BaseError, match="outside the base folder"):
+            Base.load("someone/adapted")
+        link.unlink()
+        link.symlink_to(kept)
 
 
 def test_a_cached_link_may_not_leave_the_model(cache: Path, tmp_path: Path) -> None:

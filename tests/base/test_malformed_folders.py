@@ -155,6 +155,11 @@ def set_value(value: float) -> Callable[[Path], None]:
     return tensors(lambda state: state[SLOT].view(-1)[3].fill_(value))
 
 
+ODD_CLAIMS: dict[str, list[Any]] = {
+    "data_offsets": [5, None, "ab", {}, [0], [0, 4096, 1], [False, 4096], [0.0, 4096.0], [0, 10**4000]],
+    "shape": [5, None, "ab", [True, 1024], [32.0, 32], ["32", 32], [[32], 32], [10**4000] * 2, [1 << 62] * 9, [0, 1 << 62, 1 << 62]],
+    "dtype": [5, None, ["F32"], {"F32": 1}],
+}  # fmt: skip
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     # tensors
     "missing tensor": (tensors(lambda s: s.pop(SLOT)), rf"lacks 1 tensors \({SLOT}\)"),
@@ -186,6 +191,10 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "negative offsets": (header(move(-4096, 0)), rf"{SLOT} has the claim"),
     "size and shape disagree": (header(lambda c: c[SLOT].update(shape=[1 << 30, 1 << 30])), r"takes 4,096 bytes; expected"),
     "unknown dtype": (header(lambda c: c[SLOT].update(dtype="F4")), rf"{SLOT} has dtype 'F4'"),
+    **{
+        f"odd {part} {number}": (header(lambda c, p=part, v=value: c[SLOT].update({p: v})), rf"{SLOT} has the claim .*expected a dtype, a shape")
+        for part, values in ODD_CLAIMS.items() for number, value in enumerate(values)
+    },
     "claim is a list": (header(lambda c: c.update({SLOT: [1, 2]})), rf"{SLOT} has the claim"),
     # the config
     "100,000 layers": (config(num_hidden_layers=100_000), r"num_layers is 100000; expected a whole number from 1 to 1,000"),
@@ -217,6 +226,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "shard path ../x": (index("../x.safetensors"), r"names the shard '../x.safetensors'; expected a file name in the same"),
     "absolute shard path": (index("/etc/passwd"), r"names the shard '/etc/passwd'; expected a file name"),
     "shard with a backslash": (index("..\\x"), r"expected a file name in the same folder"),
+    "shard no file can have": (index("\ud800.safetensors"), r"names the shard '\\ud800.safetensors'; expected a file name"),
     "shard missing": (index("model-00002-of-00002.safetensors"), r"model-00002-of-00002.safetensors is missing"),
     "shard lacks a tensor": (index(None, listed="not.there"), r"lists 1 tensors that no shard holds \(not.there\)"),
     "weights link out of the folder": (link_out("model.safetensors"), r"is a link to .*outside the base folder"),

@@ -8,7 +8,7 @@ from tests.model.shapes import KINDS, perturbed, random_units
 
 from headstart.ground.batch import Batch
 from headstart.ground.errors import ConfigError
-from headstart.model.adapters import attach_lora, lora_modules, lora_state, merge_lora
+from headstart.model.adapters import attach_lora, lora_modules, lora_state, merge_lora, merged
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -23,9 +23,13 @@ def test_attach_changes_nothing_and_merge_keeps_outputs(kind: str) -> None:
     adapted = trunk(batch)
     assert not torch.allclose(adapted, before, atol=1e-3)
     names = set(lora_state(trunk))
-    merged = merge_lora(trunk)
-    assert torch.allclose(merged(batch), adapted, atol=1e-4)
-    assert not list(lora_modules(merged))
+    copy = merged(trunk)
+    assert torch.equal(trunk(batch), adapted)
+    plain = merge_lora(trunk)
+    assert torch.allclose(plain(batch), adapted, atol=1e-4)
+    assert torch.equal(copy(batch), plain(batch))
+    assert not [*lora_modules(plain), *lora_modules(copy)]
+    assert merged(plain) is plain
     assert "blocks.0.attn.q" in names
     assert len(names) == 4 * trunk.config.num_layers
 
@@ -40,5 +44,10 @@ def test_adapters_follow_the_seed() -> None:
 
 
 def test_an_unknown_projection_is_named() -> None:
-    with pytest.raises(ConfigError, match="expected names of q, k, v, o"):
-        attach_lora(perturbed(KINDS["bert"]), rank=2, alpha=4.0, targets=("query",))
+    with pytest.raises(ConfigError, match=r"the target 'gated'; expected names of q, k, v, o.* Did you mean 'gate'\?"):
+        attach_lora(perturbed(KINDS["bert"]), rank=2, alpha=4.0, targets=("q", "gated"))
+
+
+def test_a_rank_below_one_is_refused_with_one_to_give() -> None:
+    with pytest.raises(ConfigError, match=r"LoRA has rank 0; expected 1 or more\. Give lora_rank=8"):
+        attach_lora(perturbed(KINDS["bert"]), rank=0, alpha=4.0, targets=("q",))

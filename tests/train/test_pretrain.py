@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from headstart.base.base import Base
 from headstart.data.corpus import BOS_ID, EOS_ID, pack, read_documents, row_order, train_tokenizer
 from headstart.ground.errors import ConfigError, DataError
+from headstart.model.adapters import attach_lora, lora_modules
 from headstart.train.pretrain import StepPlan
 from headstart.train.recipe import Recipe, read_recipe
-from headstart.train.text_base import find_corpus, pretrain
+from headstart.train.text_base import find_corpus, pretrain, started_from
 
 TOY = """
 name = "toy"
@@ -225,6 +228,20 @@ def test_training_goes_on_from_a_base_with_its_units_and_its_lineage(corpus: Pat
     assert pretrain(recipe(), data=corpus, work=tmp_path / "further", start=first).digest == second.digest
     with pytest.raises(ConfigError, match=r"start.*--fork"):
         pretrain(recipe(), data=corpus, work=tmp_path / "further", start=second)
+
+
+def test_training_goes_on_from_an_adapted_base_as_it_answers(corpus: Path, tmp_path: Path) -> None:
+    base = pretrain(recipe(), data=corpus, work=tmp_path / "work")
+    attach_lora(base.trunk, rank=2, alpha=4.0, targets=("q", "up"))
+    with torch.no_grad():
+        for _, module in lora_modules(base.trunk):
+            module.lora_b.fill_(0.02)
+    before, start = base.encode(["the sun"]), started_from(base)
+    assert not list(lora_modules(start.trunk))
+    np.testing.assert_allclose(replace(base, trunk=start.trunk).encode(["the sun"]), before, atol=1e-5)
+    further = pretrain(recipe(), data=corpus, work=tmp_path / "further", start=base)
+    assert not list(lora_modules(further.trunk))
+    assert further.lineage[-1].parent == base.digest
 
 
 def test_a_start_of_another_shape_is_refused_by_the_field_that_differs(corpus: Path, tmp_path: Path) -> None:

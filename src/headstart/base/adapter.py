@@ -76,20 +76,21 @@ def save_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapp
     (target / "adapter_config.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
-def load_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapping[str, Any]) -> None:
-    """Attach the saved adapters to a freshly read trunk (in place: nobody else holds it yet).
+def load_adapter(folder: Path, weights: Weights, spec: AdapterSpec, config: Mapping[str, Any], *, root: Path) -> None:
+    """Attach the saved adapters to a freshly read trunk (in place: nobody else holds it yet). root: links stay in it.
 
     Raises:
         BaseError: the file does not hold exactly the adapters headstart.json announces.
     """
-    path = contained(folder / FOLDER / "adapter_model.safetensors", inside=folder)
+    path = contained(folder / FOLDER / "adapter_model.safetensors", inside=root)
     source = SafetensorsFile(path)
     most = max(
         (entry.shape[0] for name, entry in source.entries.items() if ".lora_A." in name and entry.shape), default=0
     )
     if not 1 <= spec.rank <= most:
         raise BaseError(
-            f"{folder / 'headstart.json'}: the adapter's rank is {spec.rank}; expected 1 to {most}, as in {path.name}."
+            f"{folder / 'headstart.json'}: the adapter's rank is {spec.rank}; expected 1 to {most}, as in {path.name}. "
+            "Save the folder again."
         )
     attach_lora(weights.trunk, rank=spec.rank, alpha=spec.alpha, targets=spec.targets)
     bare = weights.family.architecture(frozenset()) in config["architectures"]

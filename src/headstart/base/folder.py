@@ -167,9 +167,12 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
         lineage = (imported(folder.name, family=blueprint.family.name, files=files, licence=stated(folder)),)
         return Contents(weights, codec, blueprint.family.pattern, name_of(folder), lineage)
     if manifest.adapter is not None:
-        load_adapter(folder, weights, manifest.adapter, config)
-    front = 0 if blueprint.patches is None else blueprint.patches.prefix
-    head = None if manifest.contract is None else _read_head(folder, manifest.contract, blueprint.config.dim, front)
+        load_adapter(folder, weights, manifest.adapter, config, root=root)
+    head = None
+    if manifest.contract is not None:
+        front = 0 if blueprint.patches is None else blueprint.patches.prefix
+        path = contained(folder / "head.safetensors", inside=root)
+        head = _read_head(path, manifest.contract, blueprint.config.dim, front)
     sketches = tuple(contained(path, inside=root) for path in sketches_in(folder))
     return Contents(
         weights, codec, manifest.pattern, manifest.name, manifest.lineage, manifest.contract, head, sketches
@@ -236,8 +239,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         ) from problem
 
 
-def _read_head(folder: Path, contract: TaskContract, dim: int, front: int) -> TaskHead:
-    path = contained(folder / "head.safetensors", inside=folder)
+def _read_head(path: Path, contract: TaskContract, dim: int, front: int) -> TaskHead:
     source = SafetensorsFile(path)
     with torch.device("meta"):
         head = TaskHead(

@@ -26,6 +26,7 @@ from torch import Tensor
 from headstart.ground.errors import BaseError, safe_repr
 
 MAX_HEADER = 16 << 20  # bytes; a 1,000-layer model needs about 2 MB
+MAX_AXES = 8  # of a tensor; a kernel over clips has five
 NAME = re.compile(r"[A-Za-z0-9._-]{1,256}")
 DTYPES = {
     "F64": torch.float64,
@@ -158,7 +159,7 @@ def open_regular(path: Path) -> Any:
 
 def shard_path(index: Path, name: str, *, inside: Path) -> Path:
     """The shard beside its index; anything but a plain file name, or a link that leaves the folder, is refused."""
-    if not name or name != Path(name).name or "\\" in name or "\0" in name or name in (".", ".."):
+    if not name or name != Path(name).name or "\\" in name or not name.isprintable() or name in (".", ".."):
         raise BaseError(
             f"{index.name} names the shard {safe_repr(repr(name), 80)}; expected a file name in the same folder. "
             "Do not use this folder: its index points elsewhere."
@@ -267,30 +268,39 @@ def _entries(path: Path, header: dict[str, Any], data_size: int) -> dict[str, En
 
 
 def _entry(path: Path, name: str, claim: Any) -> Entry:
-    fine = isinstance(claim, dict) and claim.keys() >= {"dtype", "shape", "data_offsets"}
-    shape, offsets = (claim["shape"], claim["data_offsets"]) if fine else ([], [])
-    numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
+    parts = claim if isinstance(claim, dict) else {}
+    wanted, shape, offsets = parts.get("dtype"), _counts(parts.get("shape")), _counts(parts.get("data_offsets"))
     if (
-        not fine
+        not isinstance(wanted, str)
+        or shape is None
+        or len(shape) > MAX_AXES
+        or math.prod(max(n, 1) for n in shape) >= 1 << 63
+        or offsets is None
         or len(offsets) != 2
-        or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
     ):
         raise BaseError(
-            f"{path}: {name} has the claim {safe_repr(repr(claim), 80)}; expected dtype, shape and data_offsets. "
-            "Download it again."
+            f"{path}: {name} has the claim {safe_repr(repr(claim), 80)}; expected a dtype, a shape of at most "
+            f"{MAX_AXES} axes and two data_offsets. Download it again."
         )
-    dtype = DTYPES.get(str(claim["dtype"]))
+    dtype = DTYPES.get(wanted)
     if dtype is None:
         raise BaseError(
-            f"{path}: {name} has dtype {safe_repr(repr(claim['dtype']), 40)}; expected one of {', '.join(DTYPES)}. "
+            f"{path}: {name} has dtype {safe_repr(repr(wanted), 40)}; expected one of {', '.join(DTYPES)}. "
             "Use a base that is not quantised."
         )
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise BaseError(
-            f"{path}: {name} of shape {tuple(shape)} takes {offsets[1] - offsets[0]:,} bytes; expected "
+            f"{path}: {name} of shape {shape} takes {offsets[1] - offsets[0]:,} bytes; expected "
             f"{math.prod(shape) * dtype.itemsize:,}. Download it again."
         )
-    return Entry(str(claim["dtype"]), tuple(shape), offsets[0], offsets[1])
+    return Entry(wanted, shape, offsets[0], offsets[1])
+
+
+def _counts(value: Any) -> tuple[int, ...] | None:
+    """A JSON list of whole numbers that fit into 63 bits; None for anything else."""
+    if not isinstance(value, list) or not all(type(n) is int and 0 <= n < 1 << 63 for n in value):
+        return None
+    return tuple(value)
 
 
 def _checked_name(path: Path, name: str) -> str:

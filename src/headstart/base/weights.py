@@ -19,6 +19,7 @@ from headstart.base.families import FAMILIES, Family, Fields, Slot, find_family
 from headstart.base.families.family import ANY
 from headstart.base.tensors import FLOATS, Entry, TensorSource, listed
 from headstart.ground.errors import BaseError, ConfigError
+from headstart.model.adapters import plain_state
 from headstart.model.config import TrunkConfig
 from headstart.model.heads import LMHead, Pooler
 from headstart.model.patches import PatchConfig
@@ -249,7 +250,7 @@ def disk_tensors(weights: Weights, config: Mapping[str, Any]) -> dict[str, Tenso
     parts = _written_parts(weights, slots)
     bare = family.architecture(parts) == list(family.architectures)[-1]
     prefix = "" if bare else family.prefix
-    state = {f"trunk.{k.replace('.base.', '.')}": v for k, v in weights.trunk.state_dict().items() if ".lora_" not in k}
+    state = {f"trunk.{name}": tensor for name, tensor in plain_state(weights.trunk).items()}
     for name, module in (("lm", weights.lm), ("pooler", weights.pooler)):
         state |= {f"{name}.{k}": v for k, v in module.state_dict().items()} if module is not None else {}
     written = {}

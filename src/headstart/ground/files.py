@@ -13,6 +13,8 @@ from pathlib import Path
 
 from headstart.ground.errors import ConfigError, RunError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file, read in 1 MiB pieces."""
@@ -70,12 +72,21 @@ def publish_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder that becomes `target` on success and vanishes on failure.
 
     A `target` that already holds anything is refused: nothing of the user's is overwritten.
+
+    Raises:
+        ConfigError: `target` is taken. RunError: it cannot be written, or what the body reads cannot be read.
     """
     refuse_taken(target)
     temporary = sibling(target, secrets.token_hex(4))
     try:
         temporary.mkdir(parents=True)
-        yield temporary
+        try:
+            yield temporary
+        except OSError as problem:
+            unread = _reading_error(temporary, problem)
+            if unread is None:
+                raise
+            raise unread from problem
         publish(temporary, target)
     except OSError as problem:
         raise disk_error(target, problem) from problem
@@ -98,9 +109,24 @@ def publish(temporary: Path, target: Path) -> None:
     sync(target.parent)
 
 
+def _reading_error(temporary: Path, problem: OSError) -> RunError | None:
+    """What to say of an OSError about files outside the folder that is written; None where it is about a write.
+
+    A copy that fails for want of space names both its files, and its source first.
+    """
+    names = [Path(os.fsdecode(n)) for n in (problem.filename, problem.filename2) if isinstance(n, str | bytes)]
+    inside = any(name.absolute().is_relative_to(temporary.absolute()) for name in names)
+    if not names or inside or problem.errno in FULL:
+        return None
+    return RunError(
+        f"{names[0]} cannot be read: {problem.strerror or problem}; expected a readable file, and nothing half-written "
+        "was kept. Check that file, then give the command again."
+    )
+
+
 def disk_error(path: Path, problem: OSError) -> RunError:
     """An OSError of a write as a message that says what to do."""
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if problem.errno in FULL:
         return RunError(
             f"There is no space left to write {path}; nothing half-written was kept. "
             f"Free some disk space or give another --out."

@@ -27,7 +27,7 @@ from headstart.data.text_codec import Encoded
 from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.errors import CapabilityError
-from headstart.model.adapters import attach_lora
+from headstart.model.adapters import attach_lora, merged, put_back
 from headstart.model.heads import Pooling, TaskHead
 from headstart.model.trunk import Trunk, fill, initialise
 from headstart.train.loop import Job, StepRecord, run
@@ -192,7 +192,7 @@ def fit(
         apart=parts.train.second is not None,
         channels=parts.channels,
     )
-    trunk = base.trunk if chosen == "probe" else _whole(parts)
+    trunk = base.trunk if chosen == "probe" else _whole(parts, base, chosen)
     adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
     return Fitted(
         adapted,
@@ -279,21 +279,25 @@ def _narrowed_rows(part: Supervised, used: Used) -> Supervised:
     )
 
 
-def _whole(parts: _Parts) -> Trunk:
-    """The trained trunk in fp32 on the CPU, with all its units."""
+def _whole(parts: _Parts, base: Base, method: Method) -> Trunk:
+    """The trained trunk in fp32 on the CPU, with all its units; what LoRA froze is exactly as it was before bf16."""
     trained = parts.trunk.float().cpu()
-    return trained if parts.used is None else widened(trained, parts.whole, parts.used)
+    trunk = trained if parts.used is None else widened(trained, parts.whole, parts.used)
+    return put_back(trunk, merged(base.trunk)) if method == "lora" else trunk
 
 
 def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) -> Trunk:
-    """A trunk of its own for training: pre-trained, or random for `scratch`; LoRA adapters attached where asked."""
+    """A trunk of its own for training: pre-trained, or random for `scratch`; LoRA adapters attached where asked.
+
+    Adapters that the base came with are folded in: an adapted base is a base again.
+    """
     with torch.device("meta"):
         trunk = Trunk(base.trunk.config, base.trunk.patches)
     trunk.to_empty(device="cpu")
     if method == "scratch":
         initialise(trunk, seed=seed)
         return trunk
-    trunk.load_state_dict(base.trunk.state_dict())
+    trunk.load_state_dict(merged(base.trunk).state_dict())
     if method == "lora":
         attach_lora(trunk, rank=settings.lora_rank, alpha=settings.lora_alpha, targets=LORA_TARGETS, seed=seed)
     return trunk
@@ -392,7 +396,7 @@ def _train(
         quality = keeper.peek()
         optimiser.in_full_precision(model)
         return _Trained(params, history, done / per_epoch, "paused", quality, earlier.seconds)
-    if done % per_epoch and result.stopped != "probe":
+    if not keeper.kept or (done % per_epoch and result.stopped != "probe"):
         keeper.look()
     optimiser.in_full_precision(model)
     keeper.restore(model)
@@ -415,7 +419,7 @@ class _Plan:
         self.per_epoch = -(-len(train) // batch_rows)
 
     def micro_batches(self, step: int) -> list[Batch]:
-        """A step's rows, split where one forward pass would be larger than PASS_TOKENS slots."""
+        """A step's rows, split where one forward pass would be larger than PASS_TOKENS slots; a row stays whole."""
         epoch, place = divmod(step, self.per_epoch)
         lengths = self._train.encoded.lengths
         if epoch != self._epoch:
@@ -425,7 +429,8 @@ class _Plan:
             )
         rows = self._batches[place]
         slots = len(rows) * int(lengths[rows].max())
-        return [self._train.batch(part, epoch=epoch) for part in np.array_split(rows, max(1, -(-slots // PASS_TOKENS)))]
+        passes = min(len(rows), -(-slots // PASS_TOKENS))
+        return [self._train.batch(part, epoch=epoch) for part in np.array_split(rows, max(1, passes))]
 
 
 class _Keeper:

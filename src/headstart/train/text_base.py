@@ -24,6 +24,7 @@ from headstart.data.sketch import FILE as SKETCH
 from headstart.data.sketch import write_sketch
 from headstart.ground.errors import ConfigError, DataError, did_you_mean
 from headstart.ground.files import write_atomic
+from headstart.model.adapters import merged
 from headstart.train.checkpoint import Checkpoints, Identity
 from headstart.train.course import Outcome
 from headstart.train.held_out import validation_width
@@ -97,9 +98,9 @@ def pretrain(
 
 
 def started_from(base: Base) -> LanguageModel:
-    """The weights of a base that passed `require_start`."""
+    """The weights of a base that passed `require_start`, with its adapters folded in where it has some."""
     assert base.lm is not None
-    return LanguageModel(base.trunk, base.lm)
+    return LanguageModel(merged(base.trunk), base.lm)
 
 
 def after(start: Base, base: Base) -> Base:
