@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import headstart as headstart_package
 from headstart.cli import run
 
 REPO = Path(__file__).resolve().parents[2]
@@ -274,3 +275,22 @@ def test_bases_and_doctor_speak_json(tmp_path: Path) -> None:
     facts = json.loads(headstart("doctor", "--json", cwd=tmp_path).stdout)
     assert facts["cores"] >= 1
     assert facts["gflops_float32"] > 0
+
+
+def test_an_interrupt_while_the_command_line_loads_is_130(tmp_path: Path) -> None:
+    """A module that takes its time stands where cyclopts is looked for first."""
+    (tmp_path / "cyclopts.py").write_text("print('loading', flush=True)\nimport time\ntime.sleep(30)\n")
+    path = os.pathsep.join((str(tmp_path), str(Path(headstart_package.__file__).parents[1])))
+    started = subprocess.Popen(
+        [sys.executable, "-m", "headstart", "bases"],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "loading\n"
+    started.send_signal(signal.SIGINT)
+    _, words = started.communicate(timeout=20)
+    assert started.returncode == 130
+    assert "Traceback" not in words
