@@ -15,7 +15,7 @@ import torch
 from tests.train.tiny_base import tiny_base, toy_task
 
 from headstart.base.base import Base
-from headstart.choose import search
+from headstart.choose import search, terminal
 from headstart.choose.choose import Choice, choose
 from headstart.choose.decision import decide
 from headstart.choose.page import render_html
@@ -64,6 +64,27 @@ def test_the_better_base_is_chosen_and_ready(choice: Choice, task: Task, tmp_pat
     assert Base.load(tmp_path / "out").predict(list(task.test.texts[:5])) == choice.base.predict(
         list(task.test.texts[:5])
     )
+
+
+def test_labels_that_have_nothing_to_do_with_the_text_get_no_advice(task: Task, folders: list[str]) -> None:
+    random = np.random.default_rng(0)
+    parts = {
+        name: replace(part, targets=tuple(random.permutation(np.asarray(part.targets)).tolist()))
+        for name, part in (("train", task.train), ("validation", task.validation), ("test", task.test))
+    }
+    report = choose(replace(task, **parts), folders, methods=["probe"]).report  # type: ignore[arg-type]
+    assert report.decision.sentence.startswith("No candidate is shown to beat always answering the same")
+    assert report.decision.advice.labels is None
+    assert "points" not in report.decision.advice.sentence
+    assert "Always answering the same" in terminal.tested_sentence(report)
+    assert all(row.ci90[0] >= 0 for row in report.decision.rows)
+    assert decide(from_json(to_json(report)).findings) == report.decision
+
+
+def test_what_beats_the_majority_is_said_with_advice(choice: Choice) -> None:
+    assert choice.report.findings.floor is not None
+    assert "Always answering" not in terminal.tested_sentence(choice.report)
+    assert choice.report.decision.advice.sentence
 
 
 def test_the_page_shows_both_pictures_and_every_candidate(choice: Choice) -> None:
