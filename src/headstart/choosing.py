@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from headstart.choose.choose import Choice, choose
+from headstart.choose.choose import Choice, choose, require_there
 from headstart.choose.page import render_html
 from headstart.choose.report import ChoiceReport, to_json
 from headstart.choose.terminal import show
@@ -29,6 +29,8 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
     if flags.out is not None:
         refuse_taken(flags.out)
     refuse_unwritable(flags.out or RUNS / "new")
+    for name in flags.bases if flags.bases != ("all",) else ():
+        require_there(name)
     task = Task.read(
         table,
         test=flags.test,

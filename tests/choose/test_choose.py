@@ -22,7 +22,7 @@ from headstart.choose.page import render_html
 from headstart.choose.report import from_json, to_json
 from headstart.data.task import Task
 from headstart.evaluate.progress import Event
-from headstart.ground.errors import ConfigError, DataError, RunError
+from headstart.ground.errors import BaseError, ConfigError, DataError, RunError
 from headstart.train.methods import FitSettings
 
 QUICK = FitSettings(epochs=6, batch_rows=16, lr=5e-3)
@@ -154,10 +154,25 @@ def test_nothing_that_ends_is_an_error(task: Task, folders: list[str], monkeypat
         choose(task, folders, settings=QUICK)
 
 
-def test_a_base_that_cannot_be_loaded_is_left_out_with_its_reason(task: Task, folders: list[str]) -> None:
-    report = choose(task, [folders[1], "no-such-base"], methods=["probe"]).report
-    assert [one.base for one in report.excluded] == ["no-such-base"]
-    assert "not on this machine" in report.excluded[0].reason
+def test_a_base_that_cannot_be_loaded_is_left_out_with_its_reason(
+    task: Task, folders: list[str], tmp_path: Path
+) -> None:
+    report = choose(task, [folders[1], str(tmp_path)], methods=["probe"]).report
+    assert [one.base for one in report.excluded] == [str(tmp_path)]
+    assert "config.json" in report.excluded[0].reason
+
+
+def test_a_misspelt_base_is_refused_before_any_work(
+    task: Task, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "look", None)
+    with pytest.raises(BaseError, match=r"text-tinny.* is not on this machine.*Did you mean 'text-tiny'"):
+        choose(task, [folders[1], "text-tinny"])
+
+
+def test_a_base_of_another_modality_is_told_as_adapt_tells_it(task: Task) -> None:
+    with pytest.raises(ConfigError, match="image-tiny reads image and toy holds text; expected a base that reads text"):
+        choose(task, ["image-tiny"])
 
 
 @pytest.mark.parametrize(

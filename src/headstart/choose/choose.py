@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.base.base import Base
+from headstart.base.folder import find_folder
 from headstart.base.lineage import DataRef, Record, code_version, hardware
 from headstart.choose.constraints import Constraints, Licence
 from headstart.choose.decision import Decision, decide
@@ -69,6 +70,7 @@ def choose(
 
     Raises:
         ConfigError: nothing is left to choose from, or an argument is wrong.
+        BaseError: a base is not on this machine. One that is there and fails is left out with its reason.
         DataError: a part of the task has no rows.
         RunError: no training ended in time.
     """
@@ -85,6 +87,8 @@ def choose(
         )
     scratch = Path(tempfile.mkdtemp(prefix="headstart-choose-"))
     try:
+        for name in bases:
+            require_there(name)
         sources = [path_of(base, scratch / f"given-{place}") for place, base in enumerate(bases)]
         plan = Plan(
             bases=tuple(sources),
@@ -102,6 +106,12 @@ def choose(
         return _choose(task, plan, scratch, values, on_event)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def require_there(base: str | Path | Base) -> None:
+    """BaseError where a base is not on this machine: a misspelt name must not cost a search without it."""
+    if isinstance(base, str | Path) and not Path(base).expanduser().exists():
+        find_folder(base)
 
 
 def path_of(base: str | Path | Base, scratch: Path) -> str:
