@@ -17,7 +17,7 @@ from headstart.data.task import Task
 from headstart.evaluate.conclude import Study
 from headstart.evaluate.progress import Event
 from headstart.evaluate.terminal import Live
-from headstart.flags import ChooseFlags, seconds_of
+from headstart.flags import ChooseFlags, refuse_blank, seconds_of
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.local_bases import RUNS, text_bases
 from headstart.specialise import LEAST_SECONDS, SAVE_SECONDS, after_saving, command, free_folder, save
@@ -30,6 +30,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
         refuse_taken(flags.out)
     refuse_unwritable(flags.out or RUNS / "new")
     for name in flags.bases if flags.bases != ("all",) else ():
+        refuse_blank(name, "a base of --bases")
         require_there(name)
     task = Task.read(
         table,

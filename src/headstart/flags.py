@@ -277,6 +277,12 @@ class ChooseFlags:
     json: Flag = False
 
 
+def refuse_blank(name: str, what: str) -> None:
+    """ConfigError for an empty name, as a script's empty variable gives one; it must not stand for the default."""
+    if not name.strip():
+        raise ConfigError(f"{what} is {name!r}; expected a name or a folder. Give one that `headstart bases` lists.")
+
+
 def seconds_of(text: str, *, flag: str = "--budget") -> float:
     """Seconds of a duration such as 90s, 2m, 1h30m or 45."""
     units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}

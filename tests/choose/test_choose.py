@@ -209,6 +209,15 @@ def test_what_is_wrong_is_said_before_any_work(
         choose(task, asked.pop("bases"), **asked)
 
 
+def test_arguments_of_another_type_are_told_what_to_write(task: Task, folders: list[str]) -> None:
+    with pytest.raises(ConfigError, match="expected a list of them"):
+        choose(task, "text-tiny")
+    with pytest.raises(ConfigError, match="expected a Task"):
+        choose("reviews.csv", folders)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="expected seconds as a number"):
+        choose(task, folders, budget="20s")  # type: ignore[arg-type]
+
+
 def test_a_part_without_rows_is_refused(task: Task, folders: list[str]) -> None:
     with pytest.raises(DataError, match="validation part"):
         choose(replace(task, validation=task.validation.subset([])), folders)

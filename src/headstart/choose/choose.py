@@ -27,10 +27,11 @@ from headstart.evaluate.budget import Budget, plain_seconds
 from headstart.evaluate.conclude import Outcome, Study, conclude
 from headstart.evaluate.controls import ControlMethod, fit_control, plain_control
 from headstart.evaluate.plan import Plan as StudyPlan
+from headstart.evaluate.plan import require_seconds, require_task
 from headstart.evaluate.progress import Event, OnEvent, silent
 from headstart.evaluate.report import METHOD_TITLES, Skipped
 from headstart.evaluate.trial import Trial, try_control
-from headstart.ground.errors import CapabilityError, DataError
+from headstart.ground.errors import CapabilityError, ConfigError, DataError, safe_repr
 from headstart.ground.fanout import parse_place
 from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings
@@ -74,6 +75,10 @@ def choose(
         DataError: a part of the task has no rows.
         RunError: no training ended in time.
     """
+    require_task(task)
+    require_seconds(budget)
+    if isinstance(bases, str | Path | Base):
+        raise ConfigError(f"the bases are {safe_repr(str(bases), 60)}; expected a list of them. Put it in brackets.")
     for part, rows in (("train", task.train), ("validation", task.validation), ("test", task.test)):
         if len(rows) == 0:
             raise DataError(
