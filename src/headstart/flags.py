@@ -277,6 +277,32 @@ class ChooseFlags:
     json: Flag = False
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFlags:
+    """How `headstart data check` reads a table, as `adapt` would.
+
+    Parameters
+    ----------
+    text
+        Text column, or two for a pair: premise,hypothesis. Found by itself where the names are usual.
+    label
+        Label column. Found by itself where the names are usual.
+    kind
+        What is asked: one label, many, a number, or a tag per word. Found by itself from the column.
+    drop_missing
+        Drop rows without text or label instead of refusing the table.
+    max_reject
+        Largest share of unreadable rows that is set aside instead of refusing the table.
+    """
+
+    text: str | None = None
+    label: str | None = None
+    kind: Kind | None = None
+    drop_missing: Flag = False
+    max_reject: float = 0.01
+
+
 def refuse_blank(name: str, what: str) -> None:
     """ConfigError for an empty name, as a script's empty variable gives one; it must not stand for the default."""
     if not name.strip():

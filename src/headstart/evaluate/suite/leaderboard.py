@@ -232,7 +232,7 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
                 f"high={one.ci95[1]:.4f}{fixed} n={one.n_test} "
                 f"seeds={one.seeds}{noise} seconds={one.seconds:.2f} ms_per_row={one.ms_per_row:.3f}"
             )
-            if one.contamination is not None:
+            if one.role == "base" and one.contamination is not None:
                 yield f"contamination task={quoted(card.name)} entry={quoted(one.entry)} {facts_of(one.contamination)}"
             if (worth := worth_of(one)) is not None:
                 yield (
