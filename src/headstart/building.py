@@ -118,8 +118,8 @@ def check_against(file: Path, against: Sequence[str], *, json: bool) -> int:
     lines = []
     for name in against:
         if inner_suffix(name) in TABLE_SUFFIXES and Path(name).is_file():
-            facts, words = compare_tables(file, items, Path(name))
-            told.append({"table": name, **facts})
+            shared, words = compare_tables(file, items, Path(name))
+            told.append({"table": name, **shared})
             lines += words
             continue
         base = Base.load(name)

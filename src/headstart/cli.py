@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
-from headstart.flags import AdaptFlags, AskFlags, CheckFlags, ChooseFlags, DemoKind, Flag, PromptFlags, Table
+from headstart.flags import AdaptFlags, AskFlags, CheckFlags, ChooseFlags, DemoKind, Flag, PromptFlags, Table, Time
 from headstart.ground.errors import ConfigError, HeadstartError
 
 INTERRUPTED = 130
@@ -102,7 +102,7 @@ def adapt(train: Table, *, flags: AdaptFlags = NO_FLAGS, asking: AskFlags = NO_A
 
 
 @app.command
-def demo(kind: DemoKind = "text", *, out: Path | None = None, budget: str = "2m", json: Flag = False) -> int:
+def demo(kind: DemoKind = "text", *, out: Path | None = None, budget: Time = "2m", json: Flag = False) -> int:
     """Run the main job on data that comes with it, with the embedded base and no network.
 
     Parameters

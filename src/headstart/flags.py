@@ -15,6 +15,7 @@ Method = Literal["auto", "probe", "lora", "full", "scratch", "zero-shot", "few-s
 Kind = Literal["choice", "labels", "score", "tags"]
 DemoKind = Literal["text", "image", "audio", "series"]
 Table = Annotated[str, Parameter(allow_leading_hyphen=True)]  # "-" is standard input
+Time = Annotated[str, Parameter(allow_leading_hyphen=True)]  # -5s is refused as a time, not as a flag
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
@@ -90,7 +91,7 @@ class AdaptFlags:
     kind: Kind | None = None
     base: str | None = None
     method: Method = "auto"
-    budget: str | None = None
+    budget: Time | None = None
     metric: str | None = None
     seeds: int = 1
     seed: int = 0
@@ -259,7 +260,7 @@ class ChooseFlags:
 
     bases: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = ()
     methods: Annotated[tuple[Literal["probe", "lora", "full"], ...], Parameter(consume_multiple=True, negative=())] = ()
-    budget: str | None = None
+    budget: Time | None = None
     max_ms_per_row: float | None = None
     max_mb: float | None = None
     licence: Literal["any", "stated", "permissive"] = "any"

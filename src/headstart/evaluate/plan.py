@@ -83,7 +83,9 @@ def check_method(name: str) -> StudyMethod:
         if name == method:
             return method
     expected = ", ".join(STUDY_METHODS)
-    raise ConfigError(f"the method is {name!r}; expected one of {expected}.{did_you_mean(name, STUDY_METHODS)}")
+    raise ConfigError(
+        f"the method is {name!r}; expected one of {expected}.{did_you_mean(name, STUDY_METHODS)} Give one."
+    )
 
 
 def prompting_for(method: StudyMethod, prompting: Prompting | None) -> Prompting:

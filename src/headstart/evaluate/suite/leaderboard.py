@@ -241,7 +241,7 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
                 )
     for pair in found.comparisons:
         yield (
-            f"comparison task={quoted(pair.task)} a={quoted(pair.a)} b={quoted(pair.b)} "
+            f"comparison task={quoted(pair.task)} a={quoted(pair.a)} b={quoted(pair.b)} of=b-a "
             f"difference={pair.difference:.4f} low={pair.ci95[0]:.4f} high={pair.ci95[1]:.4f} p={pair.p:.4g} "
             f"p_holm={pair.p_holm:.4g} tied={str(pair.tied).lower()}"
         )
