@@ -17,11 +17,12 @@ from tokenizers import Tokenizer
 
 from headstart.data.build import build_corpus
 from headstart.data.check import SHOWN, check_shard, is_shard
-from headstart.data.contamination import read_task_items
-from headstart.data.overlap import check_items, shared_texts
+from headstart.data.contamination import TaskItems, read_task_items
+from headstart.data.overlap import check_items, comparable, shared_texts
 from headstart.data.source import TABLE_SUFFIXES, inner_suffix
 from headstart.data.task import Task
-from headstart.ground.errors import DataError
+from headstart.flags import CheckFlags
+from headstart.ground.errors import ConfigError, DataError
 from headstart.train.recipe import Recipe, read_recipe
 
 
@@ -66,18 +67,31 @@ def units_of(start: str, recipe: Recipe) -> Tokenizer:
     return base.text_codec.tokenizer
 
 
-def check_data(file: Path, *, against: Sequence[str], json: bool) -> int:
+def check_data(file: Path, flags: CheckFlags, *, against: Sequence[str], json: bool) -> int:
     """Look at a shard or a labelled table; 2 where lines of a shard are broken.
 
     against: bases, by name or folder, or tables: how much of the file they hold, and nothing else, is looked up.
+    flags: how a table is read; with any of them the file is a table.
     """
+    if against and flags != CheckFlags():
+        raise ConfigError(
+            "--against looks at every text of a table; expected it without the flags that read a labelled one. "
+            "Leave --text, --label, --kind, --drop-missing and --max-reject out, or --against."
+        )
     if against:
         return check_against(file, against, json=json)
-    if is_shard(file):
+    if flags == CheckFlags() and is_shard(file):
         found = check_shard(file)
         _show(msgspec.to_builtins(found), found.describe(), json=json)
         return DataError.exit_code if found.broken else 0
-    task = Task.read(file)
+    task = Task.read(
+        file,
+        text=flags.text,
+        label=flags.label,
+        kind=flags.kind,
+        drop_missing=flags.drop_missing,
+        max_reject=flags.max_reject,
+    )
     facts = {
         "file": file.name,
         "kind": task.kind,
@@ -104,9 +118,9 @@ def check_against(file: Path, against: Sequence[str], *, json: bool) -> int:
     lines = []
     for name in against:
         if inner_suffix(name) in TABLE_SUFFIXES and Path(name).is_file():
-            shared = shared_texts([file], [Path(name)])
-            told.append({"table": name, "shared": shared})
-            lines.append(f"{name}: {shared:,} different texts of 6 words or more stand in both")
+            shared, words = compare_tables(file, items, Path(name))
+            told.append({"table": name, **shared})
+            lines += words
             continue
         base = Base.load(name)
         known = read_before(base)
@@ -134,6 +148,29 @@ def check_against(file: Path, against: Sequence[str], *, json: bool) -> int:
         ]
     _show({"file": file.name, "against": told}, lines, json=json)
     return 0
+
+
+def compare_tables(file: Path, items: TaskItems, other: Path) -> tuple[dict[str, Any], list[str]]:
+    """(facts, lines for people) of the texts that stand in two tables; unknown where one has no text to compare."""
+    mine, theirs = comparable(items), comparable(read_task_items(other))
+    known = mine.too_short < mine.rows and theirs.too_short < theirs.rows
+    shared = shared_texts([file], [other]) if known else None
+    facts = {
+        "status": "unknown" if shared is None else "checked",
+        "shared": shared,
+        "rows": mine.rows,
+        "unchecked": mine.too_short,
+        "other_rows": theirs.rows,
+        "other_unchecked": theirs.too_short,
+    }
+    found = "unknown" if shared is None else f"{shared:,} different texts of 6 words or more stand in both"
+    lines = [f"{other}: {found}"]
+    if mine.too_short or theirs.too_short:
+        lines.append(
+            f"  {mine.too_short:,} of {mine.rows:,} rows of {file.name} and {theirs.too_short:,} of {theirs.rows:,} "
+            f"rows of {other.name} are too short to tell: no text of 6 words with spaces between them"
+        )
+    return facts, lines
 
 
 def _show(facts: dict[str, Any], lines: Sequence[str], *, json: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from headstart.choose.choose import Choice, choose
+from headstart.choose.choose import Choice, choose, require_there
 from headstart.choose.page import render_html
 from headstart.choose.report import ChoiceReport, to_json
 from headstart.choose.terminal import show
@@ -17,7 +17,7 @@ from headstart.data.task import Task
 from headstart.evaluate.conclude import Study
 from headstart.evaluate.progress import Event
 from headstart.evaluate.terminal import Live
-from headstart.flags import ChooseFlags, seconds_of
+from headstart.flags import ChooseFlags, refuse_blank, seconds_of
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.local_bases import RUNS, text_bases
 from headstart.specialise import LEAST_SECONDS, SAVE_SECONDS, after_saving, command, free_folder, save
@@ -29,6 +29,9 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
     if flags.out is not None:
         refuse_taken(flags.out)
     refuse_unwritable(flags.out or RUNS / "new")
+    for name in flags.bases if flags.bases != ("all",) else ():
+        refuse_blank(name, "a base of --bases")
+        require_there(name)
     task = Task.read(
         table,
         test=flags.test,

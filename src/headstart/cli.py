@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
-from headstart.flags import AdaptFlags, AskFlags, ChooseFlags, DemoKind, Flag, PromptFlags, Table
+from headstart.flags import AdaptFlags, AskFlags, CheckFlags, ChooseFlags, DemoKind, Flag, PromptFlags, Table, Time
 from headstart.ground.errors import ConfigError, HeadstartError, RunError
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ NO_FLAGS = AdaptFlags()
 NO_ASKING = AskFlags()
 NO_PROMPT_FLAGS = PromptFlags()
 NO_CHOOSE_FLAGS = ChooseFlags()
+NO_CHECK_FLAGS = CheckFlags()
 
 app = App(
     name="headstart",
@@ -113,7 +114,7 @@ def adapt(train: Table, *, flags: AdaptFlags = NO_FLAGS, asking: AskFlags = NO_A
 
 
 @app.command
-def demo(kind: DemoKind = "text", *, out: Path | None = None, budget: str = "2m", json: Flag = False) -> int:
+def demo(kind: DemoKind = "text", *, out: Path | None = None, budget: Time = "2m", json: Flag = False) -> int:
     """Run the main job on data that comes with it, with the embedded base and no network.
 
     Parameters
@@ -379,6 +380,7 @@ def data_build(
 def data_check(
     file: Path,
     *,
+    flags: CheckFlags = NO_CHECK_FLAGS,
     against: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
     json: Flag = False,
 ) -> int:
@@ -396,7 +398,7 @@ def data_check(
     """
     from headstart.building import check_data
 
-    return check_data(file, against=against, json=json)
+    return check_data(file, flags, against=against, json=json)
 
 
 @data_app.command(name="sketch")

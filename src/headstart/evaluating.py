@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from headstart.base.base import Base
@@ -21,6 +22,7 @@ from headstart.evaluate.suite.scoreboard import to_json
 from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.suite.specs import check_methods, check_suite
 from headstart.evaluate.terminal import Live
+from headstart.flags import refuse_blank
 from headstart.ground.errors import ConfigError, safe_repr
 from headstart.ground.fanout import parse_place
 from headstart.ground.files import write_atomic
@@ -48,10 +50,18 @@ def evaluate_bases(
     json: bool,
 ) -> int:
     """Run the evaluation and print it; what is wrong with names, folder or flags is said before any base is loaded."""
+    methods = () if method is None else check_methods(method)
+    if shots is not None and "few-shot" not in methods:
+        raise ConfigError(
+            f"--shots is {shots} and no base is asked by few-shot; expected both. Add --method few-shot, or leave "
+            "--shots out."
+        )
+    for name in names:
+        refuse_blank(name, "a base")
     settings = Settings(
         suite=check_suite(suite),
         tasks=() if tasks is None else tuple(name.strip() for name in tasks.split(",") if name.strip()),
-        methods=() if method is None else check_methods(method),
+        methods=methods,
         limit=limit,
         seeds=seeds,
         shots=SHOTS if shots is None else shots,
@@ -61,7 +71,8 @@ def evaluate_bases(
     )
     if card:
         require_folders(names)
-    find_sets(data, suite=settings.suite, tasks=settings.tasks)
+    sets, unread = find_sets(data, suite=settings.suite, tasks=settings.tasks)
+    require_own_folder(out, {one.spec.name for one in sets} | {one.name for one in unread})
     place = parse_place(on)
     named = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in names) or (DEFAULT,)
     bases = [Base.load(name) for name in named]
@@ -82,6 +93,52 @@ def evaluate_bases(
     else:
         show(found, Console())
     return 0
+
+
+class _Card(msgspec.Struct):
+    name: str
+
+
+class _Table(msgspec.Struct):
+    task: _Card
+
+
+class Earlier(msgspec.Struct):
+    """What is read of an evaluation.json that lies in --out already."""
+
+    tasks: list[_Table]
+    schema_version: int
+
+
+def require_own_folder(out: Path, asked: set[str]) -> None:
+    """ConfigError unless `out` is new, empty, or holds an evaluation of nothing but sets that are asked again.
+
+    A folder with cells alone is an evaluation that was stopped.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    last = out / "evaluation.json"
+    if not last.is_file():
+        if not (out / "cells").is_dir():
+            raise ConfigError(
+                f"{out} holds something and no evaluation; expected a new or empty folder, or one of an earlier "
+                "evaluate. Give another --out."
+            )
+        return
+    try:
+        earlier = msgspec.json.decode(last.read_bytes(), type=Earlier)
+    except msgspec.DecodeError as problem:
+        raise ConfigError(
+            f"{last} is no result of evaluate ({safe_repr(str(problem), 80)}); expected one, or a new folder. "
+            "Give another --out."
+        ) from problem
+    lost = sorted({table.task.name for table in earlier.tasks} - asked)
+    if lost:
+        named = ", ".join(lost[:5]) + (f" and {len(lost) - 5:,} more" if len(lost) > 5 else "")
+        raise ConfigError(
+            f"{out} holds an evaluation of {named}, which would be lost; expected the same sets again, or more. "
+            "Give another --out."
+        )
 
 
 def require_folders(names: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ Method = Literal["auto", "probe", "lora", "full", "scratch", "zero-shot", "few-s
 Kind = Literal["choice", "labels", "score", "tags"]
 DemoKind = Literal["text", "image", "audio", "series"]
 Table = Annotated[str, Parameter(allow_leading_hyphen=True)]  # "-" is standard input
+Time = Annotated[str, Parameter(allow_leading_hyphen=True)]  # -5s is refused as a time, not as a flag
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
@@ -90,7 +91,7 @@ class AdaptFlags:
     kind: Kind | None = None
     base: str | None = None
     method: Method = "auto"
-    budget: str | None = None
+    budget: Time | None = None
     metric: str | None = None
     seeds: int = 1
     seed: int = 0
@@ -259,7 +260,7 @@ class ChooseFlags:
 
     bases: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = ()
     methods: Annotated[tuple[Literal["probe", "lora", "full"], ...], Parameter(consume_multiple=True, negative=())] = ()
-    budget: str | None = None
+    budget: Time | None = None
     max_ms_per_row: float | None = None
     max_mb: float | None = None
     licence: Literal["any", "stated", "permissive"] = "any"
@@ -275,6 +276,38 @@ class ChooseFlags:
     drop_missing: Flag = False
     allow_pickle: Flag = False
     json: Flag = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFlags:
+    """How `headstart data check` reads a table, as `adapt` would.
+
+    Parameters
+    ----------
+    text
+        Text column, or two for a pair: premise,hypothesis. Found by itself where the names are usual.
+    label
+        Label column. Found by itself where the names are usual.
+    kind
+        What is asked: one label, many, a number, or a tag per word. Found by itself from the column.
+    drop_missing
+        Drop rows without text or label instead of refusing the table.
+    max_reject
+        Largest share of unreadable rows that is set aside instead of refusing the table.
+    """
+
+    text: str | None = None
+    label: str | None = None
+    kind: Kind | None = None
+    drop_missing: Flag = False
+    max_reject: float = 0.01
+
+
+def refuse_blank(name: str, what: str) -> None:
+    """ConfigError for an empty name, as a script's empty variable gives one; it must not stand for the default."""
+    if not name.strip():
+        raise ConfigError(f"{what} is {name!r}; expected a name or a folder. Give one that `headstart bases` lists.")
 
 
 def seconds_of(text: str, *, flag: str = "--budget") -> float:

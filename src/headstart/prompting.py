@@ -20,7 +20,7 @@ from headstart.base.base import Base
 from headstart.base.sampling import Sampling
 from headstart.data.source import read_bytes
 from headstart.data.table import read_table
-from headstart.flags import PromptFlags
+from headstart.flags import PromptFlags, refuse_blank
 from headstart.ground.errors import ConfigError, DataError, HeadstartError, did_you_mean
 from headstart.prompt.chat import Message
 from headstart.prompt.engine import Answer, Engine, Request
@@ -46,8 +46,10 @@ class Cost:
 
 def prompt_base(name: str, text: str | None, flags: PromptFlags) -> int:
     """Answer `text`, every prompt of a file, or line after line."""
+    refuse_blank(name, "BASE")
     check_flags(text, flags)
     asked = Asking(flags)
+    check_draws(flags)
     prompts = None if flags.file is None else read_prompts(flags.file)
     engine = Engine(Base.load(name, allow_pickle=flags.allow_pickle), weights=flags.weights)
     if text is None and prompts is None:
@@ -70,6 +72,17 @@ def check_flags(text: str | None, flags: PromptFlags) -> None:
         raise ConfigError("--json is given without a text and without --file; expected one of them. Give a text.")
     if flags.logprobs is not None and not flags.json and flags.file is None:
         raise ConfigError("--logprobs is given for plain text; expected --json or --file beside it. Add --json.")
+
+
+def check_draws(flags: PromptFlags) -> None:
+    """ConfigError for flags of drawing where nothing is drawn."""
+    drawn = {"--top-k": flags.top_k is not None, "--top-p": flags.top_p != 1.0, "--min-p": flags.min_p != 0.0}
+    if flags.temperature == 0.0 and any(drawn.values()):
+        name = next(flag for flag, given in drawn.items() if given)
+        raise ConfigError(
+            f"{name} is given at temperature 0, which always takes the most probable token; expected a temperature "
+            f"above 0. Add --temperature 1, or leave {name} out."
+        )
 
 
 class Asking:

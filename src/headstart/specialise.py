@@ -30,8 +30,8 @@ from headstart.evaluate.plan import BY_PROMPT
 from headstart.evaluate.progress import Event
 from headstart.evaluate.report import Report, to_json, with_saved
 from headstart.evaluate.study import Study, study
-from headstart.evaluate.terminal import Live, show
-from headstart.flags import AdaptFlags, AskFlags
+from headstart.evaluate.terminal import Live, show, without_out
+from headstart.flags import AdaptFlags, AskFlags, refuse_blank
 from headstart.ground.errors import ConfigError, GateError
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.local_bases import RUNS
@@ -53,6 +53,8 @@ def specialise(
     the task, from the file's name by default.
     """
     seconds = flags.seconds
+    if flags.base is not None:
+        refuse_blank(flags.base, "--base")
     if flags.out is not None:
         refuse_taken(flags.out)
     refuse_unwritable(flags.out or RUNS / "new")
@@ -74,7 +76,8 @@ def specialise(
         max_reject=flags.max_reject,
         name=name,
     )
-    base = Base.load(flags.base or DEFAULTS[task.columns.modality], allow_pickle=flags.allow_pickle)
+    named = DEFAULTS[task.columns.modality] if flags.base is None else flags.base
+    base = Base.load(named, allow_pickle=flags.allow_pickle)
     with Live(Console(stderr=True)) as live:
         for line in before_training(task, base, settings, trains=flags.method not in BY_PROMPT):
             live(Event("data", line))
@@ -181,10 +184,9 @@ def after_saving(report: Report) -> int:
             "Do not use this folder, and report it with its report.json."
         )
     if report.interrupted:
-        elsewhere = " with another --out" if "--out" in report.command else ""
         sys.stderr.write(
-            f"headstart: interrupted; the best so far is in {report.saved}. To go on, run it again{elsewhere}: "
-            f"{report.command}\n"
+            f"headstart: interrupted; the best so far is in {report.saved}. To run it again: "
+            f"{without_out(report.command)}\n"
         )
         return INTERRUPTED
     return 0

@@ -6,8 +6,21 @@ import numpy as np
 import pytest
 
 from headstart.base.facts import BaseFacts
-from headstart.choose.belief import Belief, Seen, believe, chances, features, hand_set, load_prior, signals_of
+from headstart.choose.belief import (
+    Belief,
+    Seen,
+    believe,
+    chances,
+    features,
+    hand_set,
+    load_prior,
+    signals_of,
+    standard_error,
+)
+from headstart.choose.findings import Findings, Run
 from headstart.choose.reading import CurvePoint, Estimates, Reading
+from headstart.choose.work import Looked, Trained
+from headstart.train.methods import FitSettings
 
 
 def reading(level: float, *, best: float = 0.0) -> Reading:
@@ -52,6 +65,26 @@ def test_signals_that_are_missing_say_nothing() -> None:
     assert row[load_prior().mean.index(hand_set().mean[0])] == row[0]
     assert np.all(np.isfinite(row))
     assert np.count_nonzero(row) == 1, "one base alone has no standing among others"
+
+
+@pytest.mark.parametrize(("value", "rows"), [(1.0, 5), (0.0, 5), (0.8, 5), (1.0, 500), (0.5, 100)])
+def test_few_rows_are_never_sure(value: float, rows: int) -> None:
+    share = (value * rows + 1) / (rows + 2)
+    assert standard_error(value, rows) >= np.sqrt(share * (1 - share) / rows) - 1e-12
+
+
+def test_all_of_five_rows_right_does_not_settle_it() -> None:
+    facts, estimates = [base("a"), base("b")], Estimates(0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0)
+    readings = [Reading(50, 50, 1.0, 1.0, estimates, [CurvePoint(50, level)]) for level in (1.0, 0.8)]
+    runs = [
+        Run(at, "probe", 0, [Trained(level, 1.0, 1.0, 10, 0, 1.0, "probe", FitSettings())])
+        for at, level in enumerate((1.0, 0.8))
+    ]
+    looked = [Looked(one, 1.0) for one in facts]
+    found = Findings(["probe"], (50, 5, 5), 0, hand_set(), looked, readings, runs, metric="accuracy", floor=0.6)
+    assert 0.5 < found.chance()[0] < 0.97
+    assert found.draws().min() >= 0.0
+    assert not found.above_floor(1.0), "five rows against a majority of 0.6 show nothing"
 
 
 def test_chances_are_those_of_the_draws() -> None:

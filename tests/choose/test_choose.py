@@ -15,14 +15,14 @@ import torch
 from tests.train.tiny_base import tiny_base, toy_task
 
 from headstart.base.base import Base
-from headstart.choose import search
+from headstart.choose import search, terminal
 from headstart.choose.choose import Choice, choose
 from headstart.choose.decision import decide
 from headstart.choose.page import render_html
 from headstart.choose.report import from_json, to_json
 from headstart.data.task import Task
 from headstart.evaluate.progress import Event
-from headstart.ground.errors import ConfigError, DataError, RunError
+from headstart.ground.errors import BaseError, ConfigError, DataError, RunError
 from headstart.train.methods import FitSettings
 
 QUICK = FitSettings(epochs=6, batch_rows=16, lr=5e-3)
@@ -64,6 +64,27 @@ def test_the_better_base_is_chosen_and_ready(choice: Choice, task: Task, tmp_pat
     assert Base.load(tmp_path / "out").predict(list(task.test.texts[:5])) == choice.base.predict(
         list(task.test.texts[:5])
     )
+
+
+def test_labels_that_have_nothing_to_do_with_the_text_get_no_advice(task: Task, folders: list[str]) -> None:
+    random = np.random.default_rng(0)
+    parts = {
+        name: replace(part, targets=tuple(random.permutation(np.asarray(part.targets)).tolist()))
+        for name, part in (("train", task.train), ("validation", task.validation), ("test", task.test))
+    }
+    report = choose(replace(task, **parts), folders, methods=["probe"]).report  # type: ignore[arg-type]
+    assert report.decision.sentence.startswith("No candidate is shown to beat always answering the same")
+    assert report.decision.advice.labels is None
+    assert "points" not in report.decision.advice.sentence
+    assert "Always answering the same" in terminal.tested_sentence(report)
+    assert all(row.ci90[0] >= 0 for row in report.decision.rows)
+    assert decide(from_json(to_json(report)).findings) == report.decision
+
+
+def test_what_beats_the_majority_is_said_with_advice(choice: Choice) -> None:
+    assert choice.report.findings.floor is not None
+    assert "Always answering" not in terminal.tested_sentence(choice.report)
+    assert choice.report.decision.advice.sentence
 
 
 def test_the_page_shows_both_pictures_and_every_candidate(choice: Choice) -> None:
@@ -133,10 +154,25 @@ def test_nothing_that_ends_is_an_error(task: Task, folders: list[str], monkeypat
         choose(task, folders, settings=QUICK)
 
 
-def test_a_base_that_cannot_be_loaded_is_left_out_with_its_reason(task: Task, folders: list[str]) -> None:
-    report = choose(task, [folders[1], "no-such-base"], methods=["probe"]).report
-    assert [one.base for one in report.excluded] == ["no-such-base"]
-    assert "not on this machine" in report.excluded[0].reason
+def test_a_base_that_cannot_be_loaded_is_left_out_with_its_reason(
+    task: Task, folders: list[str], tmp_path: Path
+) -> None:
+    report = choose(task, [folders[1], str(tmp_path)], methods=["probe"]).report
+    assert [one.base for one in report.excluded] == [str(tmp_path)]
+    assert "config.json" in report.excluded[0].reason
+
+
+def test_a_misspelt_base_is_refused_before_any_work(
+    task: Task, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "look", None)
+    with pytest.raises(BaseError, match=r"text-tinny.* is not on this machine.*Did you mean 'text-tiny'"):
+        choose(task, [folders[1], "text-tinny"])
+
+
+def test_a_base_of_another_modality_is_told_as_adapt_tells_it(task: Task) -> None:
+    with pytest.raises(ConfigError, match="image-tiny reads image and toy holds text; expected a base that reads text"):
+        choose(task, ["image-tiny"])
 
 
 @pytest.mark.parametrize(
@@ -171,6 +207,15 @@ def test_what_is_wrong_is_said_before_any_work(
     asked: dict[str, Any] = {"bases": folders, **change}
     with pytest.raises(ConfigError, match=message):
         choose(task, asked.pop("bases"), **asked)
+
+
+def test_arguments_of_another_type_are_told_what_to_write(task: Task, folders: list[str]) -> None:
+    with pytest.raises(ConfigError, match="expected a list of them"):
+        choose(task, "text-tiny")
+    with pytest.raises(ConfigError, match="expected a Task"):
+        choose("reviews.csv", folders)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="expected seconds as a number"):
+        choose(task, folders, budget="20s")  # type: ignore[arg-type]
 
 
 def test_a_part_without_rows_is_refused(task: Task, folders: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headstart.choose.curves import BY_LABELS, BY_STEPS, forecast
+from headstart.choose.curves import BY_LABELS, BY_STEPS, FLAT_STEEPS, forecast
 
 SIZES = [100, 200, 400, 800, 1600]
 
@@ -41,6 +41,16 @@ def test_one_point_gives_a_wide_answer_and_two_a_narrower_one() -> None:
     two = forecast([1 / 9, 1 / 3], [0.7, 0.76], [0.01, 0.01], at=1.0, steepness=BY_STEPS)
     assert 0.7 < one.mean() < 0.95
     assert two.std() < one.std()
+
+
+def test_a_flat_curve_foretells_a_gain_that_may_be_none() -> None:
+    scores = [0.52, 0.49, 0.51, 0.5, 0.51]
+    now, then = (
+        forecast(SIZES, scores, [0.02] * 5, at=at, steepness=BY_LABELS, seed=1, steeps=FLAT_STEEPS)
+        for at in (1600, 3200)
+    )
+    low, high = np.quantile(then - now, [0.05, 0.95])
+    assert low <= 0 <= high
 
 
 def test_two_forecasts_with_one_seed_differ_by_the_size_alone() -> None:

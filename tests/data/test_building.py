@@ -162,6 +162,37 @@ def test_check_tells_what_a_table_is(repo: Path, desk: Path, capsys: pytest.Capt
     assert "2 classes" in capsys.readouterr().out
 
 
+def test_check_reads_a_table_with_unusual_names_by_adapts_flags(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"message number {i} of many,{'ab'[i % 2]},note {i} of somebody\n" for i in range(40))
+    (desk / "t.csv").write_text(f"was,wozu,wer\n{rows},a,me\n")
+    assert run(["data", "check", "t.csv"]) == 2
+    assert "--text" in capsys.readouterr().err
+    named = ["data", "check", "t.csv", "--text", "was", "--label", "wozu", "--kind", "choice"]
+    assert run(named) == 2
+    assert "--drop-missing" in capsys.readouterr().err
+    assert run([*named, "--drop-missing", "--max-reject", "0.5", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["text"], facts["label"], facts["kind"]) == ("was", "wozu", "choice")
+    assert run([*named, "--against", "t.csv"]) == 2
+    assert "--against looks at every text" in capsys.readouterr().err
+
+
+def test_tables_that_cannot_be_compared_are_unknown_and_not_zero(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Chinese has no spaces between words, and a text below 6 words says nothing."""
+    (desk / "zh.csv").write_text("text,label\n" + "".join(f"这家酒店的房间很干净{i},好\n" for i in range(20)))
+    (desk / "mixed.csv").write_text("text,label\nshort one,a\nthis one is long enough to tell,b\n")
+    assert run(["data", "check", "zh.csv", "--against", "zh.csv", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["against"]
+    assert (told["status"], told["shared"], told["rows"], told["unchecked"]) == ("unknown", None, 20, 20)
+    assert run(["data", "check", "zh.csv", "--against", "zh.csv"]) == 0
+    assert "zh.csv: unknown\n  20 of 20 rows of zh.csv" in capsys.readouterr().out
+    assert run(["data", "check", "mixed.csv", "--against", "mixed.csv", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["against"]
+    assert (told["status"], told["shared"], told["rows"], told["other_unchecked"]) == ("checked", 1, 2, 1)
+
+
 @pytest.mark.parametrize("name", ["none.jsonl", "none.csv"])
 def test_check_of_nothing_is_one_error(desk: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert run(["data", "check", name]) == 2

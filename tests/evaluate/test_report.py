@@ -55,13 +55,20 @@ def candidate(method: str, value: float, *, base: str | None = "text-tiny", p: f
 
 
 def make(
-    *, tfidf: float = 0.8, tfidf_p: float = 0.001, scratch: float = 0.6, scratch_p: float = 0.001, **more: Any
+    *,
+    tfidf: float = 0.8,
+    tfidf_p: float = 0.001,
+    scratch: float = 0.6,
+    scratch_p: float = 0.001,
+    majority: float = 0.1,
+    majority_p: float = 0.001,
+    **more: Any,
 ) -> Report:
     rows = [
         candidate("full", 0.9, vs_best=None, seeds=3, seed_sd=0.006),
         candidate("tfidf", tfidf, base=None, p=tfidf_p),
         candidate("scratch", scratch, p=scratch_p, stopped=True),
-        candidate("majority", 0.1, base=None),
+        candidate("majority", majority, base=None, p=majority_p),
     ]
     plain: dict[str, Any] = {
         "task": TaskFacts(
@@ -180,6 +187,21 @@ def test_saving_adds_the_folder_and_the_check() -> None:
 )
 def test_the_verdict_says_what_the_table_shows(make_it: Callable[[], Report], said: str) -> None:
     assert said in " ".join(sentences(make_it()))
+
+
+@pytest.mark.parametrize(
+    ("majority", "p", "said"),
+    [
+        (0.95, 0.001, "Always answering the same is better (0.950): nothing is shown to be learnt."),
+        (0.88, 0.4, "Always answering the same is statistically tied with it (0.880): nothing is shown to be learnt."),
+    ],
+)
+def test_right_after_the_headline_stands_that_nothing_was_learnt(majority: float, p: float, said: str) -> None:
+    assert sentences(make(majority=majority, majority_p=p))[1] == said
+
+
+def test_a_score_above_the_majority_needs_no_such_sentence() -> None:
+    assert "Always answering the same" not in " ".join(sentences(make()))
 
 
 # --- terminal --------------------------------------------------------------------------------------------------------

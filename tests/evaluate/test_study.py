@@ -280,6 +280,22 @@ def test_wrong_wishes_are_refused_before_any_work(
         study(tiny_base, task, **ask_for)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base": "text-tiny"}, r"the base is 'text-tiny'; expected a Base\. Load one with headstart\.Base\.load"),
+        ({"task": "reviews.csv"}, r"the task is 'reviews\.csv'; expected a Task\. Read one with headstart\.Task\.read"),
+        ({"budget": "20s"}, r"the budget is '20s'; expected seconds as a number\. Write for instance budget=20"),
+    ],
+)
+def test_an_argument_of_another_type_is_told_what_to_write(
+    change: dict[str, Any], message: str, tiny_base: Base, task: Task
+) -> None:
+    asked: dict[str, Any] = {"base": tiny_base, "task": task, **change}
+    with pytest.raises(ConfigError, match=message):
+        adapt(asked.pop("base"), asked.pop("task"), **asked)
+
+
 def test_a_task_without_test_rows_is_refused(tiny_base: Base, task: Task) -> None:
     with pytest.raises(DataError, match="test part of demo has no rows"):
         study(tiny_base, replace(task, test=task.test.subset([])))

@@ -120,3 +120,22 @@ def test_too_few_rows_are_not_scored(tiny_base: Base, pairs: list[dict[str, str]
     told = next(one.contamination for one in found.tasks[0].candidates if one.role == "base")
     assert told is not None
     assert (told.found, told.clean) == (30, None)
+
+
+def test_a_set_of_mostly_short_rows_is_unknown_and_never_clean(tiny_base: Base, tmp_path: Path) -> None:
+    prose = Prose(7)
+    rows = [{"good": f"ok {i}", "bad": f"no {i}"} for i in range(30)]
+    rows += [{"good": prose.text(20), "bad": prose.text(20)} for _ in range(10)]
+    place = tmp_path / "sets"
+    place.mkdir()
+    card = set_of(place, "swaps", "schema", {"test": [schema(row) for row in rows]})
+    (place / "INDEX.json").write_text(json.dumps([card]), encoding="utf-8")
+    base = reader(tiny_base, [prose.text(40)], tmp_path)
+    found = evaluate([base], data=place, out=tmp_path / "out", settings=Settings(tasks=("swaps",)))
+    told = next(one.contamination for one in found.tasks[0].candidates if one.role == "base")
+    assert told is not None
+    assert (told.status, told.clean, told.unchecked) == ("unknown", None, 30)
+    piped = [line for line in plain_lines(found) if line.startswith("contamination")]
+    assert len(piped) == 1, "random networks have read nothing"
+    assert "status=unknown" in piped[0]
+    assert "30 of 40 rows of swaps are too short to tell" in piped[0]

@@ -149,9 +149,17 @@ def test_predict_reads_standard_input_and_names_empty_rows(
         (["adapt", "nothing.csv"], 2, "nothing.csv"),
         (["adapt", "one.csv"], 2, "one.csv"),
         (["adapt", "good.csv", "--budget", "2x"], 2, "Write it like 90s, 5m or 1h30m"),
+        (["adapt", "good.csv", "--budget", "-5s"], 2, "--budget is '-5s'; expected a time. Write it like 90s"),
+        (["choose", "good.csv", "--bases", "text-tiny", "--budget", "-5s"], 2, "--budget is '-5s'; expected a time"),
+        (["demo", "--budget", "-5s"], 2, "--budget is '-5s'; expected a time"),
         (["adapt", "good.csv", "--budget", "0s"], 2, "more than nothing"),
         (["adapt", "good.csv", "--seeds", "0"], 2, "--seeds"),
         (["adapt", "good.csv", "--base", "bert-base-uncased"], 2, "not on this machine"),
+        (["adapt", "good.csv", "--base", ""], 2, "--base is ''; expected a name or a folder"),
+        (["choose", "good.csv", "--bases", ""], 2, "a base of --bases is ''; expected a name or a folder"),
+        (["choose", "good.csv", "--bases", "text-tinny", "text-tiny"], 2, "Did you mean 'text-tiny'"),
+        (["prompt", "", "x"], 2, "BASE is ''; expected a name or a folder"),
+        (["prompt", "BASE", "x", "--top-k", "5"], 2, "--top-k is given at temperature 0"),
         (["adapt", "good.csv", "--out", "taken"], 2, "already holds something"),
         (["adapt", "good.csv", "--out", "good.csv/new"], 2, "good.csv/new cannot be made: Not a directory; expected"),
         (["adapt", "good.csv", "--seed", "-1"], 2, "first seed is -1; expected 0 to"),
@@ -233,7 +241,9 @@ def test_interrupted_with_something_to_keep(tiny_base_folder: Path, tmp_path: Pa
     process.send_signal(signal.SIGINT)
     output, rest = process.communicate(timeout=90)
     assert process.returncode == 130, rest
-    assert "To go on, run it again with another --out: headstart adapt" in rest
+    assert "To run it again: headstart adapt" in rest
+    assert "--out" not in rest.split("To run it again:")[1], "that folder holds something now"
+    assert "--out" not in output.split("interrupted=true")[1].splitlines()[0]
     assert "Traceback" not in rest
     assert "interrupted=true" in output
     assert (tmp_path / "out" / "head.safetensors").is_file()

@@ -66,5 +66,32 @@ def test_what_is_wrong_is_said_before_a_base_is_loaded(
     assert "Did you mean 'adapt'" in capsys.readouterr().err
     assert run(["evaluate", "no-such-base", "--data", str(sets), "--tasks", "mood"]) == 2
     assert "Did you mean 'moods'" in capsys.readouterr().err
+    assert run(["evaluate", "no-such-base", "--data", str(sets), "--shots", "3"]) == 2
+    assert "no base is asked by few-shot; expected both. Add --method few-shot" in capsys.readouterr().err
+    assert run(["evaluate", "", "--data", str(sets)]) == 2
+    assert "a base is ''" in capsys.readouterr().err
     assert run(["evaluate", "no-such-base", "--data", str(sets), "--suite", "adapt"]) == 2
     assert "is not on this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("thesis.txt", "keep me", "holds something and no evaluation; expected a new or empty folder"),
+        ("evaluation.json", '{"mine": 1}', "is no result of evaluate"),
+        (
+            "evaluation.json",
+            '{"tasks": [{"task": {"name": "facts"}}, {"task": {"name": "moods"}}], "schema_version": 1}',
+            "holds an evaluation of facts, which would be lost; expected the same sets again, or more",
+        ),
+    ],
+)
+def test_a_folder_that_holds_something_else_is_left_alone(
+    sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    asked = ["evaluate", "text-tiny", "--data", str(sets), "--tasks", "moods", "--out", str(tmp_path)]
+    assert run(asked) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == content

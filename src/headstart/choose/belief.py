@@ -85,7 +85,7 @@ class Signals:
 def signals_of(facts: BaseFacts, reading: Reading, *, rows: int, held_out: int, seed: int = 0) -> Signals:
     """The closed-form probe's label curve carried on to `rows` labels, in log error."""
     if reading.curve and held_out:
-        values = [p.value for p in reading.curve]
+        values = [shrunk(p.value, held_out) for p in reading.curve]
         noise = [standard_error(v, held_out) for v in values]
         drawn = forecast([p.labels for p in reading.curve], values, noise, at=rows, steepness=BY_LABELS, seed=seed)
         logs = np.log(np.maximum(1.0 - drawn, LEAST_ERROR))
@@ -94,9 +94,17 @@ def signals_of(facts: BaseFacts, reading: Reading, *, rows: int, held_out: int, 
 
 
 def standard_error(value: float, rows: int) -> float:
-    """Of a score of `rows` rows, as of a share; a fair guess for the other metrics."""
-    share = min(max(value, 0.02), 0.98)
-    return math.sqrt(share * (1.0 - share) / max(1, rows))
+    """Of a score of `rows` rows, as of a share; a fair guess for the other metrics.
+
+    At least that of the share (k + 1)/(n + 2): all of five rows right leaves much open.
+    """
+    share, careful = min(max(value, 0.02), 0.98), shrunk(min(max(value, 0.0), 1.0), rows)
+    return math.sqrt(max(share * (1.0 - share), careful * (1.0 - careful)) / max(1, rows))
+
+
+def shrunk(value: float, rows: int) -> float:
+    """(k + 1)/(n + 2), the mean of what a share may be after `rows` rows (Laplace)."""
+    return (value * rows + 1.0) / (rows + 2.0)
 
 
 def log_error(value: float) -> float:

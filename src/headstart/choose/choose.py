@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.base.base import Base
+from headstart.base.folder import find_folder
 from headstart.base.lineage import DataRef, Record, code_version, hardware
 from headstart.choose.constraints import Constraints, Licence
 from headstart.choose.decision import Decision, decide
@@ -26,10 +27,11 @@ from headstart.evaluate.budget import Budget, plain_seconds
 from headstart.evaluate.conclude import Outcome, Study, conclude
 from headstart.evaluate.controls import ControlMethod, fit_control, plain_control
 from headstart.evaluate.plan import Plan as StudyPlan
+from headstart.evaluate.plan import require_seconds, require_task
 from headstart.evaluate.progress import Event, OnEvent, silent
 from headstart.evaluate.report import METHOD_TITLES, Skipped
 from headstart.evaluate.trial import Trial, try_control
-from headstart.ground.errors import CapabilityError, DataError
+from headstart.ground.errors import CapabilityError, ConfigError, DataError, safe_repr
 from headstart.ground.fanout import parse_place
 from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings
@@ -69,9 +71,14 @@ def choose(
 
     Raises:
         ConfigError: nothing is left to choose from, or an argument is wrong.
+        BaseError: a base is not on this machine. One that is there and fails is left out with its reason.
         DataError: a part of the task has no rows.
         RunError: no training ended in time.
     """
+    require_task(task)
+    require_seconds(budget)
+    if isinstance(bases, str | Path | Base):
+        raise ConfigError(f"the bases are {safe_repr(str(bases), 60)}; expected a list of them. Put it in brackets.")
     for part, rows in (("train", task.train), ("validation", task.validation), ("test", task.test)):
         if len(rows) == 0:
             raise DataError(
@@ -85,6 +92,8 @@ def choose(
         )
     scratch = Path(tempfile.mkdtemp(prefix="headstart-choose-"))
     try:
+        for name in bases:
+            require_there(name)
         sources = [path_of(base, scratch / f"given-{place}") for place, base in enumerate(bases)]
         plan = Plan(
             bases=tuple(sources),
@@ -102,6 +111,12 @@ def choose(
         return _choose(task, plan, scratch, values, on_event)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def require_there(base: str | Path | Base) -> None:
+    """BaseError where a base is not on this machine: a misspelt name must not cost a search without it."""
+    if isinstance(base, str | Path) and not Path(base).expanduser().exists():
+        find_folder(base)
 
 
 def path_of(base: str | Path | Base, scratch: Path) -> str:

@@ -18,6 +18,7 @@ from headstart.ground.seeds import stream
 
 STEEPS = np.linspace(0.02, 1.2, 40)
 FLOOR = (0.25, 0.25)  # mean and deviation of the floor, in shares of the smallest error seen
+FLAT_STEEPS = np.concatenate([np.linspace(-0.2, 0.0, 10), STEEPS])  # what noise around a flat curve looks like, too
 MODEL_ERROR = 0.02  # of an error: real curves are no exact laws
 LEAST_ERROR = 2e-3
 DRAWS = 1000
@@ -44,8 +45,11 @@ def forecast(
     steepness: Steepness,
     seed: int = 0,
     best: float = 1.0,
+    steeps: Floats = STEEPS,
 ) -> Floats:
     """(DRAWS,) scores at size `at`. errors: standard errors of the scores; best: the score of a perfect answer.
+
+    steeps: the grid of k. With `STEEPS` the score only rises; a gain that may be none at all needs `FLAT_STEEPS`.
 
     Two forecasts of the same points with one seed are of the same laws, so that their difference is a forecast too.
     """
@@ -55,15 +59,15 @@ def forecast(
     lowest = float(away.min())
     prior_mean = np.array([FLOOR[0] * lowest, float(away[int(np.argmin(n))])])
     prior = np.diag([(FLOOR[1] * lowest) ** 2, float(away.max()) ** 2])
-    fits = [_regression(np.stack([np.ones_like(n), n**-k], axis=1), away, noise, prior_mean, prior) for k in STEEPS]
-    weights = np.array([fit[2] for fit in fits]) - 0.5 * ((STEEPS - steepness.mean) / steepness.sd) ** 2
+    fits = [_regression(np.stack([np.ones_like(n), n**-k], axis=1), away, noise, prior_mean, prior) for k in steeps]
+    weights = np.array([fit[2] for fit in fits]) - 0.5 * ((steeps - steepness.mean) / steepness.sd) ** 2
     shares = np.exp(weights - weights.max())
     random = stream(seed, "forecast")
-    which = np.searchsorted(np.cumsum(shares) / shares.sum(), random.random(DRAWS)).clip(0, len(STEEPS) - 1)
+    which = np.searchsorted(np.cumsum(shares) / shares.sum(), random.random(DRAWS)).clip(0, len(steeps) - 1)
     normal = random.normal(size=(DRAWS, 2))
     means, roots = np.stack([fit[0] for fit in fits]), np.stack([np.linalg.cholesky(fit[1]) for fit in fits])
     floor, scale = np.maximum(means[which] + np.einsum("nij,nj->ni", roots[which], normal), 0.0).T
-    found: Floats = best - floor - scale * (at / first) ** -STEEPS[which]
+    found: Floats = best - floor - scale * (at / first) ** -steeps[which]
     return found
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from headstart.choose.belief import standard_error
-from headstart.choose.curves import BY_LABELS, forecast
+from headstart.choose.belief import shrunk, standard_error
+from headstart.choose.curves import BY_LABELS, FLAT_STEEPS, forecast
 from headstart.choose.estimators import Floats
 from headstart.choose.findings import Findings, Key
 from headstart.evaluate.report import METHOD_TITLES, Pair
@@ -107,7 +107,7 @@ def decide(found: Findings) -> Decision:
         source=found.looked[key[0]].facts.source,
         method=key[1],
         seed=best_seed(found, key),
-        sentence=recommendation(rows[0], sure, tied),
+        sentence=recommendation(found, rows[0], sure, tied),
         chance=sure,
         tied=tied,
         rows=rows,
@@ -174,23 +174,39 @@ def with_front(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def recommendation(best: Row, chance: float, tied: Sequence[str]) -> str:
-    """One sentence."""
+def recommendation(found: Findings, best: Row, chance: float, tied: Sequence[str]) -> str:
+    """One sentence; two where nothing is shown to beat always answering the same."""
     value = 0.0 if best.value is None else best.value
+    if not beats_floor(found):
+        return (
+            f"No candidate is shown to beat always answering the same, which reaches {found.floor:.3f} on "
+            f"{found.rows[1]:,} validation rows. The best of them, {best.title}, reaches {value:.3f} at "
+            f"{best.ms_per_row:.1f} ms a row and {best.megabytes:,.0f} MB."
+        )
     also = f"; as good and dearer: {', '.join(tied)}" if tied else ""
     return (
         f"Take {best.title}: {value:.3f} on validation at {best.ms_per_row:.1f} ms a row and {best.megabytes:,.0f} MB, "
-        f"and with a probability of {chance:.0%} no candidate is more than a point better{also}."
+        f"and with a probability of {'over 99%' if chance > 0.99 else f'{chance:.0%}'} no candidate is more than a "
+        f"point better{also}."
     )
 
 
+def beats_floor(found: Findings) -> bool:
+    """Whether validation shows some finished candidate to be above always answering the same."""
+    return any(found.above_floor(found.value(key)) for key in found.finished())
+
+
 def advise(found: Findings, key: Key, draws: Floats) -> Advice:
-    """Twice the labels against the best larger base."""
+    """Twice the labels against the best larger base; neither where nothing was learnt that could grow."""
+    if not beats_floor(found):
+        return Advice(
+            "What more labels or a larger base would bring cannot be told: nothing is shown to be learnt yet."
+        )
     labels = labels_gain(found, key[0])
     mine = found.looked[key[0]].facts.params
     larger = [one for one in found.keys if found.looked[one[0]].facts.params > LARGER * mine]
     if labels is None:
-        return Advice("There are too few rows to say what more labels would bring.")
+        return Advice("These rows do not tell what more labels would bring.")
     more = f"twice the labels would bring about {points(labels)}"
     if not larger:
         return Advice(f"No larger base is among the candidates; {more}.", labels)
@@ -207,14 +223,20 @@ def advise(found: Findings, key: Key, draws: Floats) -> Advice:
 
 
 def labels_gain(found: Findings, base: int) -> Gain | None:
-    """What the closed-form probe of a base is forecast to gain by twice the labels."""
+    """What the closed-form probe of a base is forecast to gain by twice the labels.
+
+    None where its curve has one point, or does not end above always answering the same.
+    """
     rows, held_out, _ = found.rows
     curve = found.readings[base].curve
-    if len(curve) < 2 or not held_out:
+    if len(curve) < 2 or not held_out or not found.above_floor(curve[-1].value):
         return None
-    sizes, values = [p.labels for p in curve], [p.value for p in curve]
+    sizes, values = [p.labels for p in curve], [shrunk(p.value, held_out) for p in curve]
     noise = [standard_error(v, held_out) for v in values]
-    now, then = (forecast(sizes, values, noise, at=at, steepness=BY_LABELS, seed=found.seed) for at in (rows, 2 * rows))
+    now, then = (
+        forecast(sizes, values, noise, at=at, steepness=BY_LABELS, seed=found.seed, steeps=FLAT_STEEPS)
+        for at in (rows, 2 * rows)
+    )
     return gain_of(then - now)
 
 

@@ -18,6 +18,7 @@ from headstart.choose.belief import (
     believe,
     chances,
     log_error,
+    shrunk,
     signals_of,
     standard_error,
 )
@@ -25,9 +26,11 @@ from headstart.choose.curves import BY_STEPS, forecast
 from headstart.choose.estimators import Floats
 from headstart.choose.reading import Reading
 from headstart.choose.work import Looked, Trained
+from headstart.evaluate.metrics import METRICS
 
 SHARED_NOISE = 0.5  # of the validation rows' noise is the same for all candidates, and moves no rank
 SEED_SD = 0.08  # of a log error between seeds of one training; 1 to 3 points under 1,000 rows
+ABOVE = 1.645  # standard errors above always answering the same: one-sided 5 %
 HOPE = 0.8  # candidates are ranked by the score that one draw in five exceeds: a chance counts, not only a mean
 
 Key = tuple[int, str]  # a base's place in `looked`, and a method
@@ -57,7 +60,10 @@ class Run(msgspec.Struct):
 
 
 class Findings(msgspec.Struct):
-    """looked, readings: by base. rows: of the parts train, validation and test."""
+    """looked, readings: by base. rows: of the parts train, validation and test.
+
+    floor: what always answering the same scores on validation, None where nobody asked.
+    """
 
     methods: list[str]
     rows: tuple[int, int, int]
@@ -66,6 +72,23 @@ class Findings(msgspec.Struct):
     looked: list[Looked] = []
     readings: list[Reading] = []
     runs: list[Run] = []
+    metric: str = ""
+    floor: float | None = None
+
+    @property
+    def lowest(self) -> float:
+        """The worst value that the metric can have."""
+        return METRICS[self.metric].low if self.metric in METRICS else -1.0
+
+    def above_floor(self, value: float) -> bool:
+        """Whether the validation rows show that `value` is above always answering the same."""
+        if self.floor is None:
+            return True
+        rows = max(1, self.rows[1])
+        noise = math.hypot(standard_error(value, rows), standard_error(self.floor, rows))
+        if self.lowest < 0:  # a correlation: about 1/sqrt(rows) where there is none, and 0 for a constant
+            noise = 1.0 / math.sqrt(rows)
+        return value - self.floor > ABOVE * noise
 
     @property
     def keys(self) -> list[Key]:
@@ -116,22 +139,23 @@ class Findings(msgspec.Struct):
         held_out, place = max(1, self.rows[1]), self.place(key)
         ended = self.ended(key)
         if ended:
-            value = self.value(key)
+            value = shrunk(self.value(key), held_out)
             sampling = standard_error(value, held_out) * math.sqrt(SHARED_NOISE) / max(1.0 - value, 0.01)
             training = 0.0 if key[1] == "probe" else SEED_SD / math.sqrt(len(ended))
             return Seen(place, log_error(value), math.hypot(sampling, training))
         pieces = next((run.pieces for run in self.runs_of(key) if run.pieces), None)
         if pieces is None:
             return None
-        values = [piece.value for piece in pieces]
+        values = [shrunk(piece.value, held_out) for piece in pieces]
         noise = [standard_error(v, held_out) * math.sqrt(SHARED_NOISE) for v in values]
         drawn = forecast([p.share for p in pieces], values, noise, at=1.0, steepness=BY_STEPS, seed=self.seed)
         logs = np.log(np.maximum(1.0 - drawn, 1e-3))
         return Seen(place, float(logs.mean()), math.hypot(float(logs.std()), SEED_SD))
 
     def draws(self) -> Floats:
-        """(draws, candidates) of final validation scores."""
-        return self.belief().draws(seed=self.seed)
+        """(draws, candidates) of final validation scores, none below the metric's worst."""
+        found: Floats = np.maximum(self.belief().draws(seed=self.seed), self.lowest)
+        return found
 
     def chance(self) -> Floats:
         """Every candidate's probability of being within a point of the best."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,9 +26,11 @@ from headstart.choose.reading import HELD_OUT_ROWS, Reading
 from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train, write_task
 from headstart.data.task import Task
 from headstart.evaluate.budget import BACKWARD, Budget
+from headstart.evaluate.controls import Answers, fit_control
 from headstart.evaluate.metrics import metric_for
 from headstart.evaluate.plots import duration
 from headstart.evaluate.progress import Event, OnEvent
+from headstart.evaluate.trial import score
 from headstart.ground.errors import ConfigError, RunError
 from headstart.ground.fanout import Crew, Done, Failed, Outcome, fan_out
 from headstart.train.methods import MIN_EPOCHS, FitSettings, epochs_of
@@ -70,7 +73,8 @@ class Search:
         self.settings = self.plan.settings
         self.path = write_task(self.task, self.folder / "task.json")
         rows = len(self.task.train), len(self.task.validation), len(self.task.test)
-        self.found = Findings(list(self.plan.methods), rows, self.plan.seed, load_prior())
+        self.found = Findings(list(self.plan.methods), rows, self.plan.seed, load_prior(), metric=self.metric)
+        self.found.floor = floor_of(self.task, self.metric)
 
     def go(self) -> Findings:
         """All stages; what is finished when the time is over, or on Ctrl-C, stands in the findings."""
@@ -307,6 +311,17 @@ class Search:
         """The moment at which workers are ended; a running job keeps to its own time before that."""
         left = self.budget.left()
         return None if math.isinf(left) else time.monotonic() + max(0.0, left)
+
+
+def floor_of(task: Task, metric: str) -> float:
+    """What always answering the same scores on validation: train's majority, or the label that is most frequent there,
+    since of two labels one that train holds less often may well be the better constant."""
+    rows = task.validation
+    floor = score(task, metric, rows, fit_control(task, method="majority").answer(rows))
+    if task.kind != "choice":
+        return floor
+    constant = Counter(rows.targets).most_common(1)[0][0]
+    return max(floor, score(task, metric, rows, Answers((constant,) * len(rows))))
 
 
 def plain(jobs: Sequence[msgspec.Struct]) -> list[object]:

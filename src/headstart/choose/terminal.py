@@ -10,7 +10,8 @@ from rich.text import Text
 
 from headstart.choose.decision import Row
 from headstart.choose.report import ChoiceReport
-from headstart.evaluate.terminal import MARGIN, check_lines, headed, put, quoted, short, wrapped
+from headstart.evaluate.terminal import MARGIN, check_lines, headed, put, quoted, short, without_out, wrapped
+from headstart.evaluate.verdict import against_majority
 
 MOST_ROWS = 16  # of a table; the others are in the JSON
 
@@ -80,7 +81,9 @@ def tested_sentence(report: ChoiceReport) -> str:
     low, high = best.ci95
     told = f"{report.winner.metric_title} {best.value:.3f} [{low:.3f}, {high:.3f}] on {best.n_test:,} rows"
     others = [c for c in report.winner.candidates if c is not best]
-    return told + "".join(f" · {c.title} {c.value:.3f}{' (tied)' if c.tied else ''}" for c in others)
+    told += "".join(f" · {c.title} {c.value:.3f}{' (tied)' if c.tied else ''}" for c in others)
+    same = against_majority(report.winner)
+    return f"{told}. {same}" if same else told
 
 
 def plain_lines(report: ChoiceReport) -> Iterator[str]:
@@ -106,7 +109,7 @@ def plain_lines(report: ChoiceReport) -> Iterator[str]:
     for check in report.winner.checks:
         yield f"check id={check.id} status={check.status} value={check.value:.4g} detail={quoted(check.detail)}"
     if report.interrupted:
-        yield f"interrupted=true again={quoted(report.command)}"
+        yield f"interrupted=true again={quoted(without_out(report.command))}"
     if report.saved is not None:
         yield f"saved={quoted(report.saved)}"
         yield f"next={quoted(f'headstart predict {shlex.quote(report.saved)} new.csv')}"

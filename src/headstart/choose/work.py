@@ -24,7 +24,7 @@ from headstart.evaluate.asking import ask, with_threshold
 from headstart.evaluate.budget import measure_pace
 from headstart.evaluate.metrics import score_task
 from headstart.ground.files import write_atomic
-from headstart.train.fit import fit
+from headstart.train.fit import check_inputs, fit
 from headstart.train.methods import FitSettings
 from headstart.train.pieces import Piece
 
@@ -100,6 +100,7 @@ def look(job: Any) -> Any:
     """Facts of a base, and the time it takes a row."""
     asked = msgspec.convert(job, Look)
     base, task = base_of(asked.base, asked.allow_pickle), task_of(asked.task)
+    check_inputs(base, task)
     pace = measure_pace(base, task, asked.settings)
     return msgspec.to_builtins(Looked(facts_of(base, asked.base), 1000 * pace.row))
 

@@ -88,6 +88,21 @@ def check_items(items: TaskItems, sketches: Sequence[Sketch], *, rows: Sequence[
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """Rows of a table, and how many of them have no text of 6 words: those are in no comparison with other tables."""
+
+    rows: int
+    too_short: int
+
+
+def comparable(items: TaskItems) -> Comparable:
+    """How much of a table can be compared. Scripts without spaces between words give long texts of few words, too."""
+    every, number = np.unique(items.rows, return_inverse=True)
+    enough = _any(number, np.diff(items.words.first) >= SHORTEST, len(every))
+    return Comparable(len(every), int((~enough).sum()))
+
+
 def shared_texts(one: Sequence[Path], other: Sequence[Path]) -> int:
     """How many different texts of at least 6 words stand whole in tables of both lists, whatever case and punctuation.
 

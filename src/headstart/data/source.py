@@ -60,7 +60,7 @@ def _read_file(path: Path) -> bytes:
 def _is_folder(path: Path) -> DataError:
     inside = sorted(p.name for p in path.iterdir() if inner_suffix(p.name) in TABLE_SUFFIXES)
     hint = f" It holds {', '.join(inside[:5])}: give one of them, such as {path / inside[0]}." if inside else ""
-    return DataError(f"{path} is a folder; expected a file with a table (CSV, TSV, JSONL, Parquet).{hint}")
+    return DataError(f"{path} is a folder; expected a file, such as a table (CSV, TSV, JSONL, Parquet).{hint}")
 
 
 def _not_found(path: Path) -> DataError:
@@ -70,9 +70,7 @@ def _not_found(path: Path) -> DataError:
             f"{safe_repr(str(path))} does not exist; there is no folder {safe_repr(str(folder))}. Check the path."
         )
     hint = did_you_mean(path.name, [p.name for p in folder.iterdir() if p.is_file()])
-    return DataError(
-        f"{safe_repr(str(path))} does not exist; expected a file with a table.{hint or ' Check the path.'}"
-    )
+    return DataError(f"{safe_repr(str(path))} does not exist; expected a file.{hint or ' Check the path.'}")
 
 
 def _check_size(name: str, size: int) -> None:

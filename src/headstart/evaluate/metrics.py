@@ -277,7 +277,7 @@ def metric_for(kind: Kind, name: str | None, labels: Sequence[str]) -> Metric:
     if chosen not in fitting:
         raise ConfigError(
             f"metric is {chosen!r}; expected one of {', '.join(fitting)} for a {kind} task."
-            f"{did_you_mean(chosen, fitting)}"
+            f"{did_you_mean(chosen, fitting)} Give one of them, or leave --metric out."
         )
     return METRICS[chosen]
 

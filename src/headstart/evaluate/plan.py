@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from headstart.ground.errors import ConfigError, did_you_mean
+from headstart.base.base import Base
+from headstart.data.task import Task
+from headstart.ground.errors import ConfigError, did_you_mean, safe_repr
 from headstart.prompt.asking import SHOTS, Prompting
 from headstart.train.methods import FitSettings
 
@@ -35,6 +37,7 @@ class Plan:
     prompting: Prompting = field(default_factory=Prompting)
 
     def __post_init__(self) -> None:
+        require_seconds(self.seconds)
         if self.seconds is not None and not self.seconds > 0:
             raise ConfigError(
                 f"the budget is {self.seconds}; expected a positive number of seconds. Give for instance --budget 2m."
@@ -48,13 +51,41 @@ class Plan:
             )
 
 
+def require_seconds(budget: object) -> None:
+    """ConfigError for a budget such as "20s": the verbs of the package take numbers."""
+    if budget is not None and not isinstance(budget, int | float):
+        raise ConfigError(
+            f"the budget is {safe_repr(repr(budget), 60)}; expected seconds as a number. Write for instance budget=20."
+        )
+
+
+def require_task(task: object) -> None:
+    """ConfigError for a table or its path where a Task is due."""
+    if not isinstance(task, Task):
+        raise ConfigError(
+            f"the task is {safe_repr(repr(task), 60)}; expected a Task. Read one with "
+            'headstart.Task.read("reviews.csv").'
+        )
+
+
+def require_base(base: object) -> None:
+    """ConfigError for a name or a folder where a Base is due."""
+    if not isinstance(base, Base):
+        raise ConfigError(
+            f"the base is {safe_repr(repr(base), 60)}; expected a Base. Load one with "
+            'headstart.Base.load("text-small").'
+        )
+
+
 def check_method(name: str) -> StudyMethod:
     """`name` as a method of a study, or an error with a suggestion."""
     for method in STUDY_METHODS:
         if name == method:
             return method
     expected = ", ".join(STUDY_METHODS)
-    raise ConfigError(f"the method is {name!r}; expected one of {expected}.{did_you_mean(name, STUDY_METHODS)}")
+    raise ConfigError(
+        f"the method is {name!r}; expected one of {expected}.{did_you_mean(name, STUDY_METHODS)} Give one."
+    )
 
 
 def prompting_for(method: StudyMethod, prompting: Prompting | None) -> Prompting:

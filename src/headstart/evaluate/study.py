@@ -21,7 +21,7 @@ from headstart.evaluate.conclude import Outcome, Study, conclude
 from headstart.evaluate.controls import ControlMethod, fit_control, plain_control
 from headstart.evaluate.label_curve import build_curve, curve_sizes, with_rows
 from headstart.evaluate.metrics import metric_for
-from headstart.evaluate.plan import BY_PROMPT, Plan, check_method, prompting_for
+from headstart.evaluate.plan import BY_PROMPT, Plan, check_method, prompting_for, require_base, require_task
 from headstart.evaluate.plots import duration
 from headstart.evaluate.progress import Event, OnEvent, silent
 from headstart.evaluate.prompting import RAW, Prompted, fewer_validation, prompt_seconds, prompts_of, try_prompts
@@ -59,7 +59,8 @@ def adapt(
     kind's default. prompting: how zero-shot and few-shot ask.
 
     Raises:
-        ConfigError: an unknown method or metric, a budget or a number of seeds that is not positive.
+        ConfigError: an unknown method or metric, a budget or a number of seeds that is not positive, or an argument of
+            another type, such as a name where a Base is due.
         DataError: a part of the task has no rows.
     """
     return study(
@@ -97,6 +98,8 @@ def study(
 
     twin: False leaves the from-scratch control out. command: the line that does it again.
     """
+    require_base(base)
+    require_task(task)
     for part, rows in (("train", task.train), ("test", task.test)):
         if len(rows) == 0:
             raise DataError(

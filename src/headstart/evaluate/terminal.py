@@ -61,8 +61,19 @@ def human_lines(report: Report, *, width: int = 80) -> Iterator[Text]:
 def again(report: Report) -> str:
     """The second command to paste."""
     if report.interrupted and report.command:
-        return report.command
+        return without_out(report.command)
     return f"python -m webbrowser {shlex.quote(f'{report.saved}/report.html')}"
+
+
+def without_out(command: str) -> str:
+    """A command to paste after it was interrupted: its --out holds the best so far now, and would be refused."""
+    words, kept = iter(shlex.split(command)), []
+    for word in words:
+        if word == "--out":
+            next(words, None)
+        elif not word.startswith("--out="):
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def headed(heading: str, content: str, style: str = "") -> Text:
@@ -175,7 +186,7 @@ def plain_lines(report: Report) -> Iterator[str]:
     for check in report.checks:
         yield f"check id={check.id} status={check.status} value={check.value:.4g} detail={quoted(check.detail)}"
     if report.interrupted:
-        yield f"interrupted=true again={quoted(report.command)}"
+        yield f"interrupted=true again={quoted(without_out(report.command))}"
     if report.saved is not None:
         yield f"saved={quoted(report.saved)}"
         yield f"next={quoted(f'headstart predict {shlex.quote(report.saved)} new.csv')}"

@@ -10,7 +10,14 @@ from headstart.evaluate.report import Candidate, Report
 
 def sentences(report: Report) -> list[str]:
     """The findings, most important first."""
-    said = [headline(report), against_scratch(report), prompts(report), against_plain(report), labels_worth(report)]
+    said = [
+        headline(report),
+        against_majority(report),
+        against_scratch(report),
+        prompts(report),
+        against_plain(report),
+        labels_worth(report),
+    ]
     if report.interrupted:
         said.append("The run was interrupted: this is the best so far, not the whole comparison.")
     return [s for s in said if s]
@@ -23,6 +30,16 @@ def headline(report: Report) -> str:
         f"{best.title} reaches {best.value:.3f} {report.metric_title} "
         f"[{low:.3f}, {high:.3f}] on {best.n_test:,} test rows."
     )
+
+
+def against_majority(report: Report) -> str:
+    """Said only where always answering the same is as good, or better: then the score above shows nothing."""
+    floor = report.candidate("majority")
+    if floor is None or (floor.value <= report.best.value and not floor.tied):
+        return ""
+    standing = "is statistically tied with it" if floor.tied else "is better"
+    shown = "no understanding of these rows is shown" if report.prompts else "nothing is shown to be learnt"
+    return f"Always answering the same {standing} ({floor.value:.3f}): {shown}."
 
 
 def against_scratch(report: Report) -> str:
@@ -40,13 +57,11 @@ def against_scratch(report: Report) -> str:
 
 
 def prompts(report: Report) -> str:
-    """What a prompt reaches beside always answering the same, and beside a probe with all the labels."""
+    """What a prompt reaches beside a probe with all the labels, and how far prompts lie apart."""
     if not report.prompts:
         return ""
     said = []
-    floor, probe = report.candidate("majority"), report.candidate("probe")
-    if floor is not None and (floor.tied or floor.value > report.best.value):
-        said.append(f"Always answering the same reaches {floor.value:.3f}: no understanding of these rows is shown.")
+    probe = report.candidate("probe")
     if probe is not None and probe.value > report.best.value and not probe.tied:
         said.append(f"A probe with all the labels reaches {probe.value:.3f}{sure(probe)}.")
     mine = [one for one in report.prompts if one.method == report.chosen.method]

@@ -3,7 +3,8 @@
 Enter: the tables of an evaluation and what they were made from. Leave: the same tables, where every base's row, and
 that of its twin, says how many items were found, how many chance would find, and the score without the found ones. An
 item that was found by chance is one drawn by a hash: leaving it out costs a row and biases nothing. A base without a
-sketch is unknown. Only pre-training is told; what a set's own train rows share with its test rows stands in its notes.
+sketch is unknown, and so is a set most of whose rows are too short to be looked up. Only pre-training is told; what a
+set's own train rows share with its test rows stands in its notes.
 """
 
 from __future__ import annotations
@@ -64,18 +65,14 @@ def _of(task: Played, one: Scored, known: ReadBefore, items: TaskItems | None) -
         return Contamination("unknown", "its task file takes rows from several files, which are not looked up yet")
     checked = check_items(items, known.sketches, rows=rows)
     overlap = checked.overlap
+    counts = overlap.rows, overlap.found, overlap.short, overlap.unchecked, overlap.expected_false
+    if 2 * overlap.unchecked > overlap.rows:
+        name, also = task.found.spec.name, f"; {overlap.found:,} others were found" if overlap.found else ""
+        why = f"{overlap.unchecked:,} of {overlap.rows:,} rows of {name} are too short to tell{also}"
+        return Contamination("unknown", why, *counts)
     clean = [[sample for sample in run if sample.id not in checked.found] for run in one.samples]
     told: Clean | None = None
     if len(clean[0]) >= FEWEST:
         rest = scored(task.found, one.side, [(one.cells if not seed else (), run) for seed, run in enumerate(clean)])
         told = Clean(len(clean[0]), rest.evidence.value(), intervals_of(task.found, rest)[0])
-    return Contamination(
-        "checked",
-        known.words,
-        overlap.rows,
-        overlap.found,
-        overlap.short,
-        overlap.unchecked,
-        overlap.expected_false,
-        told,
-    )
+    return Contamination("checked", known.words, *counts, told)

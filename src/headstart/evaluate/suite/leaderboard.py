@@ -232,7 +232,7 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
                 f"high={one.ci95[1]:.4f}{fixed} n={one.n_test} "
                 f"seeds={one.seeds}{noise} seconds={one.seconds:.2f} ms_per_row={one.ms_per_row:.3f}"
             )
-            if one.contamination is not None:
+            if one.role == "base" and one.contamination is not None:
                 yield f"contamination task={quoted(card.name)} entry={quoted(one.entry)} {facts_of(one.contamination)}"
             if (worth := worth_of(one)) is not None:
                 yield (
@@ -241,7 +241,7 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
                 )
     for pair in found.comparisons:
         yield (
-            f"comparison task={quoted(pair.task)} a={quoted(pair.a)} b={quoted(pair.b)} "
+            f"comparison task={quoted(pair.task)} a={quoted(pair.a)} b={quoted(pair.b)} of=b-a "
             f"difference={pair.difference:.4f} low={pair.ci95[0]:.4f} high={pair.ci95[1]:.4f} p={pair.p:.4g} "
             f"p_holm={pair.p_holm:.4g} tied={str(pair.tied).lower()}"
         )

@@ -45,8 +45,9 @@ class Clean(msgspec.Struct, frozen=True):
 class Contamination(msgspec.Struct, frozen=True):
     """How many of a set's items a base has read in pre-training, see `headstart.data.overlap.Overlap`.
 
-    status: unknown where no sketch of what was read travels with the base, "no text" for sets of other things. words:
-    whose sketch it is, or why there is none. clean: None where too few items are left.
+    status: unknown where no sketch of what was read travels with the base or most rows are too short to tell, "no text"
+    for sets of other things. words: whose sketch it is, or why nothing is known. clean: None where too few items are
+    left.
     """
 
     status: Literal["checked", "unknown", "no text"]

@@ -263,7 +263,10 @@ def check_suite(name: str) -> SuiteName:
     for suite in SUITES:
         if name == suite:
             return suite
-    raise ConfigError(f"the suite is {name!r}; expected one of {', '.join(SUITES)}.{did_you_mean(name, SUITES)}")
+    raise ConfigError(
+        f"the suite is {name!r}; expected one of {', '.join(SUITES)}.{did_you_mean(name, SUITES)} "
+        "Give one of them, or leave --suite out for core."
+    )
 
 
 def check_methods(words: str) -> tuple[Method, ...]:
@@ -273,7 +276,10 @@ def check_methods(words: str) -> tuple[Method, ...]:
         match = next((method for method in METHODS if method == word), None)
         if match is None:
             hint = did_you_mean(word, METHODS)
-            raise ConfigError(f"--method names {word!r}; expected some of {', '.join(METHODS)}.{hint}")
+            raise ConfigError(
+                f"--method names {word!r}; expected some of {', '.join(METHODS)}.{hint} "
+                "Give some of them with commas, or leave --method out."
+            )
         if match not in found:
             found.append(match)
     return tuple(found)
