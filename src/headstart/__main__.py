@@ -1,12 +1,12 @@
 """`headstart`, and `python -m headstart`: the door in front of the command line.
 
-Nothing else is imported yet, so that a Ctrl-C while the command line loads is 130 too, and no traceback.
+Nothing heavy is imported yet, so that a Ctrl-C while the command line loads is 130 too, and no traceback.
 """
 
 import os
 from typing import NoReturn
 
-INTERRUPTED = 130
+from headstart.ground.errors import INTERRUPTED
 
 
 def main() -> NoReturn:

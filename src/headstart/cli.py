@@ -18,9 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
 from headstart.flags import AdaptFlags, AskFlags, CheckFlags, ChooseFlags, DemoKind, Flag, PromptFlags, Table, Time
-from headstart.ground.errors import ConfigError, HeadstartError, RunError
-
-INTERRUPTED = 130
+from headstart.ground.errors import INTERRUPTED, ConfigError, HeadstartError, RunError
 
 NO_FLAGS = AdaptFlags()
 NO_ASKING = AskFlags()

@@ -23,12 +23,11 @@ from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.suite.specs import check_methods, check_suite
 from headstart.evaluate.terminal import Live
 from headstart.flags import refuse_blank
-from headstart.ground.errors import ConfigError, safe_repr
+from headstart.ground.errors import INTERRUPTED, ConfigError, safe_repr
 from headstart.ground.fanout import parse_place
 from headstart.ground.files import write_atomic
 from headstart.prompt.asking import SHOTS
 
-INTERRUPTED = 130
 PAGE = "report.html"
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from headstart.base.licences import NOT_STATED, stated, told
 from headstart.base.shipped import EMBEDDED, embedded_names
+from headstart.base.told import bits_in, licence_in
 from headstart.doctor import show
 from headstart.ground.errors import BaseError, ConfigError, did_you_mean, safe_repr
 from headstart.ground.files import refuse_taken
@@ -148,18 +148,10 @@ def describe(folder: Path) -> dict[str, Any]:
         "role": "specialist" if contract else "adapter" if content.get("adapter") else "base",
         "params": parameters_in(folder),
         "megabytes": round(size / 1e6, 1),
-        "licence": licence_of(folder, content.get("lineage", [])),
-        "bits_per_byte": bits_of(content.get("lineage", [])),
+        "licence": licence_in(folder, content.get("lineage", [])),
+        "bits_per_byte": bits_in(content.get("lineage", [])),
         "task": task,
     }
-
-
-def licence_of(folder: Path, lineage: list[dict[str, Any]]) -> str:
-    """What the folder's own words or its lineage say."""
-    own = stated(folder)
-    if own != NOT_STATED:
-        return own
-    return told((step.get("config") or {}, step.get("results") or {}) for step in lineage)
 
 
 def parameters_in(folder: Path) -> int | None:
@@ -174,15 +166,6 @@ def parameters_in(folder: Path) -> int | None:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # `verify` says what is wrong with it
             return None
     return total or None
-
-
-def bits_of(lineage: list[dict[str, Any]]) -> float | None:
-    """The last held-out bits a byte that a pre-training measured."""
-    for record in reversed(lineage):
-        for point in reversed((record.get("results") or {}).get("curve") or []):
-            if record.get("verb") == "pretrain" and isinstance(point.get("bits_per_byte"), float):
-                return float(point["bits_per_byte"])
-    return None
 
 
 def read_small(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from headstart.doctor import arithmetic_speed
 from headstart.evaluate.training_page import write_training_page
 from headstart.flags import seconds_of
 from headstart.ground.device import pick_device
-from headstart.ground.errors import ConfigError, DataError, GateError
+from headstart.ground.errors import INTERRUPTED, ConfigError, DataError, GateError
 from headstart.ground.files import refuse_taken, refuse_unwritable
 from headstart.ground.stopping import stop_on_signals
 from headstart.train.checkpoint import Tell
@@ -46,7 +46,6 @@ from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pr
 from headstart.train.verify import verify_course, verify_resume
 
 EVERY = 50  # steps between lines for people
-INTERRUPTED = 130
 VERIFIED_STEPS = 8
 
 

@@ -32,13 +32,12 @@ from headstart.evaluate.report import Report, to_json, with_saved
 from headstart.evaluate.study import Study, study
 from headstart.evaluate.terminal import Live, show, without_out
 from headstart.flags import AdaptFlags, AskFlags, refuse_blank
-from headstart.ground.errors import ConfigError, GateError
+from headstart.ground.errors import INTERRUPTED, ConfigError, GateError
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.local_bases import RUNS
 from headstart.train.fit import check_inputs
 from headstart.train.methods import FitSettings
 
-INTERRUPTED = 130
 REJECTS_SHOWN = 5
 SAVE_SECONDS = 1.5  # writing, loading again and the report, kept out of the study's budget
 LEAST_SECONDS = 1.0  # given to the study even where loading used the budget up

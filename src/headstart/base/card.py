@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from headstart.base.contract import TaskContract
-from headstart.base.licences import NOT_STATED, told
 from headstart.base.lineage import Record
 from headstart.base.prompt import Prompt
+from headstart.base.told import NOT_STATED, told
 from headstart.data.sketch import file_name
 from headstart.model.trunk import Trunk
 
@@ -34,7 +35,7 @@ def card(
     sketched: bool = False,
 ) -> str:
     """The model card: YAML front matter that the hub reads, then what it is, what it answers and how it was made."""
-    licence = told((record.config, record.results) for record in lineage)
+    licence = told(asdict(record) for record in lineage)
     licensed = [] if licence == NOT_STATED else [f"license: {json.dumps(licence)}"]
     front = ["---", "library_name: headstart", *licensed, *_pipeline(contract)]
     front += ["tags:", "- headstart", f"- {family}", "---"]

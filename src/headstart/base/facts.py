@@ -6,11 +6,13 @@ say (README front matter, config.json, the lineage), never a guess.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import msgspec
 
 from headstart.base.base import Base
 from headstart.base.folder import find_folder
-from headstart.base.licences import NOT_STATED, is_permissive, stated, told
+from headstart.base.told import bits_in, is_permissive, licence_in, told
 from headstart.data.text_codec import TextCodec
 
 BYTES_PER_WEIGHT = 4
@@ -48,24 +50,11 @@ def facts_of(base: Base, source: str) -> BaseFacts:
         licence=licence,
         permissive=is_permissive(licence),
         scores=list(base.score_patterns),
-        bits_per_byte=bits_per_byte(base),
+        bits_per_byte=bits_in([asdict(record) for record in base.lineage]),
     )
 
 
 def licence_of(base: Base, source: str) -> str:
     """What the folder or the lineage says of the weights' licence, in lower case; "not stated" where nothing does."""
-    if not source.endswith(".gguf"):
-        folder, _ = find_folder(source)
-        found = stated(folder)
-        if found != NOT_STATED:
-            return found
-    return told((record.config, record.results) for record in base.lineage)
-
-
-def bits_per_byte(base: Base) -> float | None:
-    """The last held-out bits a byte of the last pre-training that measured them."""
-    for record in reversed(base.lineage):
-        for point in reversed(record.results.get("curve", [])):
-            if record.verb == "pretrain" and isinstance(point.get("bits_per_byte"), float):
-                return float(point["bits_per_byte"])
-    return None
+    steps = [asdict(record) for record in base.lineage]
+    return told(steps) if source.endswith(".gguf") else licence_in(find_folder(source)[0], steps)

@@ -25,7 +25,6 @@ from headstart.base.adapter import FOLDER as ADAPTER_FOLDER
 from headstart.base.adapter import AdapterSpec, adapter_spec, load_adapter, save_adapter
 from headstart.base.card import card
 from headstart.base.contract import TaskContract
-from headstart.base.licences import stated
 from headstart.base.lineage import Record, imported
 from headstart.base.patch_inputs import FILE as PATCH_FILE
 from headstart.base.patch_inputs import read_codec
@@ -40,6 +39,7 @@ from headstart.base.tensors import (
     read_json,
     save_tensors,
 )
+from headstart.base.told import stated
 from headstart.base.weights import Weights, check_linear, disk_tensors, hf_config, read_config, read_weights
 from headstart.data.codec import load_tokenizer
 from headstart.data.patches import PatchCodec

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from headstart.base.licences import NOT_STATED
+from headstart.base.told import NOT_STATED
 from headstart.choose.work import Looked
 from headstart.ground.errors import ConfigError
 

@@ -10,7 +10,16 @@ from rich.text import Text
 
 from headstart.choose.decision import Row
 from headstart.choose.report import ChoiceReport
-from headstart.evaluate.terminal import MARGIN, check_lines, headed, put, quoted, short, without_out, wrapped
+from headstart.evaluate.terminal import (
+    MARGIN,
+    check_lines,
+    headed,
+    last_lines,
+    put,
+    quoted,
+    short,
+    wrapped,
+)
 from headstart.evaluate.verdict import against_majority
 
 MOST_ROWS = 16  # of a table; the others are in the JSON
@@ -106,10 +115,6 @@ def plain_lines(report: ChoiceReport) -> Iterator[str]:
     yield f"decision={quoted(decision.sentence)}"
     yield f"advice={quoted(decision.advice.sentence)}"
     yield f"test={quoted(tested_sentence(report))}"
-    for check in report.winner.checks:
-        yield f"check id={check.id} status={check.status} value={check.value:.4g} detail={quoted(check.detail)}"
-    if report.interrupted:
-        yield f"interrupted=true again={quoted(without_out(report.command))}"
-    if report.saved is not None:
-        yield f"saved={quoted(report.saved)}"
-        yield f"next={quoted(f'headstart predict {shlex.quote(report.saved)} new.csv')}"
+    yield from last_lines(
+        report.winner.checks, interrupted=report.interrupted, command=report.command, saved=report.saved
+    )

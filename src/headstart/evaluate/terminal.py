@@ -7,7 +7,7 @@ Both forms carry the same content. The last two lines of the human form are comm
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from headstart.evaluate.plots import duration
 from headstart.evaluate.progress import Event
-from headstart.evaluate.report import Candidate, Report
+from headstart.evaluate.report import Candidate, CheckRow, Report
 from headstart.evaluate.verdict import p_text, sentences
 
 MARGIN = 9  # the width of the column of headings
@@ -183,13 +183,18 @@ def plain_lines(report: Report) -> Iterator[str]:
     yield f"chosen method={report.chosen.method} base={quoted(report.chosen.base or '')} seed={report.chosen.seed}"
     for sentence in sentences(report):
         yield f"verdict={quoted(sentence)}"
-    for check in report.checks:
+    yield from last_lines(report.checks, interrupted=report.interrupted, command=report.command, saved=report.saved)
+
+
+def last_lines(checks: Iterable[CheckRow], *, interrupted: bool, command: str, saved: str | None) -> Iterator[str]:
+    """What every report ends with for pipes: checks, how to run again after an interruption, what to type next."""
+    for check in checks:
         yield f"check id={check.id} status={check.status} value={check.value:.4g} detail={quoted(check.detail)}"
-    if report.interrupted:
-        yield f"interrupted=true again={quoted(without_out(report.command))}"
-    if report.saved is not None:
-        yield f"saved={quoted(report.saved)}"
-        yield f"next={quoted(f'headstart predict {shlex.quote(report.saved)} new.csv')}"
+    if interrupted:
+        yield f"interrupted=true again={quoted(without_out(command))}"
+    if saved is not None:
+        yield f"saved={quoted(saved)}"
+        yield f"next={quoted(f'headstart predict {shlex.quote(saved)} new.csv')}"
 
 
 def quoted(value: str) -> str:

@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+INTERRUPTED = 130  # the exit code where Ctrl-C or SIGTERM ended a command
+
 
 class HeadstartError(ValueError):
     """Anything a user can mend; the root of the tree."""

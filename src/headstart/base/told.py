@@ -1,4 +1,4 @@
-"""The licence of a base: what its folder says, never a guess, and whether it asks for a notice at most.
+"""What the small files of a base tell: its licence, never a guess, and its held-out bits a byte.
 
 Small files are read and nothing heavy is imported, so that bases can be listed at once.
 """
@@ -6,13 +6,14 @@ Small files are read and nothing heavy is imported, so that bases can be listed 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 NOT_STATED = "not stated"
+Step = Mapping[str, Any]  # of a lineage, as headstart.json has it
 LIMIT = 1 << 20  # bytes of a card or config that are looked at
 # SPDX names (lower case) of licences that ask for a notice at most.
 PERMISSIVE = (
@@ -32,10 +33,26 @@ def stated(folder: Path) -> str:
     return front_matter_licence(folder / "README.md") or config_licence(folder / "config.json") or NOT_STATED
 
 
-def told(steps: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
-    """The licence that the steps of a lineage name, (config, results) each; the last one counts."""
-    named = [str(results.get("licence") or config.get("licence") or NOT_STATED).lower() for config, results in steps]
+def told(steps: Iterable[Step]) -> str:
+    """The licence that the steps of a lineage name, as in headstart.json; the last one counts."""
+    parts = [step.get(part) or {} for step in steps for part in ("config", "results")]
+    named = [str(part["licence"]).lower() for part in parts if part.get("licence")]
     return next((licence for licence in reversed(named) if licence != NOT_STATED), NOT_STATED)
+
+
+def licence_in(folder: Path, steps: Iterable[Step]) -> str:
+    """What a folder's own words say, or else its lineage."""
+    own = stated(folder)
+    return told(steps) if own == NOT_STATED else own
+
+
+def bits_in(steps: Sequence[Step]) -> float | None:
+    """The last held-out bits a byte that a pre-training of a lineage measured; None where none did."""
+    for step in reversed(steps):
+        for point in reversed((step.get("results") or {}).get("curve") or []):
+            if step.get("verb") == "pretrain" and isinstance(point.get("bits_per_byte"), float):
+                return float(point["bits_per_byte"])
+    return None
 
 
 def front_matter_licence(path: Path) -> str:
