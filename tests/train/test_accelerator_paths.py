@@ -98,12 +98,14 @@ def test_an_error_for_people_keeps_its_words() -> None:
 STOPPED = """
 import os, signal, sys, time, torch
 from headstart.ground.batch import Batch
-from headstart.train.loop import ahead
+from headstart.train import loop
+stand_apart = loop._stand_apart
+loop._stand_apart = lambda maker: (time.sleep(maker * 0.3), stand_apart(maker))  # the second is still on its way
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append("asked"))
 def make(step):
     return [Batch(torch.full((1, 2), step), torch.tensor([2]), "causal")]
-made = ahead(make, range(50))
+made = loop.ahead(make, range(50))
 first = next(made)
 os.killpg(os.getpgid(0), signal.SIGTERM)
 time.sleep(0.5)

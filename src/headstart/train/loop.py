@@ -30,6 +30,7 @@ Stopped = Literal["done", "deadline", "probe", "asked", "interrupted"]
 MAX_BAD_STEPS = 3
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 MAKERS = min(4, CORES)  # processes that make batches beside an accelerator
+FOR_THE_GROUP = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,12 @@ def ahead(make: Callable[[int], Sequence[Batch]], steps: range) -> Iterator[Sequ
         worker_init_fn=_stand_apart,
         generator=torch.Generator(),  # else it would draw from the one that everybody shares
     )
-    for made in loader:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_GROUP)  # a maker is born deaf to them, see _stand_apart
+    try:
+        makers = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for made in makers:
         if isinstance(made, HeadstartError):
             raise made
         yield made
@@ -176,6 +182,9 @@ def _stand_apart(worker: int) -> None:
     """Signals to the group (Ctrl-C, torchrun, a scheduler) are for the process that trains: it saves, then ends us."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while signal.sigpending() & FOR_THE_GROUP:  # one that came before this process left the group
+        signal.sigwait(FOR_THE_GROUP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_GROUP)
 
 
 def _progress(step: int, job: Job, started: float, now: float) -> float:
