@@ -188,7 +188,7 @@ def main() -> None:
         ready = time.perf_counter()
         trainer.train()
         trained = time.perf_counter()
-        trainer.evaluate(validation.features)  # type: ignore[arg-type]
+        trainer.evaluate(validation.features)
         validated = time.perf_counter()
         # group_by_length sorts what is predicted too (transformers 5.23): answers would come back in another order.
         trainer.args.train_sampling_strategy = "random"
