@@ -26,7 +26,7 @@ from headstart.data.task import Task
 from headstart.evaluate.asking import verify_saved
 from headstart.evaluate.findings import as_row
 from headstart.evaluate.html import render_html
-from headstart.evaluate.plan import BY_PROMPT
+from headstart.evaluate.plan import BY_PROMPT, Plan, check_method
 from headstart.evaluate.progress import Event
 from headstart.evaluate.report import Report, to_json, with_saved
 from headstart.evaluate.study import Study, study
@@ -58,6 +58,7 @@ def specialise(
         refuse_taken(flags.out)
     refuse_unwritable(flags.out or RUNS / "new")
     settings = settings_of(flags)
+    Plan(check_method(flags.method), seconds, flags.seeds, flags.seed)  # what cannot be is said before the table is read
     prompting = prompting_of(asking, flags.method, max_length=flags.max_length)
     task = Task.read(
         train,

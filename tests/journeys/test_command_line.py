@@ -153,7 +153,7 @@ def test_predict_reads_standard_input_and_names_empty_rows(
         (["choose", "good.csv", "--bases", "text-tiny", "--budget", "-5s"], 2, "--budget is '-5s'; expected a time"),
         (["demo", "--budget", "-5s"], 2, "--budget is '-5s'; expected a time"),
         (["adapt", "good.csv", "--budget", "0s"], 2, "more than nothing"),
-        (["adapt", "good.csv", "--seeds", "0"], 2, "--seeds"),
+        (["adapt", "nothing.csv", "--seeds", "0"], 2, "seeds is 0; expected 1 to 100"),  # before the table is read
         (["adapt", "good.csv", "--base", "bert-base-uncased"], 2, "not on this machine"),
         (["adapt", "good.csv", "--base", ""], 2, "--base is ''; expected a name or a folder"),
         (["choose", "good.csv", "--bases", ""], 2, "a base of --bases is ''; expected a name or a folder"),
