@@ -58,7 +58,7 @@ def specialise(
         refuse_taken(flags.out)
     refuse_unwritable(flags.out or RUNS / "new")
     settings = settings_of(flags)
-    Plan(check_method(flags.method), seconds, flags.seeds, flags.seed)  # what cannot be is said before the table is read
+    Plan(check_method(flags.method), seconds, flags.seeds, flags.seed)  # says what cannot be before the table is read
     prompting = prompting_of(asking, flags.method, max_length=flags.max_length)
     task = Task.read(
         train,
