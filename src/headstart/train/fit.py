@@ -414,6 +414,7 @@ class _Plan:
 
     def __init__(self, train: Supervised, batch_rows: int, seed: int) -> None:
         self._train, self._batch_rows, self._seed = train, batch_rows, seed
+        self._lengths = train.encoded.lengths
         self._epoch = -1
         self._batches: list[Rows] = []
         self.per_epoch = -(-len(train) // batch_rows)
@@ -421,14 +422,13 @@ class _Plan:
     def micro_batches(self, step: int) -> list[Batch]:
         """A step's rows, split where one forward pass would be larger than PASS_TOKENS slots; a row stays whole."""
         epoch, place = divmod(step, self.per_epoch)
-        lengths = self._train.encoded.lengths
         if epoch != self._epoch:
             self._epoch = epoch
             self._batches = bucket_batches(
-                lengths, batch_tokens=UNLIMITED, max_rows=self._batch_rows, seed=self._seed, epoch=epoch
+                self._lengths, batch_tokens=UNLIMITED, max_rows=self._batch_rows, seed=self._seed, epoch=epoch
             )
         rows = self._batches[place]
-        slots = len(rows) * int(lengths[rows].max())
+        slots = len(rows) * int(self._lengths[rows].max())
         passes = min(len(rows), -(-slots // PASS_TOKENS))
         return [self._train.batch(part, epoch=epoch) for part in np.array_split(rows, max(1, passes))]
 
