@@ -179,7 +179,7 @@ class Decoder:
         rows = self._running[first : first + len(new)]
         window = self._slots.window(first, new)
         lengths = torch.tensor([len(units) for units in new], device=self._device)
-        units = pad_rows(new, filler=self._pad).to(self._device)
+        units = pad_rows(new, filler=self._pad, width=window.positions.shape[1]).to(self._device)
         hidden = self._model.hidden(Batch(units, lengths, "causal", positions=window.positions), window)
         last = hidden[:, 0] if units.shape[1] == 1 else hidden[torch.arange(len(new), device=self._device), lengths - 1]
         logits = self._model.logits(last).float()

@@ -15,6 +15,7 @@ from headstart.model.cache import KvCache, Window
 from headstart.model.config import TrunkConfig
 
 STEP = 256  # capacities are this times a power of two, so that a cache grows seldom
+WIDTHS = 8  # what is read at once is a multiple of this wide, unless it is one unit a row
 
 
 class Slots:
@@ -66,13 +67,18 @@ class Slots:
         return count
 
     def window(self, first: int, units: list[Ids]) -> Window:
-        """The slots from `first` on, which will hold `units` beyond what they hold: for one forward pass."""
+        """The slots from `first` on, which will hold `units` beyond what they hold: for one forward pass.
+
+        As wide as the most units, rounded up: torch keeps what it compiles for every shape, and 10,000 prompts of all
+        lengths would fill 150 MB with that.
+        """
         assert self._cache is not None
         starts = self._lengths[first : first + len(units)].tolist()
         for slot, (start, new) in enumerate(zip(starts, units, strict=True), start=first):
             self._units[slot, start : start + len(new)] = new
             self._lengths[slot] = start + len(new)
-        return self._cache.window(first, starts, max(len(new) for new in units))
+        widest = max(len(new) for new in units)
+        return self._cache.window(first, starts, widest if widest == 1 else -(-widest // WIDTHS) * WIDTHS)
 
     def held(self, slot: int) -> int:
         """Units a slot holds."""

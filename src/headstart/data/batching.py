@@ -83,10 +83,10 @@ def collate(
     return Batch(units=units, lengths=lengths, pattern=pattern, segments=segments)
 
 
-def pad_rows(rows: Sequence[NDArray[np.integer]], *, filler: int) -> torch.Tensor:
-    """(B, longest) long, each row followed by `filler`."""
+def pad_rows(rows: Sequence[NDArray[np.integer]], *, filler: int, width: int | None = None) -> torch.Tensor:
+    """(B, width) long, each row followed by `filler`; as wide as the longest where no width is given."""
     widest = max((len(row) for row in rows), default=0)
-    table = np.full((len(rows), widest), filler, dtype=np.int64)
+    table = np.full((len(rows), widest if width is None else width), filler, dtype=np.int64)
     for place, row in enumerate(rows):
         table[place, : len(row)] = row
     return torch.from_numpy(table)
