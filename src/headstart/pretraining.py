@@ -87,7 +87,10 @@ def pretrain_base(
     with joined() as ranks:
         log_file = work / "metrics.jsonl" if ranks.first else Path(os.devnull)
         console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not ranks.first)
-        with Speaker(console, chosen.num_steps) as speaker, log_file.open("a", encoding="utf-8") as log:
+        with (
+            Speaker(console, chosen.num_steps) as speaker,
+            log_file.open("a", buffering=1, encoding="utf-8") as log,  # a line at a time: a kill must not lose steps
+        ):
             for reason in reasons:
                 speaker.tell(f"{reason.name} {reason.value}: {reason.why}")
             if isinstance(chosen, Recipe) and not is_built(data):
@@ -262,7 +265,6 @@ def point_writer(log: TextIOWrapper, tell: Tell) -> Callable[[CurvePoint], None]
 
     def write(point: CurvePoint) -> None:
         log.write(jsonlib.dumps(asdict(point)) + "\n")
-        log.flush()
         tell(f"held out after {point.units:,} units: {reading(point)}")
 
     return write
