@@ -223,7 +223,8 @@ class ChooseFlags:
     bases
         Names of bases, folders in Hugging Face layout, or .gguf files; all takes what `headstart bases` lists.
     methods
-        Some of probe, lora and full. Without it all three.
+        Some of probe, lora, full, zero-shot and few-shot. Without it all of them; the last two ask few rows by a
+        prompt, within 15 % of the time, where the base and the kind of task can be asked that way.
     budget
         Time for everything, such as 90s, 5m or 1h. Without it every candidate with a chance is tried.
     max_ms_per_row
@@ -259,7 +260,10 @@ class ChooseFlags:
     """
 
     bases: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = ()
-    methods: Annotated[tuple[Literal["probe", "lora", "full"], ...], Parameter(consume_multiple=True, negative=())] = ()
+    methods: Annotated[
+        tuple[Literal["probe", "lora", "full", "zero-shot", "few-shot"], ...],
+        Parameter(consume_multiple=True, negative=()),
+    ] = ()
     budget: Time | None = None
     max_ms_per_row: float | None = None
     max_mb: float | None = None

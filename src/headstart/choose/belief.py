@@ -28,6 +28,9 @@ NAMES = (
 )
 BASE_SD = 0.15  # of a log error: what the trainings of one base have in common
 OWN_SD = {"probe": 0.08, "lora": 0.15, "full": 0.15}
+PROMPT_SD = 0.4  # of a prompt's log error about that of always answering the same: 135 M parameters lay 0.2 to 0.8
+# below it on sst2 and trec6, 11 M around it (docs/notebook/2026-11-26-asking.md)
+PROMPT_SHARED = 0.5  # of that variance is the base's, and the same for zero- and few-shot
 DRAWS = 4000
 
 
@@ -190,6 +193,8 @@ class Belief:
 
 def believe(signals: Sequence[Signals], methods: Sequence[str], prior: Prior) -> Belief:
     """The belief before any trial; candidates in the order of bases, then methods."""
+    if not methods:
+        return Belief(np.zeros(0), np.zeros((0, 0)))
     by_method = np.stack([features(signals, method) for method in methods], axis=1)  # (bases, methods, NAMES)
     design = by_method.reshape(-1, len(NAMES))
     anchor = np.repeat([s.probe for s in signals], len(methods))
@@ -202,6 +207,25 @@ def believe(signals: Sequence[Signals], methods: Sequence[str], prior: Prior) ->
     covariance += same * np.outer(trained, trained) * BASE_SD**2
     covariance += np.diag(np.tile([OWN_SD.get(method, 0.2) ** 2 for method in methods], len(signals)))
     return Belief(anchor + design @ np.asarray(prior.mean), covariance)
+
+
+def believe_prompts(bases: Sequence[int], floor: float | None) -> Belief:
+    """The belief of prompts before any is asked, one an entry of `bases`: near always answering the same, and wide.
+
+    Nothing that a base's features say of a training is taken to say what a prompt gets out of it.
+    """
+    owner = np.asarray(bases, dtype=np.int64)
+    same = (owner[:, None] == owner[None]).astype(np.float64)
+    covariance = PROMPT_SD**2 * (PROMPT_SHARED * same + (1.0 - PROMPT_SHARED) * np.eye(len(owner)))
+    return Belief(np.full(len(owner), log_error(0.5 if floor is None else floor)), covariance)
+
+
+def beside(first: Belief, second: Belief) -> Belief:
+    """Both beliefs as one, neither saying anything of the other."""
+    size = len(first.mean)
+    covariance = np.zeros((size + len(second.mean),) * 2)
+    covariance[:size, :size], covariance[size:, size:] = first.covariance, second.covariance
+    return Belief(np.concatenate([first.mean, second.mean]), covariance)
 
 
 def chances(draws: Floats, *, within: float = 0.01) -> Floats:

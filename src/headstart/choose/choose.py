@@ -15,20 +15,25 @@ from pathlib import Path
 from headstart.base.base import Base
 from headstart.base.folder import find_folder
 from headstart.base.lineage import DataRef, Record, code_version, hardware
+from headstart.base.prompt import BaseReference
+from headstart.base.references import read_prompted
 from headstart.choose.constraints import Constraints, Licence
 from headstart.choose.decision import Decision, decide
 from headstart.choose.findings import Findings
 from headstart.choose.plan import Plan, check_methods
+from headstart.choose.prompting import rows_of_saving
 from headstart.choose.report import ChoiceReport, asked_of, for_lineage, without_rows
 from headstart.choose.search import Search
+from headstart.choose.work import Trained
 from headstart.data.task import Task
 from headstart.evaluate.asking import ask
 from headstart.evaluate.budget import Budget, plain_seconds
 from headstart.evaluate.conclude import Outcome, Study, conclude
 from headstart.evaluate.controls import ControlMethod, fit_control, plain_control
+from headstart.evaluate.plan import BY_PROMPT, require_seconds, require_task
 from headstart.evaluate.plan import Plan as StudyPlan
-from headstart.evaluate.plan import require_seconds, require_task
 from headstart.evaluate.progress import Event, OnEvent, silent
+from headstart.evaluate.prompting import fewer_validation, score_prompt
 from headstart.evaluate.report import METHOD_TITLES, Skipped
 from headstart.evaluate.trial import Trial, try_control
 from headstart.ground.errors import CapabilityError, ConfigError, DataError, safe_repr
@@ -64,8 +69,9 @@ def choose(
     command: str = "",
     on_event: OnEvent = silent,
 ) -> Choice:
-    """Which of `bases`, by which of `methods` (none: probe, lora, full), for this task, within `budget` seconds.
+    """Which of `bases`, by which of `methods`, for this task, within `budget` seconds.
 
+    methods: some of probe, lora, full, zero-shot and few-shot; none given: all, without the last two for kind tags.
     bases: names, folders, .gguf files, or Bases. on: here, local:N or ray://HOST:PORT, where the folder of the bases
     and the temporary folder must be the same everywhere.
 
@@ -97,7 +103,7 @@ def choose(
         sources = [path_of(base, scratch / f"given-{place}") for place, base in enumerate(bases)]
         plan = Plan(
             bases=tuple(sources),
-            methods=check_methods(tuple(methods)),
+            methods=check_methods(tuple(methods), task.kind),
             seconds=budget,
             limits=Constraints(max_ms_per_row, max_mb, licence),
             settings=settings or FitSettings(),
@@ -155,15 +161,14 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
 def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -> Study:
     """The decided candidate and the controls on the test rows: the first and only look at them."""
     task, plan, budget, skipped = search.task, search.plan, search.budget, list[Skipped]()
-    trials = {
-        "majority": [_control(task, search, "majority")],
-        decision.method: [_trial(base, task, found, decision)],
-    }
+    task = fewer_validation(task) if decision.method in BY_PROMPT else task
+    trials = {"majority": [_control(task, search, "majority")], **_trials(base, search, task, decision)}
     plain, needed = plain_control(task), plain_seconds(task, measure=plan.seconds is not None)
-    if needed <= budget.left() or plan.seconds is None or needed <= CONTROL_SHARE * plan.seconds <= budget.left():
+    left = budget.left() - saving_seconds(task, decision)
+    if needed <= left or plan.seconds is None or needed <= CONTROL_SHARE * plan.seconds <= left:
         trials[plain] = [_control(task, search, plain)]
     else:
-        reason = f"about {needed:.0f} s needed, {max(0.0, budget.left()):.0f} s left"
+        reason = f"about {needed:.0f} s needed, {max(0.0, left):.0f} s left"
         skipped.append(Skipped(METHOD_TITLES[plain], reason))
     record = Record(
         verb="choose",
@@ -196,8 +201,35 @@ def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -
     return conclude(outcome, used=budget.used)
 
 
-def _trial(base: Base, task: Task, found: Findings, decision: Decision) -> Trial:
-    """The training of `base` that was decided for, with its answers."""
+def saving_seconds(task: Task, decision: Decision) -> float:
+    """What comparing the saved folder of a prompt will take; of a training it is within what saving is given anyway."""
+    return decision.best.ms_per_row / 1000 * rows_of_saving(task) if decision.method in BY_PROMPT else 0.0
+
+
+def _trials(base: Base, search: Search, task: Task, decision: Decision) -> dict[str, list[Trial]]:
+    """What was decided for, with its answers; a prompt has its raw answers beside them, as `adapt` shows them."""
+    ended = _ended(search.found, decision)
+    if decision.method not in BY_PROMPT:
+        return {decision.method: [_trial(base, task, ended, decision)]}
+    asking = _asking(base, ended)
+    tried = score_prompt(asking, task, metric=search.metric, seed=decision.seed)
+    return {one.method: [one] for one in (tried.calibrated, tried.raw)}
+
+
+def _asking(base: Base, ended: Trained) -> Base:
+    """`base` with the prompt that was decided for, which refers to where `base` lies and not to a scratch folder."""
+    assert ended.saved is not None, "a trial that ended is saved"
+    manifest = read_prompted(Path(ended.saved))
+    assert manifest is not None, "saved as a prompt"
+    assert manifest.contract is not None, "saved as a prompt"
+    assert manifest.contract.prompt is not None, "saved as a prompt"
+    bare = base.bare
+    prompt = replace(manifest.contract.prompt, base=BaseReference(base.name, base.place, bare.digest))
+    return replace(bare, contract=replace(manifest.contract, prompt=prompt))
+
+
+def _ended(found: Findings, decision: Decision) -> Trained:
+    """The last piece of the run that was decided for."""
     run = next(
         run
         for run in found.runs
@@ -205,8 +237,12 @@ def _trial(base: Base, task: Task, found: Findings, decision: Decision) -> Trial
         and run.ended is not None
         and (found.looked[run.base].facts.source, run.method) == (decision.source, decision.method)
     )
-    ended = run.ended
-    assert ended is not None, "chosen because it ended"
+    assert run.ended is not None, "chosen because it ended"
+    return run.ended
+
+
+def _trial(base: Base, task: Task, ended: Trained, decision: Decision) -> Trial:
+    """The training of `base` that was decided for, with its answers."""
     assert ended.saved is not None, "a training that ended is saved"
     adapted = replace(Base.load(ended.saved), sketches=base.sketches, place="")  # where it lies now is soon gone
     fitted = Fitted(

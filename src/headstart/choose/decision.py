@@ -16,6 +16,7 @@ from headstart.choose.belief import shrunk, standard_error
 from headstart.choose.curves import BY_LABELS, FLAT_STEEPS, forecast
 from headstart.choose.estimators import Floats
 from headstart.choose.findings import Findings, Key
+from headstart.evaluate.plan import BY_PROMPT
 from headstart.evaluate.report import METHOD_TITLES, Pair
 
 TIE = 0.002  # of the metric: a fifth of a point is less than one seed moves a training
@@ -25,10 +26,11 @@ Status = Literal["finished", "stopped", "paused", "failed", "not run"]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One candidate. value: its validation score, None where nothing was trained. believed, ci90: of its final score.
+    """One candidate. value: its validation score, None where nothing was run. believed, ci90: of its final score.
 
     chance: that it is within a point of the best candidate. seconds: of training so far, full_seconds: of the whole.
-    share: of its steps that were run. front: nothing cheaper, in ms a row, is believed to be better.
+    share: of its steps that were run. front: nothing cheaper, in ms a row, is believed to be better. rows: the
+    validation rows that a prompt answered, None where `value` is of all.
     """
 
     base: str
@@ -45,6 +47,7 @@ class Row(msgspec.Struct, frozen=True):
     seeds: int
     front: bool = False
     reason: str = ""
+    rows: int | None = None
 
     @property
     def title(self) -> str:
@@ -127,7 +130,7 @@ def best_seed(found: Findings, key: Key) -> int:
 
 def cheapest(found: Findings, leader: Key, near: Sequence[Key]) -> Key:
     """The leader, or the cheapest to ask among those as good; of two that cost about the same, the better one."""
-    cost = {key: found.looked[key[0]].ms_per_row for key in near}
+    cost = {key: found.ms_per_row(key) for key in near}
     cheaper = [key for key in near if cost[key] < CHEAPER * cost[leader]]
     return min(cheaper, key=lambda key: cost[key], default=leader)
 
@@ -152,12 +155,13 @@ def row_of(found: Findings, key: Key, draws: Floats, chance: float) -> Row:
         believed=float(drawn.mean()),
         ci90=(low, high),
         chance=chance,
-        ms_per_row=looked.ms_per_row,
+        ms_per_row=found.ms_per_row(key),
         megabytes=looked.facts.megabytes,
         seconds=sum(run.last.seconds for run in runs if run.last is not None),
         share=max((run.last.share for run in runs if run.last is not None), default=0.0),
         seeds=len(ended),
         reason=failed,
+        rows=found.answered(key),
     )
 
 
@@ -184,8 +188,9 @@ def recommendation(found: Findings, best: Row, chance: float, tied: Sequence[str
             f"{best.ms_per_row:.1f} ms a row and {best.megabytes:,.0f} MB."
         )
     also = f"; as good and dearer: {', '.join(tied)}" if tied else ""
+    part = "validation" if best.rows is None else f"{best.rows:,} validation rows"
     return (
-        f"Take {best.title}: {value:.3f} on validation at {best.ms_per_row:.1f} ms a row and {best.megabytes:,.0f} MB, "
+        f"Take {best.title}: {value:.3f} on {part} at {best.ms_per_row:.1f} ms a row and {best.megabytes:,.0f} MB, "
         f"and with a probability of {'over 99%' if chance > 0.99 else f'{chance:.0%}'} no candidate is more than a "
         f"point better{also}."
     )
@@ -193,7 +198,7 @@ def recommendation(found: Findings, best: Row, chance: float, tied: Sequence[str
 
 def beats_floor(found: Findings) -> bool:
     """Whether validation shows some finished candidate to be above always answering the same."""
-    return any(found.above_floor(found.value(key)) for key in found.finished())
+    return any(found.above_floor(found.value(key), rows=found.answered(key)) for key in found.finished())
 
 
 def advise(found: Findings, key: Key, draws: Floats) -> Advice:
@@ -202,17 +207,21 @@ def advise(found: Findings, key: Key, draws: Floats) -> Advice:
         return Advice(
             "What more labels or a larger base would bring cannot be told: nothing is shown to be learnt yet."
         )
-    labels = labels_gain(found, key[0])
+    labels = None if key[1] in BY_PROMPT else labels_gain(found, key[0])
     mine = found.looked[key[0]].facts.params
     larger = [one for one in found.keys if found.looked[one[0]].facts.params > LARGER * mine]
-    if labels is None:
+    if labels is None and key[1] not in BY_PROMPT:
         return Advice("These rows do not tell what more labels would bring.")
-    more = f"twice the labels would bring about {points(labels)}"
+    more = "a prompt does not learn from more labels"
+    if labels is not None:
+        more = f"twice the labels would bring about {points(labels)}"
     if not larger:
         return Advice(f"No larger base is among the candidates; {more}.", labels)
     best = max(larger, key=lambda one: float(draws[:, found.place(one)].mean()))
     gain = gain_of(draws[:, found.place(best)] - draws[:, found.place(key)])
     other = f"{found.title(best)} about {points(gain)}"
+    if labels is None:
+        return Advice(f"{more.capitalize()}; a larger base, {other}.", None, gain, found.title(best))
     if max(labels.value, gain.value) <= 0.002:
         verdict = "Neither more labels nor a larger base is likely to help"
     elif labels.value >= gain.value:

@@ -16,6 +16,8 @@ from headstart.choose.belief import (
     Prior,
     Seen,
     believe,
+    believe_prompts,
+    beside,
     chances,
     log_error,
     shrunk,
@@ -27,6 +29,7 @@ from headstart.choose.estimators import Floats
 from headstart.choose.reading import Reading
 from headstart.choose.work import Looked, Trained
 from headstart.evaluate.metrics import METRICS
+from headstart.evaluate.plan import BY_PROMPT
 
 SHARED_NOISE = 0.5  # of the validation rows' noise is the same for all candidates, and moves no rank
 SEED_SD = 0.08  # of a log error between seeds of one training; 1 to 3 points under 1,000 rows
@@ -59,10 +62,18 @@ class Run(msgspec.Struct):
         return None if self.last is None or self.last.stopped == "paused" else self.last
 
 
+class Unasked(msgspec.Struct, frozen=True):
+    """A base, by its place in `looked`, that a method did not ask by a prompt, and the reason. It is no candidate."""
+
+    base: int
+    method: str
+    reason: str
+
+
 class Findings(msgspec.Struct):
     """looked, readings: by base. rows: of the parts train, validation and test.
 
-    floor: what always answering the same scores on validation, None where nobody asked.
+    floor: what always answering the same scores on validation, None where nobody asked. unasked: prompts left out.
     """
 
     methods: list[str]
@@ -74,17 +85,30 @@ class Findings(msgspec.Struct):
     runs: list[Run] = []
     metric: str = ""
     floor: float | None = None
+    unasked: list[Unasked] = []
+
+    @property
+    def trained(self) -> list[str]:
+        """The methods that train."""
+        return [method for method in self.methods if method not in BY_PROMPT]
+
+    @property
+    def prompts(self) -> list[Key]:
+        """The candidates of the methods that ask by a prompt."""
+        out = {(one.base, one.method) for one in self.unasked}
+        asking = [method for method in self.methods if method in BY_PROMPT]
+        return [key for base in range(len(self.looked)) for method in asking if (key := (base, method)) not in out]
 
     @property
     def lowest(self) -> float:
         """The worst value that the metric can have."""
         return METRICS[self.metric].low if self.metric in METRICS else -1.0
 
-    def above_floor(self, value: float) -> bool:
-        """Whether the validation rows show that `value` is above always answering the same."""
+    def above_floor(self, value: float, *, rows: int | None = None) -> bool:
+        """Whether so many validation rows (None: all) show that `value` is above always answering the same."""
         if self.floor is None:
             return True
-        rows = max(1, self.rows[1])
+        rows = max(1, self.rows[1] if rows is None else rows)
         noise = math.hypot(standard_error(value, rows), standard_error(self.floor, rows))
         if self.lowest < 0:  # a correlation: about 1/sqrt(rows) where there is none, and 0 for a constant
             noise = 1.0 / math.sqrt(rows)
@@ -92,11 +116,11 @@ class Findings(msgspec.Struct):
 
     @property
     def keys(self) -> list[Key]:
-        """Candidates in the order of the belief."""
-        return [(base, method) for base in range(len(self.looked)) for method in self.methods]
+        """Candidates in the order of the belief: the trainings by base, then the prompts."""
+        return [(base, method) for base in range(len(self.looked)) for method in self.trained] + self.prompts
 
     def place(self, key: Key) -> int:
-        return key[0] * len(self.methods) + self.methods.index(key[1])
+        return self.keys.index(key)
 
     def title(self, key: Key) -> str:
         return f"{self.looked[key[0]].facts.name} + {key[1]}"
@@ -124,6 +148,15 @@ class Findings(msgspec.Struct):
         """The mean over seeds of a finished candidate's validation score."""
         return float(np.mean([end.value for end in self.ended(key)]))
 
+    def answered(self, key: Key) -> int | None:
+        """The validation rows that a finished prompt's score is of; None where it is of all."""
+        return next((end.rows for end in self.ended(key)), None)
+
+    def ms_per_row(self, key: Key) -> float:
+        """Of answering one row: a prompt's own measure, else that of its base."""
+        own = next((end.ms_per_row for end in self.ended(key)), None)
+        return self.looked[key[0]].ms_per_row if own is None else own
+
     def belief(self) -> Belief:
         """What is believed of every candidate's final validation score, all trials so far included."""
         train, held_out, _ = self.rows
@@ -131,13 +164,16 @@ class Findings(msgspec.Struct):
             signals_of(one.facts, reading, rows=train, held_out=held_out, seed=self.seed)
             for one, reading in zip(self.looked, self.readings, strict=True)
         ]
-        start = believe(signals, self.methods, self.prior)
+        trainings = believe(signals, self.trained, self.prior)
+        start = beside(trainings, believe_prompts([base for base, _ in self.prompts], self.floor))
         return start.given([seen for key in self.keys if (seen := self._seen(key)) is not None])
 
     def _seen(self, key: Key) -> Seen | None:
         """What a candidate's runs say of its final log error."""
         held_out, place = max(1, self.rows[1]), self.place(key)
         ended = self.ended(key)
+        if ended and key[1] in BY_PROMPT:
+            return self._seen_prompt(key, self.answered(key) or held_out)
         if ended:
             value = shrunk(self.value(key), held_out)
             sampling = standard_error(value, held_out) * math.sqrt(SHARED_NOISE) / max(1.0 - value, 0.01)
@@ -151,6 +187,17 @@ class Findings(msgspec.Struct):
         drawn = forecast([p.share for p in pieces], values, noise, at=1.0, steepness=BY_STEPS, seed=self.seed)
         logs = np.log(np.maximum(1.0 - drawn, 1e-3))
         return Seen(place, float(logs.mean()), math.hypot(float(logs.std()), SEED_SD))
+
+    def _seen_prompt(self, key: Key, rows: int) -> Seen:
+        """What a prompt's answers to some validation rows say of its log error on all of them.
+
+        Of its rows' noise it shares with the others what all validation rows share with them; nothing is by chance of
+        a seed, since the prompt is kept as it is.
+        """
+        value, every = self.value(key), max(rows, self.rows[1])
+        noise = standard_error(value, rows) ** 2 - (1.0 - SHARED_NOISE) * standard_error(value, every) ** 2
+        value = shrunk(value, rows)
+        return Seen(self.place(key), log_error(value), math.sqrt(max(noise, 0.0)) / max(1.0 - value, 0.01))
 
     def draws(self) -> Floats:
         """(draws, candidates) of final validation scores, none below the metric's worst."""

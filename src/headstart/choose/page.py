@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from headstart.choose.decision import Row
 from headstart.choose.report import ChoiceReport
-from headstart.choose.terminal import footnote, tested_sentence
+from headstart.choose.terminal import footnote, tested_sentence, unasked_lines
 from headstart.evaluate.html import environment
 from headstart.evaluate.plots import WIDTH, spread
 from headstart.evaluate.svg import Drawing, Scale, nice_ticks, padded
@@ -26,6 +26,7 @@ def render_html(report: ChoiceReport) -> str:
         pareto=pareto(report.decision.rows, report.decision.best, report.winner.metric_title),
         curves=label_curves(report),
         footnote=footnote(report),
+        unasked=unasked_lines(report),
         test=tested_sentence(report),
     )
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from headstart.choose.constraints import Constraints
-from headstart.evaluate.plan import LARGEST_SEED
-from headstart.ground.errors import ConfigError, did_you_mean
+from headstart.data.examples import Kind
+from headstart.evaluate.plan import BY_PROMPT, LARGEST_SEED
+from headstart.ground.errors import CapabilityError, ConfigError, did_you_mean
 from headstart.ground.fanout import Place
 from headstart.train.methods import FitSettings
 
-TrainedMethod = Literal["probe", "lora", "full"]
-METHODS: tuple[TrainedMethod, ...] = get_args(TrainedMethod)
+ChooseMethod = Literal["probe", "lora", "full", "zero-shot", "few-shot"]
+METHODS: tuple[ChooseMethod, ...] = get_args(ChooseMethod)
 MOST_SEEDS = 3
 
 
@@ -24,7 +25,7 @@ class Plan:
     """
 
     bases: tuple[str, ...]
-    methods: tuple[TrainedMethod, ...] = METHODS
+    methods: tuple[ChooseMethod, ...] = METHODS
     seconds: float | None = None
     limits: Constraints = field(default_factory=Constraints)
     settings: FitSettings = field(default_factory=FitSettings)
@@ -53,11 +54,22 @@ class Plan:
             raise ConfigError(f"--seed is {self.seed}; expected 0 to {LARGEST_SEED - MOST_SEEDS}. Leave it out.")
 
 
-def check_methods(names: tuple[str, ...]) -> tuple[TrainedMethod, ...]:
-    """The named methods in the order of their cost; all of them where none is named."""
+def check_methods(names: tuple[str, ...], kind: Kind) -> tuple[ChooseMethod, ...]:
+    """The named methods in our order; where none is named, all of them that a task of this kind allows.
+
+    Raises:
+        ConfigError: an unknown name.
+        CapabilityError: a prompt for tags, which are not asked by prompting.
+    """
     for name in names:
         if name not in METHODS:
             raise ConfigError(
                 f"--methods names {name!r}; expected some of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
             )
-    return tuple(method for method in METHODS if method in names or not names)
+    asked = [name for name in names if name in BY_PROMPT]
+    if kind == "tags" and asked:
+        raise CapabilityError(
+            f"--methods names {asked[0]} and this task tags words; expected probe, lora or full for tags. Leave it out."
+        )
+    wanted = names or [method for method in METHODS if kind != "tags" or method not in BY_PROMPT]
+    return tuple(method for method in METHODS if method in wanted)

@@ -1,9 +1,9 @@
 """The search: bases and methods in, findings out, within the budget.
 
 Order: look at every base and leave out what may not be used (stage 0); one reading of the task with each (stage 1);
-zero- and few-shot methods will stand where `PROMPTED` is empty (stage 2); then trials up a ladder, each piece going on
-where the one before it stopped (stage 3). Who goes on is decided by the belief over final scores, on validation rows.
-A trial that fails is a result; Ctrl-C ends the list and keeps what is there.
+the bases that can be are asked by zero- and few-shot prompts, on few rows (stage 2); then trials up a ladder, each
+piece going on where the one before it stopped (stage 3). Who goes on is decided by the belief over final scores, on
+validation rows. A trial that fails is a result; Ctrl-C ends the list and keeps what is there.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import msgspec
 
 from headstart.choose.belief import load_prior
 from headstart.choose.constraints import Excluded, divide
-from headstart.choose.findings import Findings, Key, Run
+from headstart.choose.findings import Findings, Key, Run, Unasked
 from headstart.choose.ladder import RUNGS, entrants, survivors
 from headstart.choose.plan import Plan
+from headstart.choose.prompting import Ask, Asked, ask_task, rows_in_the_end, rows_of_saving
 from headstart.choose.reading import HELD_OUT_ROWS, Reading
 from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train, write_task
 from headstart.data.task import Task
 from headstart.evaluate.budget import BACKWARD, Budget
 from headstart.evaluate.controls import Answers, fit_control
 from headstart.evaluate.metrics import metric_for
+from headstart.evaluate.plan import BY_PROMPT
 from headstart.evaluate.plots import duration
 from headstart.evaluate.progress import Event, OnEvent
 from headstart.evaluate.trial import score
@@ -38,6 +40,8 @@ from headstart.train.methods import MIN_EPOCHS, FitSettings, epochs_of
 READING_SHARE = 0.3  # of the budget at most, for stage 1
 HELD_OUT_SHARE = 0.3  # of a reading's time, for held-out rows
 LEAST_HELD_OUT = 40
+PROMPT_SHARE = 0.15  # of what is left then at most, for stage 2
+ANSWERING_SHARE = 0.25  # of it that a prompt may take to answer validation and test rows, if it wins
 FIRST_SHARE = 0.6  # of what is left then at most, for the first probe
 PROBE_SHARE = 0.2  # of what is left, for probes beyond the first
 NO_HOPE = 0.01  # chance of being within a point of the best below which nothing more is spent
@@ -45,7 +49,6 @@ SURE = 0.95  # chance of being within a point of the best at which no further se
 CLOSE = 0.2  # chance of it from which on a candidate counts as within noise of the best
 COMPARED = 4  # trained candidates that a budget should hold, at the cost of fewer passes over the rows
 Fan = Callable[..., list[Outcome]]  # as `fan_out`
-PROMPTED: tuple[str, ...] = ()  # methods of stage 2: they need no training and enter the belief as finished trials
 
 
 @dataclass
@@ -82,15 +85,18 @@ class Search:
             with self.crew:
                 self._look()
                 self._read()
-                self._probe()
-                self._climb()
-                self._again()
+                self._ask()
+                if self.found.trained:
+                    self._probe()
+                    self._climb()
+                    self._again()
         except KeyboardInterrupt:
             self.interrupted = True
             if not self.found.finished():
                 raise
         if not self.found.finished():
-            reasons = [run.failed for run in self.found.runs if run.failed] or ["no time was left"]
+            reasons = [run.failed for run in self.found.runs if run.failed]
+            reasons += [one.reason for one in self.found.unasked if not self.found.trained] or ["no time was left"]
             raise RunError(
                 f"no training ended ({reasons[0]}); expected at least one. Give a longer --budget, or --methods probe."
             )
@@ -153,6 +159,82 @@ class Search:
         if not self.found.looked:
             raise RunError(f"no base could be read ({self.excluded[-1].reason}); expected one. Give a longer --budget.")
 
+    # -- stage 2
+
+    def _ask(self) -> None:
+        """A prompt of every base that can be asked, the cheapest first: what it leaves of its part the dearer get."""
+        todo, used = self._askable(), self.budget.used()
+        share, answering = (PROMPT_SHARE, ANSWERING_SHARE) if self.found.trained else (0.8, 0.8)
+        stage = share * self.left()
+        while todo:
+            waves = math.ceil(len(todo) / self.workers)
+            wave, todo = todo[: self.workers], todo[self.workers :]
+            seconds = (stage - (self.budget.used() - used)) / waves
+            self._ask_wave(wave, seconds, answering * self.budget.left())
+
+    def _askable(self) -> list[Key]:
+        """The prompts to try, in the order of their cost."""
+        looked = self.found.looked
+        for base, one in enumerate(looked):
+            methods = [method for key, method in self.found.prompts if key == base]
+            if methods and not one.facts.scores:
+                reason = f"{one.facts.family} has no language-model head here to score answers with"
+                self.found.unasked += [Unasked(base, method, reason) for method in methods]
+                self.tell(Event("note", f"{one.facts.name} is not asked by {' or '.join(methods)}: {reason}"))
+        return sorted(self.found.prompts, key=lambda key: (looked[key[0]].ms_per_row, BY_PROMPT.index(key[1])))
+
+    def _ask_wave(self, keys: Sequence[Key], seconds: float, answering: float) -> None:
+        """Ask prompts side by side. seconds: of each. answering: of answering all rows in the end."""
+        jobs = [self._question(key, seconds, answering) for key in keys]
+
+        def hear(index: int, outcome: Outcome) -> None:
+            key, title = keys[index], self.found.title(keys[index])
+            if isinstance(outcome, Failed):
+                self.found.run(key, self.plan.seed).failed = outcome.reason
+                self.tell(Event("note", f"{title} failed: {outcome.reason}"))
+                return
+            answer = msgspec.convert(outcome.value, Asked)
+            reason = self._refused(answer)
+            if reason or answer.trained is None:
+                self.found.unasked.append(Unasked(*key, reason))
+                self.tell(Event("note", f"{title} is not asked: {reason}"))
+                return
+            piece = answer.trained
+            self.found.run(key, self.plan.seed).pieces.append(piece)
+            told = f"validation {piece.value:.3f} on {piece.rows:,} rows in {duration(piece.seconds)}"
+            self.tell(Event("choose", told, title, 1.0))
+
+        end = self._end()
+        outcomes = self.fan(ask_task, plain(jobs), on=self.plan.on, deadline=end, on_outcome=hear, crew=self.crew)
+        for key, outcome in zip(keys, outcomes, strict=True):
+            if isinstance(outcome, Failed):
+                self.found.run(key, self.plan.seed).failed = outcome.reason
+
+    def _question(self, key: Key, seconds: float, answering: float) -> Ask:
+        base, method = key
+        looked = self.found.looked[base]
+        return Ask(
+            looked.facts.source,
+            self.path,
+            method,
+            self.metric,
+            self.plan.seed,
+            self.settings.max_length,
+            str(self.folder / f"{base}-{method}-{self.plan.seed}"),
+            looked.ms_per_row,
+            None if math.isinf(seconds) else max(0.0, seconds),
+            None if math.isinf(answering) else max(0.0, answering),
+            self.plan.allow_pickle,
+        )
+
+    def _refused(self, answer: Asked) -> str:
+        """Why a prompt is no candidate; nothing where it is one."""
+        most = self.plan.limits.max_ms_per_row
+        took = None if answer.trained is None else answer.trained.ms_per_row
+        if most is not None and took is not None and took > most:
+            return f"{took:.1f} ms a row by a prompt measured here, and --max-ms-per-row is {most:g}"
+        return answer.unasked
+
     # -- stage 3
 
     def _probe(self) -> None:
@@ -160,7 +242,7 @@ class Search:
         order = [key for key in self.found.ranked() if key[1] == "probe"]
         if not order:
             return
-        self._train(order[:1], until=1.0, share=FIRST_SHARE if len(self.plan.methods) > 1 else 1.0, anyway=True)
+        self._train(order[:1], until=1.0, share=FIRST_SHARE if len(self.found.trained) > 1 else 1.0, anyway=True)
         allowed, chance = PROBE_SHARE * self.left() * self.workers, self.found.chance()
         others = []
         for key in order[1:]:
@@ -172,7 +254,8 @@ class Search:
     def _climb(self) -> None:
         """Successive halving among the trained candidates."""
         chance = self.found.chance()
-        names = [key for key in self.found.ranked() if key[1] != "probe" and chance[self.found.place(key)] >= NO_HOPE]
+        climbing = [key for key in self.found.ranked() if key[1] not in ("probe", *BY_PROMPT)]
+        names = [key for key in climbing if chance[self.found.place(key)] >= NO_HOPE]
         left = 0.9 * self.left() * self.workers
         self._shorten(names, left)
         number, nothing = entrants([self.cost(key) for key in names], left), not self.found.finished()
@@ -207,7 +290,7 @@ class Search:
             still_open = [
                 key
                 for key in close
-                if key[1] != "probe"
+                if key[1] not in ("probe", *BY_PROMPT)
                 and len(found.runs_of(key)) < self.plan.seeds
                 and self.cost(key) <= 0.8 * self.left()
             ]
@@ -300,8 +383,18 @@ class Search:
 
     def answering(self) -> float:
         """Seconds that validation and test rows will take once more at the end."""
-        slowest = max((self.found.looked[b].ms_per_row for b, _ in self.found.finished() or self.found.keys), default=0)
-        return slowest / 1000 * (len(self.task.test) + len(self.task.validation))
+        found, test, held_out = self.found, len(self.task.test), len(self.task.validation)
+        every = [key for key in found.keys if key[1] in found.trained]
+        ended = found.finished()
+        trained = [key for key in ended if key in every] or every
+        slowest = max((found.ms_per_row(key) for key in trained), default=0.0) * (test + held_out)
+        prompts = [key for key in ended if key not in every]
+        if not prompts:
+            return slowest / 1000
+        chance = found.chance()
+        asked = [found.ms_per_row(key) for key in prompts if chance[found.place(key)] >= NO_HOPE]
+        rows = rows_in_the_end(self.task) + rows_of_saving(self.task)
+        return max(slowest, max(asked, default=0.0) * rows) / 1000
 
     def left(self) -> float:
         """Seconds for trials: the budget's rest without what answering takes."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from headstart.choose.decision import Row
 from headstart.choose.report import ChoiceReport
+from headstart.evaluate.report import METHOD_TITLES
 from headstart.evaluate.terminal import (
     MARGIN,
     check_lines,
@@ -54,6 +55,8 @@ def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
     yield from wrapped("test", tested_sentence(report), width)
     for place, one in enumerate(report.excluded):
         yield from wrapped("left out" if place == 0 else "", f"{one.base}: {one.reason}", width)
+    for place, line in enumerate(unasked_lines(report)):
+        yield from wrapped("not asked" if place == 0 else "", line, width)
     yield from check_lines(report.winner, width)
     if report.saved is not None:
         yield headed("saved", report.saved)
@@ -74,14 +77,34 @@ def row_text(row: Row, names: int) -> str:
 def footnote(report: ChoiceReport) -> str:
     """What the columns mean, and how far the search came."""
     rows = report.decision.rows
-    ended = sum(row.status in ("finished", "stopped") for row in rows)
-    paused = sum(row.status == "paused" for row in rows)
+    asked = [row for row in rows if row.rows is not None]
+    ended = sum(row.status in ("finished", "stopped") for row in rows) - len(asked)
+    paused, failed = (sum(row.status == status for row in rows) for status in ("paused", "failed"))
+    unseen = len(rows) - ended - paused - failed - len(asked)
     budget = "" if report.asked.budget is None else f" of a budget of {short(report.asked.budget)}"
     return (
         "On validation rows; … is a training that was paused. chance: of being within a point of the best. · marks "
-        f"what nothing as quick beats. {ended} trained to the end, {paused} in part, {len(rows) - ended - paused} "
-        f"judged by features alone; {short(report.environment.seconds)}{budget}."
+        f"what nothing as quick beats. {ended} trained to the end, {paused} in part, {asked_words(asked)}"
+        f"{f'{failed} failed, ' if failed else ''}{unseen} judged by features alone; "
+        f"{short(report.environment.seconds)}{budget}."
     )
+
+
+def asked_words(asked: Sequence[Row]) -> str:
+    """2 asked by a prompt on 32 to 128 rows,"""
+    if not asked:
+        return ""
+    counts = sorted({row.rows for row in asked if row.rows is not None})
+    return f"{len(asked)} asked by a prompt on {' to '.join(f'{n:,}' for n in sorted({counts[0], counts[-1]}))} rows, "
+
+
+def unasked_lines(report: ChoiceReport) -> list[str]:
+    """Which bases were not asked by which prompts, and why; methods with one reason share a line."""
+    methods: dict[tuple[int, str], list[str]] = {}
+    for one in report.findings.unasked:
+        methods.setdefault((one.base, one.reason), []).append(METHOD_TITLES[one.method])
+    looked = report.findings.looked
+    return [f"{looked[base].facts.name} + {', '.join(names)}: {why}" for (base, why), names in methods.items()]
 
 
 def tested_sentence(report: ChoiceReport) -> str:
@@ -107,10 +130,14 @@ def plain_lines(report: ChoiceReport) -> Iterator[str]:
             f"believed={row.believed:.4f} low={row.ci90[0]:.4f} high={row.ci90[1]:.4f} chance={row.chance:.3f} "
             f"ms_per_row={row.ms_per_row:.3f} megabytes={row.megabytes:.1f} seconds={row.seconds:.2f} "
             f"share={row.share:.3f} seeds={row.seeds} front={str(row.front).lower()}"
+            + (f" rows={row.rows}" if row.rows is not None else "")
             + (f" reason={quoted(row.reason)}" if row.reason else "")
         )
     for one in report.excluded:
         yield f"excluded base={quoted(one.base)} reason={quoted(one.reason)}"
+    for prompt in report.findings.unasked:
+        name = report.findings.looked[prompt.base].facts.name
+        yield f"unasked base={quoted(name)} method={prompt.method} reason={quoted(prompt.reason)}"
     yield f"chosen base={quoted(decision.base)} method={decision.method} chance={decision.chance:.3f}"
     yield f"decision={quoted(decision.sentence)}"
     yield f"advice={quoted(decision.advice.sentence)}"

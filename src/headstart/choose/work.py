@@ -82,7 +82,11 @@ class Train(msgspec.Struct, frozen=True):
 
 class Trained(msgspec.Struct, frozen=True):
     """Answer to `Train`. share: of all steps that were run. value: the metric on validation; predictions only of a
-    training that ended. saved: the folder of the adapted base."""
+    training that ended. saved: the folder of the adapted base.
+
+    Of a prompt, where nothing is trained: rows, the validation rows that it answered; ms_per_row, what one took;
+    prompt, its settings. All three are None of a training, which answers all rows as fast as its base reads.
+    """
 
     value: float
     share: float
@@ -94,6 +98,9 @@ class Trained(msgspec.Struct, frozen=True):
     settings: FitSettings
     predictions: list[Any] = []
     saved: str | None = None
+    rows: int | None = None
+    ms_per_row: float | None = None
+    prompt: dict[str, Any] | None = None
 
 
 def look(job: Any) -> Any:

@@ -67,10 +67,22 @@ def fewer_validation(task: Task) -> Task:
     return replace(task, validation=task.validation.subset(sorted(rows.tolist())), notes=(*task.notes, note))
 
 
-def prompt_seconds(base: Base, task: Task) -> float:
-    """About what one prompt takes on all validation and test rows, from two samples of train rows on this machine."""
-    rows = rows_of(task.train.subset(range(min(len(task.train), SAMPLE_ROWS[1]))))
-    few, many = rows[: SAMPLE_ROWS[0]], rows
+@dataclass(frozen=True, slots=True)
+class PromptPace:
+    """Seconds of a prompt. start: whatever the number of rows, such as for its demonstrations; row: of each row."""
+
+    start: float
+    row: float
+
+    def seconds(self, rows: int) -> float:
+        """Of asking `rows` rows at once."""
+        return self.start + self.row * rows
+
+
+def prompt_pace(base: Base, task: Task, *, sample: tuple[int, int] = SAMPLE_ROWS) -> PromptPace:
+    """How fast a prompted base answers on this machine, from two samples of train rows, the first asked twice."""
+    many = rows_of(task.train.subset(range(min(len(task.train), sample[1]))))
+    few = many[: sample[0]]
     base.label_scores(few)
     begin = time.perf_counter()
     base.label_scores(few)
@@ -78,7 +90,12 @@ def prompt_seconds(base: Base, task: Task) -> float:
     base.label_scores(many)
     first, second = between - begin, time.perf_counter() - between
     each = max(0.0, second - first) / max(1, len(many) - len(few))
-    return first + each * (len(task.validation) + len(task.test) - len(few))
+    return PromptPace(max(0.0, first - each * len(few)), each)
+
+
+def prompt_seconds(base: Base, task: Task) -> float:
+    """About what one prompt takes on all validation and test rows."""
+    return prompt_pace(base, task).seconds(len(task.validation) + len(task.test))
 
 
 def try_prompts(
@@ -97,20 +114,46 @@ def try_prompt(base: Base, task: Task, *, metric: str, seed: int, calibration: C
         with_threshold(one, validation, task) for one in calibrations(base, task, validation, only=calibration)
     ]
     seconds = time.perf_counter() - begin
+    raw, *tried = trials_of(base, task, validation, contracts, metric=metric, seed=seed, seconds=seconds)
+    best = max(tried or [raw], key=lambda one: one.value)  # the first of equals: none before batch before contextual
+    return Prompted(best, replace(raw, method=f"{raw.method} {RAW}"))
+
+
+def score_prompt(base: Base, task: Task, *, metric: str, seed: int) -> Prompted:
+    """The answers on validation and test of a prompt whose template and calibration are decided, and of it raw."""
+    prompt, contract = prompt_of(base), base.contract
+    assert contract is not None, "a prompted base has a contract"
+    begin = time.perf_counter()
+    validation = base.label_scores(rows_of(task.validation))
+    plain = replace(contract, prompt=replace(prompt, calibration="none", bias=()))
+    contracts = [with_threshold(plain, validation, task), contract]
+    seconds = time.perf_counter() - begin
+    raw, calibrated = trials_of(base, task, validation, contracts, metric=metric, seed=seed, seconds=seconds)
+    return Prompted(calibrated, replace(raw, method=f"{raw.method} {RAW}"))
+
+
+def trials_of(
+    base: Base,
+    task: Task,
+    validation: Scores,
+    contracts: Sequence[TaskContract],
+    *,
+    metric: str,
+    seed: int,
+    seconds: float,
+) -> list[Trial]:
+    """A trial a contract; the test rows are read once for all. validation: raw scores. seconds: what they took."""
     begin = time.perf_counter()
     test = base.label_scores(rows_of(task.test))
     ms_per_row = 1000 * (time.perf_counter() - begin) / max(1, len(task.test))
 
-    def trial(contract: TaskContract, name: str) -> Trial:
+    def trial(contract: TaskContract) -> Trial:
         held_out, tested = answers(validation, contract), answers(test, contract)
         value = score(task, metric, task.validation, held_out)
         asking = replace(base, contract=contract)
-        return Trial(name, seed, held_out, tested, value, seconds, ms_per_row, 0, prompted=asking)
+        return Trial(contract.method, seed, held_out, tested, value, seconds, ms_per_row, 0, prompted=asking)
 
-    method = contracts[0].method
-    tried = [trial(contract, method) for contract in contracts[1:] or contracts]
-    best = max(tried, key=lambda one: one.value)  # the first of equals: none before batch before contextual
-    return Prompted(best, trial(contracts[0], f"{method} {RAW}"))
+    return [trial(contract) for contract in contracts]
 
 
 def calibrations(base: Base, task: Task, validation: Scores, *, only: Calibration | None) -> list[TaskContract]:
