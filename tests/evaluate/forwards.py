@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import pytest
@@ -27,7 +26,5 @@ class Forwards:
         self._patch.setattr(Trunk, "forward", forward)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, problem: object, at: object) -> None:
         self._patch.setattr(Trunk, "forward", self._forward)

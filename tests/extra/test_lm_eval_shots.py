@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.extra.test_lm_eval import peer_python
 
 from headstart.evaluate.suite.index import find_sets

@@ -177,11 +177,11 @@ class _Run:
         protocol = protocol_of(found.spec)
         for role in protocol.controls(found):
             yield Side(role, CONTROL_ENTRIES[role])
-        methods = self._methods(found)
+        methods, many = self._methods(found), len(methods_of(found.spec, self.settings.methods)) > 1
         for own in self.own:
             twins: dict[str, Side] = {}
             for method in methods:
-                entry = f"{own.entry}, {method}" if len(methods) > 1 else own.entry
+                entry = f"{own.entry}, {method}" if many else own.entry
                 asked = replace(own, shots=self.settings.shots if method == "few-shot" else 0)
                 yield replace(asked, entry=entry, method=method)
                 if protocol.can(self.by_digest[own.digest]):
@@ -293,6 +293,8 @@ class _Run:
 
     def _missing(self, found: SetOnDisk) -> Iterator[Work]:
         """The cells of a set that are not there yet."""
+        if not self._methods(found):
+            return
         room = Room(found, self.settings.limit)
         try:
             items = size_of(room)
