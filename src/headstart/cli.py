@@ -186,9 +186,10 @@ def evaluate(
         Names of sets instead of a suite, with commas.
     method
         How a base is turned to labelled sets: probe, lora, full, zero-shot or few-shot; several with commas. Without
-        it probe.
+        it probe. Sets scored by likelihood know zero-shot and, with options or gaps, few-shot.
     shots
-        Demonstrations of few-shot; without it 8. Every seed asks by another prompt.
+        Demonstrations of few-shot; without it 8. Every seed draws others. Before options and gaps they stand as
+        lm-evaluation-harness puts them, from the train or the validation part.
     limit
         At most this many rows of every part of a set: a quick look, no result.
     seeds

@@ -21,6 +21,7 @@ from headstart.data.task import Columns, Examples, Kind, Task
 from headstart.ground.errors import ConfigError
 from headstart.model.adapters import lora_modules
 from headstart.train import fit as fit_module
+from headstart.train import prepared
 from headstart.train.fit import fit
 from headstart.train.methods import METHODS, FitSettings, default_lr, resolve
 from headstart.train.supervised import agreement, answers_of, balanced_weights, prior, supervise, task_loss
@@ -89,7 +90,7 @@ def test_units_the_task_never_uses_keep_their_embedding() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_lora_moves_adapters_and_head_only(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit_module, "training_dtype", lambda device: dtype)
+    monkeypatch.setattr(prepared, "training_dtype", lambda device: dtype)
     base = tiny_base()
     fitted = fit(base, toy_task(), method="lora", settings=QUICK)
     adapted = dict(fitted.base.trunk.named_parameters())
@@ -127,7 +128,7 @@ def test_an_adapted_base_is_adapted_again_from_where_it_stands(
     assert not np.allclose(adapted.encode(texts), tiny_base().encode(texts), atol=1e-2)
     again = fit(adapted, toy_task("labels"), method=method, settings=QUICK)
     assert quality(again, "labels") > 0.85
-    monkeypatch.setattr(fit_module, "training_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(prepared, "training_dtype", lambda device: torch.float32)
     still = fit(adapted, toy_task(), method=method, settings=FitSettings(epochs=1, lr=0.0)).base
     np.testing.assert_allclose(still.encode(texts), adapted.encode(texts), atol=1e-5)
     assert adapted.digest == before

@@ -37,8 +37,9 @@ from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.seeds import stream
 from headstart.model.heads import pool
 from headstart.model.trunk import Trunk
-from headstart.train.fit import PASS_TOKENS, default_pooling
+from headstart.train.fit import PASS_TOKENS
 from headstart.train.objective import IGNORE
+from headstart.train.prepared import default_pooling
 from headstart.train.supervised import Supervised, supervise
 
 FIRST_ROWS = 100

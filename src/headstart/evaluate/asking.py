@@ -12,11 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from headstart.base.answers import probabilities
 from headstart.base.base import Base
-from headstart.data.task import Check, Examples
+from headstart.base.contract import TaskContract
+from headstart.data.task import Check, Examples, Task
 from headstart.evaluate.calibration import best_threshold, given_labels
 from headstart.evaluate.controls import Answers
 from headstart.evaluate.metrics import Floats
+from headstart.train.frozen import Frozen, Part, shared_outputs
+from headstart.train.methods import FitSettings
+from headstart.train.prepared import supervised
 
 PARITY_ROWS = 256
 SCORE_TOLERANCE = 1e-4  # of a score's spread; labels must be equal
@@ -42,23 +47,41 @@ def ask(base: Base, examples: Examples) -> tuple[Answers, float]:
     seconds = time.perf_counter() - begin
     if kind == "tags":
         return Answers(tuple(tuple(p.argmax(axis=-1).tolist()) for p in found)), seconds
-    probabilities: Floats = np.asarray(found, dtype=np.float64)
-    if kind == "choice":
-        return Answers(tuple(probabilities.argmax(axis=1).tolist()), probabilities), seconds
-    return Answers(given_labels(probabilities, base.contract.threshold), probabilities), seconds
+    return answers_of(np.asarray(found, dtype=np.float64), base.contract), seconds
 
 
-def with_threshold(base: Base, examples: Examples) -> Base:
+def answers_of(chances: Floats, contract: TaskContract) -> Answers:
+    """What probabilities (N, K) say: the likeliest label, or every label from the threshold up."""
+    if contract.kind == "choice":
+        return Answers(tuple(chances.argmax(axis=1).tolist()), chances)
+    return Answers(given_labels(chances, contract.threshold), chances)
+
+
+def ask_shared(base: Base, task: Task, part: Part, frozen: Frozen) -> tuple[Answers, float]:
+    """As `ask`, for a probe that shares the features of its set's rows; the seconds are those of reading them too."""
+    contract = base.contract
+    assert contract is not None, "only an adapted base is asked"
+    examples = task.validation if part == "validation" else task.test
+    if contract.kind == "tags" or len(examples) == 0:
+        return ask(base, examples)
+    limit = FitSettings(max_length=contract.max_length)
+    outputs, seconds = shared_outputs(base, supervised(base, task, examples, "probe", limit), frozen, part)
+    if contract.kind == "score":
+        return Answers(tuple((outputs[:, 0] * contract.target_scale + contract.target_mean).tolist())), seconds
+    return answers_of(probabilities(outputs, contract), contract), seconds
+
+
+def with_threshold(base: Base, examples: Examples, answers: Answers | None = None) -> Base:
     """For kind labels: the threshold with the most micro-F1 on these (validation) rows; other kinds are left alone.
 
-    Rare labels seldom reach one half, least of all after a short training.
+    Rare labels seldom reach one half, least of all after a short training. answers: the base's, where it was asked.
     """
     contract = base.contract
     if contract is None or contract.kind != "labels" or len(examples) == 0:
         return base
-    probabilities = ask(base, examples)[0].probabilities
-    assert probabilities is not None, "labels are answered with probabilities"
-    return replace(base, contract=replace(contract, threshold=best_threshold(probabilities, examples.targets)))
+    chances = (answers or ask(base, examples)[0]).probabilities
+    assert chances is not None, "labels are answered with probabilities"
+    return replace(base, contract=replace(contract, threshold=best_threshold(chances, examples.targets)))
 
 
 def verify_saved(base: Base, folder: str | Path, examples: Examples) -> Check:

@@ -34,7 +34,12 @@ def with_rows(task: Task, size: int, *, seed: int) -> Task:
     """The task with `size` train rows; smaller sizes are contained in larger ones and keep the label balance."""
     from dataclasses import replace
 
-    return replace(task, train=task.train.subset(sorted(nested_order(task.train, task.kind, seed)[:size].tolist())))
+    return replace(task, train=task.train.subset(nested_rows(task, size, seed=seed)))
+
+
+def nested_rows(task: Task, size: int, *, seed: int) -> npt.NDArray[np.int64]:
+    """The places of those `size` train rows, in order."""
+    return np.sort(nested_order(task.train, task.kind, seed)[:size])
 
 
 def nested_order(train: Examples, kind: str, seed: int) -> npt.NDArray[np.int64]:

@@ -14,13 +14,14 @@ import numpy as np
 
 from headstart.base.base import Base
 from headstart.data.task import Examples, Task
-from headstart.evaluate.asking import ask, with_threshold
+from headstart.evaluate.asking import ask, ask_shared, with_threshold
 from headstart.evaluate.controls import Answers, Control
 from headstart.evaluate.findings import other_metrics
 from headstart.evaluate.intervals import Evidence, compare, interval
 from headstart.evaluate.metrics import METRICS, score_task
 from headstart.evaluate.report import Candidate, VsBest
 from headstart.train.fit import Fitted, Progress, fit
+from headstart.train.frozen import Frozen, Part
 from headstart.train.methods import FitSettings
 
 OnProgress = Callable[[Progress], None]
@@ -68,8 +69,9 @@ def try_method(
     metric: str,
     deadline: float | None = None,
     on_progress: OnProgress | None = None,
+    frozen: Frozen | None = None,
 ) -> Trial:
-    """Fit one method with one seed and take its answers."""
+    """Fit one method with one seed and take its answers. frozen: what a probe shares with others of the same set."""
 
     def judge(targets: Sequence[Any], predictions: Sequence[Any]) -> float:
         return score_task(task.kind, metric, targets, predictions, labels=task.labels)
@@ -83,10 +85,18 @@ def try_method(
         deadline=deadline,
         judge=judge,
         on_progress=on_progress,
+        frozen=frozen,
     )
-    fitted = replace(fitted, base=with_threshold(fitted.base, task.validation))
-    validation, _ = ask(fitted.base, task.validation)
-    test, seconds = ask(fitted.base, task.test)
+
+    def answer(part: Part) -> tuple[Answers, float]:
+        if frozen is not None:
+            return ask_shared(fitted.base, task, part, frozen)
+        return ask(fitted.base, task.validation if part == "validation" else task.test)
+
+    if task.kind == "labels":
+        fitted = replace(fitted, base=with_threshold(fitted.base, task.validation, answer("validation")[0]))
+    validation, _ = answer("validation")
+    test, seconds = answer("test")
     return Trial(
         method,
         seed,

@@ -20,36 +20,30 @@ from torch import Tensor, nn
 from headstart.base.base import Base
 from headstart.base.contract import TaskContract
 from headstart.data.batching import bucket_batches
-from headstart.data.patch_rows import PatchRows
-from headstart.data.patches import PatchCodec
-from headstart.data.task import Examples, Task
-from headstart.data.text_codec import Encoded
+from headstart.data.task import Task
 from headstart.ground.batch import Batch
-from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.errors import CapabilityError
-from headstart.model.adapters import attach_lora, merged, put_back
-from headstart.model.heads import Pooling, TaskHead
-from headstart.model.trunk import Trunk, fill, initialise
+from headstart.model.adapters import merged, put_back
+from headstart.model.heads import TaskHead
+from headstart.model.trunk import Trunk, fill
+from headstart.train.frozen import Frozen, shared_features
 from headstart.train.loop import Job, StepRecord, run
-from headstart.train.methods import LORA_TARGETS, FitSettings, Method, check_method, parameter_groups, resolve
+from headstart.train.methods import FitSettings, Method, check_method, parameter_groups, resolve
 from headstart.train.objective import LossRecord
 from headstart.train.optim import Optimiser, State
 from headstart.train.pieces import Kept, Piece, Standing, keep, take_up
-from headstart.train.probe import encode_features, solve
+from headstart.train.prepared import Parts, prepare
+from headstart.train.probe import Features, encode_features, solve_head
 from headstart.train.schedule import trapezoid
 from headstart.train.supervised import (
     Rows,
     Supervised,
     agreement,
     answers_of,
-    balanced_weights,
     prior,
-    standardised,
-    supervise,
-    supervise_patches,
     task_loss,
 )
-from headstart.train.vocabulary import Used, narrowed, renumbered, used_units, widened
+from headstart.train.vocabulary import widened
 
 PASS_TOKENS = 2048  # of one forward pass: its activations fit the caches, 5,500 tokens/s a core against 4,250 at 8,192
 UNLIMITED = 1 << 40  # buckets are cut by rows here; micro-batches bound the memory
@@ -88,23 +82,6 @@ class Fitted:
     history: tuple[StepRecord, ...]
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The working copies of one fit: the whole trunk in fp32 on the CPU, the one that is trained, encoded rows.
-
-    `trunk` computes in the training dtype and knows only the units in `used` (train/vocabulary.py); None for patches.
-    """
-
-    whole: Trunk
-    trunk: Trunk
-    used: Used | None
-    train: Supervised
-    validation: Supervised
-    pooling: Pooling
-    device: torch.device
-    channels: int = 1
-
-
 @dataclass(frozen=True, slots=True)
 class _Trained:
     """What training left behind besides the weights."""
@@ -114,7 +91,7 @@ class _Trained:
     epochs: float
     stopped: Stopped
     quality: float
-    earlier: float = 0.0  # seconds of earlier pieces
+    earlier: float = 0.0  # seconds of earlier pieces, or of other probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +116,15 @@ def fit(
     piece: Piece | None = None,
     judge: Judge | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    frozen: Frozen | None = None,
 ) -> Fitted:
     """Adapt `base` to `task`; the argument is never changed.
 
     judge: (targets, answers) of the validation rows -> quality, by which the weights to keep are chosen; the share of
     right answers where not given. deadline: time.monotonic() by which to end with the best so far. hurry: cool the
     rates down in time for a deadline that comes before the last step. piece: go on from what an earlier piece of this
-    fit kept, and pause after a share of the steps; a probe, which is solved at once, has no pieces.
+    fit kept, and pause after a share of the steps; a probe, which is solved at once, has no pieces. frozen: what a
+    probe shares with others of the same set; it then reads all rows, whatever the deadline.
 
     Raises:
         ConfigError: an unknown method. DataError: rows that cannot be encoded. RunError: training diverges.
@@ -160,7 +139,7 @@ def fit(
         num_rows=len(task.train),
         modality=base.modality,
     )
-    parts = _prepare(base, task, chosen, resolved, seed)
+    parts = prepare(base, task, chosen, resolved, seed)
     patches = base.trunk.patches
     head = TaskHead(
         parts.trunk.config.dim,
@@ -171,8 +150,9 @@ def fit(
         front=0 if patches is None else patches.prefix,
     )
     if chosen == "probe":
-        loss = _solve_head(parts, head, seed, deadline)
-        trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -loss)
+        train, validation, others = _features(base, parts, resolved, seed, deadline, frozen)
+        loss = solve_head(head, parts.train, train, validation, deadline=deadline)
+        trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -loss, others)
     else:
         fill(head, seed=seed)
         head.out.bias.data.copy_(torch.from_numpy(prior(parts.train)))
@@ -208,15 +188,6 @@ def fit(
     )
 
 
-def default_pooling(base: Base, task: Task) -> Pooling:
-    """Every word for tags, what the family pools patches by, the last position for causal trunks, else the mean."""
-    if task.kind == "tags":
-        return "token"
-    if base.trunk.patches is not None:
-        return base.trunk.patches.pooling
-    return "last" if base.pattern == "causal" else "mean"
-
-
 def check_inputs(base: Base, task: Task) -> None:
     """CapabilityError where the task's inputs are none that the base reads."""
     asked, read = task.columns.modality or "text", base.modality or "text"
@@ -227,106 +198,46 @@ def check_inputs(base: Base, task: Task) -> None:
         )
 
 
-def _prepare(base: Base, task: Task, method: Method, settings: FitSettings, seed: int) -> _Parts:
-    device = pick_device()
-    train, validation = (_supervised(base, task, part, method, settings) for part in (task.train, task.validation))
-    mean, scale = standardised(train)
-    weights = balanced_weights(train) if settings.class_weights and task.kind == "choice" else None
-    train, validation = (replace(part, mean=mean, scale=scale, class_weights=weights) for part in (train, validation))
-    whole = _working_copy(base, method, settings, seed)
-    pooling = default_pooling(base, task)
-    if isinstance(train.encoded, PatchRows):
-        assert settings.augment is not None
-        assert isinstance(validation.encoded, PatchRows)
-        channels = train.encoded.channels
-        validation.encoded.expect_channels(channels)
-        train = replace(train, encoded=replace(train.encoded, change=settings.augment, seed=seed))
-        trunk = whole.to(device=device, dtype=training_dtype(device))
-        return _Parts(whole, trunk, None, train, validation, pooling, device, channels)
-    sides = [s for part in (train, validation) for s in (part.encoded, part.second) if isinstance(s, Encoded)]
-    used = used_units(sides, base.text_codec.special.pad)
-    train, validation = (_narrowed_rows(part, used) for part in (train, validation))
-    trunk = narrowed(whole, used).to(device=device, dtype=training_dtype(device))
-    return _Parts(whole, trunk, used, train, validation, pooling, device)
-
-
-def _supervised(base: Base, task: Task, part: Examples, method: Method, settings: FitSettings) -> Supervised:
-    num_outputs = max(1, len(task.labels))
-    if isinstance(base.codec, PatchCodec):
-        assert base.trunk.patches is not None, "a base with a patch codec has patches"
-        return supervise_patches(
-            part, base.codec, base.trunk.patches, kind=task.kind, num_outputs=num_outputs, pattern=base.pattern
-        )
-    return supervise(
-        part,
-        base.codec,
-        kind=task.kind,
-        num_outputs=num_outputs,
-        pattern=base.pattern,
-        max_length=settings.max_length,
-        apart=method == "probe" and part.pairs is not None,
-    )
-
-
-def _narrowed_rows(part: Supervised, used: Used) -> Supervised:
-    """The rows in ids that index `used`."""
-    assert isinstance(part.encoded, Encoded)
-    return replace(
-        part,
-        encoded=renumbered(part.encoded, used),
-        second=None if part.second is None else renumbered(part.second, used),
-        pad=int(np.searchsorted(used, part.pad)),
-    )
-
-
-def _whole(parts: _Parts, base: Base, method: Method) -> Trunk:
+def _whole(parts: Parts, base: Base, method: Method) -> Trunk:
     """The trained trunk in fp32 on the CPU, with all its units; what LoRA froze is exactly as it was before bf16."""
     trained = parts.trunk.float().cpu()
     trunk = trained if parts.used is None else widened(trained, parts.whole, parts.used)
     return put_back(trunk, merged(base.trunk)) if method == "lora" else trunk
 
 
-def _working_copy(base: Base, method: Method, settings: FitSettings, seed: int) -> Trunk:
-    """A trunk of its own for training: pre-trained, or random for `scratch`; LoRA adapters attached where asked.
+def _features(
+    base: Base, parts: Parts, settings: FitSettings, seed: int, deadline: float | None, frozen: Frozen | None
+) -> tuple[Features, Features, float]:
+    """Those of the training and the validation rows for a probe, and the seconds that other probes spent on them."""
+    if frozen is None or parts.pooling == "token":
+        limit = None if deadline is None else time.monotonic() + (deadline - time.monotonic()) * PROBE_SHARE
+        train, validation = (
+            encode_features(
+                parts.trunk, part, pooling=parts.pooling, channels=parts.channels, seed=seed, deadline=limit
+            )
+            for part in (parts.train, parts.validation)
+        )
+        return train, validation, 0.0
 
-    Adapters that the base came with are folded in: an adapted base is a base again.
-    """
-    with torch.device("meta"):
-        trunk = Trunk(base.trunk.config, base.trunk.patches)
-    trunk.to_empty(device="cpu")
-    if method == "scratch":
-        initialise(trunk, seed=seed)
-        return trunk
-    trunk.load_state_dict(merged(base.trunk).state_dict())
-    if method == "lora":
-        attach_lora(trunk, rank=settings.lora_rank, alpha=settings.lora_alpha, targets=LORA_TARGETS, seed=seed)
-    return trunk
+    def whole() -> tuple[Trunk, Supervised]:
+        made = parts if frozen.rows is None else prepare(base, frozen.whole, "probe", settings, seed)
+        return made.trunk, made.train
 
-
-def _solve_head(parts: _Parts, head: TaskHead, seed: int, deadline: float | None) -> float:
-    """Fill the head with the best linear one over the frozen features; returns its validation loss."""
-    limit = None if deadline is None else time.monotonic() + (deadline - time.monotonic()) * PROBE_SHARE
-    train, validation = (
-        encode_features(parts.trunk, part, pooling=parts.pooling, channels=parts.channels, seed=seed, deadline=limit)
-        for part in (parts.train, parts.validation)
+    return shared_features(
+        frozen,
+        parts.train,
+        parts.validation,
+        trunk=parts.trunk,
+        whole=whole,
+        pooling=parts.pooling,
+        channels=parts.channels,
+        max_length=settings.max_length,
+        seed=seed,
     )
-    weights = None if parts.train.class_weights is None else torch.from_numpy(parts.train.class_weights)
-    solved = solve(
-        train,
-        validation,
-        kind=parts.train.kind,
-        num_outputs=parts.train.num_outputs,
-        class_weights=weights,
-        deadline=deadline,
-    )
-    with torch.no_grad():
-        head.out.weight.copy_(solved.weight)
-        head.out.bias.copy_(solved.bias)
-    return solved.loss
 
 
 def _train(
-    parts: _Parts,
+    parts: Parts,
     head: TaskHead,
     keeper: _Keeper,
     method: Method,
@@ -436,7 +347,7 @@ class _Plan:
 class _Keeper:
     """Looks at validation and keeps the best weights. Quality: what the judge says, less a little loss."""
 
-    def __init__(self, parts: _Parts, head: TaskHead, patience: int, judge: Judge) -> None:
+    def __init__(self, parts: Parts, head: TaskHead, patience: int, judge: Judge) -> None:
         self.model = nn.ModuleList([parts.trunk, head.to(device=parts.device)])
         self._parts, self._head, self._patience, self._judge = parts, head, patience, judge
         self.kept: dict[str, Tensor] = {}

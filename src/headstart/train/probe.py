@@ -22,7 +22,7 @@ from headstart.data.batching import bucket_batches
 from headstart.data.examples import Kind
 from headstart.data.patch_rows import PatchRows
 from headstart.ground.seeds import stream
-from headstart.model.heads import Pooling
+from headstart.model.heads import Pooling, TaskHead
 from headstart.model.trunk import Trunk
 from headstart.train.objective import IGNORE
 from headstart.train.supervised import Supervised
@@ -99,6 +99,24 @@ def _word_features(trunk: Trunk, data: Supervised) -> Features:
         xs.append(trunk(batch)[counted].float().cpu())
         ys.append(batch.targets[counted].cpu())
     return Features(torch.cat(xs), torch.cat(ys))
+
+
+def solve_head(
+    head: TaskHead, data: Supervised, train: Features, validation: Features, *, deadline: float | None = None
+) -> float:
+    """Fill `head` with the best linear one over features of `data`; its validation loss."""
+    solved = solve(
+        train,
+        validation,
+        kind=data.kind,
+        num_outputs=data.num_outputs,
+        class_weights=None if data.class_weights is None else torch.from_numpy(data.class_weights),
+        deadline=deadline,
+    )
+    with torch.no_grad():
+        head.out.weight.copy_(solved.weight)
+        head.out.bias.copy_(solved.bias)
+    return solved.loss
 
 
 def solve(

@@ -20,7 +20,7 @@ from headstart.base.base import Base
 from headstart.data.raw import Raw
 from headstart.data.task import Examples, Kind, Task
 from headstart.evaluate.controls import Answers, fit_control
-from headstart.evaluate.label_curve import with_rows
+from headstart.evaluate.label_curve import nested_rows
 from headstart.evaluate.metrics import METRICS, metric_for
 from headstart.evaluate.suite.asking import ask_task
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
@@ -29,6 +29,7 @@ from headstart.evaluate.suite.protocol import Ask, Protocol
 from headstart.evaluate.suite.specs import TaskSpec
 from headstart.evaluate.trial import Trial, try_control, try_method
 from headstart.ground.seeds import stream
+from headstart.train.frozen import Frozen
 from headstart.train.methods import FitSettings
 
 TRAIN_ROWS = 10_000  # more change a linear head by less than its interval, and the pass over them is the whole bill
@@ -114,9 +115,16 @@ class AdaptProtocol(Protocol[Task]):
             cell = cell_of(rows, asked.trial, spec.metric)
             cell = msgspec.structs.replace(cell, raw=asked.raw, notes=[*cell.notes, asked.note])
             return cell, samples_of(rows, asked.trial.test, units_of(base, rows.test))
-        seen = rows if ask.labels is None else with_rows(rows, ask.labels, seed=0)
+        few = None if ask.labels is None else nested_rows(rows, ask.labels, seed=0)
+        seen = rows if few is None else replace(rows, train=rows.train.subset(few))
         trial = try_method(
-            base, seen, method=ask.method, seed=ask.seed, settings=SETTINGS, metric=named(rows, spec.metric)
+            base,
+            seen,
+            method=ask.method,
+            seed=ask.seed,
+            settings=SETTINGS,
+            metric=named(rows, spec.metric),
+            frozen=Frozen(ask.features, ask.digest, rows, few) if ask.method == "probe" else None,
         )
         return cell_of(seen, trial, spec.metric), samples_of(rows, trial.test, units_of(base, rows.test))
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from headstart.base.base import Base
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SetOnDisk
-from headstart.evaluate.suite.items import Item, Row, after, group_name, parsed, read_lines, text
+from headstart.evaluate.suite.items import Item, Line, Row, after, group_name, parsed, read_lines, text
 from headstart.evaluate.suite.protocol import Ask
 from headstart.evaluate.suite.scoring import ItemsProtocol, filled, mean_of, share_filled, weigh
+from headstart.evaluate.suite.shots import read_shown
 from headstart.evaluate.suite.specs import TaskSpec
 
 COLUMNS = ("context", "continuation")
@@ -28,19 +30,16 @@ class ClozeProtocol(ItemsProtocol):
     """Items with one option: the continuation that was hidden."""
 
     name = "cloze"
+    methods = ("zero-shot", "few-shot")
+    by_chance = frozenset(("few-shot",))
+    demonstrates = True
 
     def read(self, found: SetOnDisk, *, limit: int | None) -> list[Item]:
-        spec = found.spec
-        return [
-            Item(
-                line.number,
-                (parsed(line, gap),),
-                0,
-                group_name(line.cells, spec.average),
-                group_name(line.cells, spec.cluster),
-            )
-            for line in read_lines(found, COLUMNS, limit=limit)
-        ]
+        return [gap_item(line, found.spec) for line in read_lines(found, COLUMNS, limit=limit)]
+
+    def shown(self, found: SetOnDisk, *, limit: int | None, shots: int, seed: int) -> list[Item]:
+        solve = partial(gap_item, spec=found.spec)
+        return read_shown(found, COLUMNS, solve, limit=limit, shots=shots, seed=seed)
 
     def controls(self, found: SetOnDisk) -> tuple[Role, ...]:
         return ("majority",)
@@ -53,7 +52,7 @@ class ClozeProtocol(ItemsProtocol):
 
     def run(self, base: Base, rows: list[Item], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
         mine = rows[ask.stretch]
-        weighed, method, ms_per_row = weigh(base, mine)
+        weighed, method, ms_per_row = weigh(base, mine, ask.method)
         samples = [
             msgspec.structs.replace(
                 written(item, one.likeliest[0]), scores=one.nats, numbers={"nats": one.nats[0]}, units=one.units
@@ -67,6 +66,11 @@ class ClozeProtocol(ItemsProtocol):
         if not runs[0][0].numbers:
             return {}
         return {"perplexity": math.exp(min(700.0, -mean_of("nats", runs))), **share_filled(cells, runs)}
+
+
+def gap_item(line: Line, spec: TaskSpec) -> Item:
+    groups = group_name(line.cells, spec.average), group_name(line.cells, spec.cluster)
+    return Item(line.number, (parsed(line, gap),), 0, *groups)
 
 
 def gap(row: Row) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.untrained import untrained
 from headstart.ground.errors import BaseError, DataError
+from headstart.train.frozen import MOST_BYTES, FeatureStore
 
 PART_ITEMS = 1000  # of a cell by likelihood: about a minute of a small base, so that a kill costs no more
 
@@ -30,11 +31,16 @@ def parts_of(items: int) -> int:
 
 
 class Room:
-    """A set's rows, read when they are first needed: a run that finds all cells reads no table but the items."""
+    """A set's rows, read when they are first needed: a run that finds all cells reads no table but the items.
 
-    def __init__(self, found: SetOnDisk, limit: int | None) -> None:
+    feature_bytes: of features that its probes share, at most; they go when the room goes.
+    """
+
+    def __init__(self, found: SetOnDisk, limit: int | None, feature_bytes: int = MOST_BYTES) -> None:
         self.found, self.protocol, self._limit = found, protocol_of(found.spec), limit
+        self.features = FeatureStore(feature_bytes)
         self._rows: Any = None
+        self._shown: tuple[tuple[int, int], Any] | None = None
 
     @property
     def rows(self) -> Any:
@@ -43,6 +49,15 @@ class Room:
             own = self.found.rows
             self._rows = self.protocol.read(self.found, limit=self._limit) if own is None else own(self._limit)
         return self._rows
+
+    def asked(self, *, shots: int, seed: int) -> Any:
+        """The rows as a base is asked them: after demonstrations where few-shot puts them there. The last are kept."""
+        if not (shots and self.protocol.demonstrates):
+            return self.rows
+        if self._shown is None or self._shown[0] != (shots, seed):
+            told = self.protocol.shown(self.found, limit=self._limit, shots=shots, seed=seed)
+            self._shown = (shots, seed), told
+        return self._shown[1]
 
 
 class Twins:
@@ -69,7 +84,9 @@ def compute(room: Room, work: Work, base: Base | None) -> tuple[Cell, list[Sampl
     assert base is not None, "a method is a way to turn a base"
     size = PART_ITEMS * work.every
     stretch = slice(work.part * size, (work.part + 1) * size if work.parts > 1 else None, work.every)
-    return room.protocol.run(base, room.rows, spec, Ask(side.method, work.seed, stretch, side.shots, work.labels))
+    own = FeatureStore() if side.role == "random" else room.features  # a twin's weights are asked in one cell alone
+    ask = Ask(side.method, work.seed, stretch, side.shots, work.labels, side.digest, own)
+    return room.protocol.run(base, room.asked(shots=side.shots, seed=work.seed), spec, ask)
 
 
 # --- as a job -------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import yaml
 from headstart.base.sandbox import Template
 from headstart.data.table import read_table
 from headstart.evaluate.suite.index import SetOnDisk, Unread
-from headstart.evaluate.suite.items import Item, Option
+from headstart.evaluate.suite.items import Item, moved
 from headstart.evaluate.suite.specs import KindSpec, TaskSpec, Wording
 from headstart.evaluate.suite.writing import Demand, Demands
 from headstart.ground.errors import ConfigError, DataError, did_you_mean, safe_repr
@@ -378,12 +378,6 @@ def docs(paths: Sequence[Path]) -> list[tuple[int, Doc]]:
         cells = zip(*table.columns.values(), strict=True)
         found += [(line, dict(zip(names, row, strict=True))) for line, row in zip(table.lines, cells, strict=True)]
     return found
-
-
-def moved(context: str, continuation: str) -> Option:
-    """White space at the end of a context belongs to the continuation, as the harness scores it."""
-    kept = context.rstrip()
-    return kept, context[len(kept) :] + continuation
 
 
 # --- texts compared -------------------------------------------------------------------------------------------------

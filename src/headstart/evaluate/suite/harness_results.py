@@ -39,7 +39,9 @@ def write_results(
         folder = out / plain(entry)
         folder.mkdir(parents=True, exist_ok=True)
         mine = [(table, row) for table in found.tasks for row in table.candidates if row.entry == entry]
-        write_atomic(folder / "results.json", msgspec.json.format(msgspec.json.encode(results_of(found, entry, mine))))
+        shots = {table.task.name: works[table.task.name, entry][0].side.shots for table, _ in mine}
+        told = results_of(found, entry, mine, shots)
+        write_atomic(folder / "results.json", msgspec.json.format(msgspec.json.encode(told)))
         for table, row in mine:
             lines = [
                 line_of(sample, row) for work in works[table.task.name, entry] for sample in read_samples(work, cells)
@@ -52,8 +54,10 @@ def write_results(
     return folders
 
 
-def results_of(found: Evaluation, entry: str, mine: Sequence[tuple[TaskTable, Standing]]) -> dict[str, Any]:
-    """The record of one entry."""
+def results_of(
+    found: Evaluation, entry: str, mine: Sequence[tuple[TaskTable, Standing]], shots: Mapping[str, int]
+) -> dict[str, Any]:
+    """The record of one entry. shots: by task."""
     numbers = {table.task.name: numbers_of(row) for table, row in mine}
     return {
         "results": {name: {"alias": name, **told} for name, told in numbers.items()},
@@ -67,7 +71,7 @@ def results_of(found: Evaluation, entry: str, mine: Sequence[tuple[TaskTable, St
             for table, row in mine
         },
         "versions": {table.task.name: table.task.version for table, _ in mine},
-        "n-shot": dict.fromkeys(numbers, 0),
+        "n-shot": dict(shots),
         "higher_is_better": {
             name: {key.split(",")[0]: key.split(",")[0] not in SMALLER for key in told if "_stderr" not in key}
             for name, told in numbers.items()

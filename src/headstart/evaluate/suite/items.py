@@ -171,6 +171,12 @@ def after(context: str, continuation: str) -> Option:
     return context.rstrip(" "), f" {continuation}"
 
 
+def moved(context: str, continuation: str) -> Option:
+    """White space at the end of a context belongs to the continuation, as the harness scores it."""
+    kept = context.rstrip()
+    return kept, context[len(kept) :] + continuation
+
+
 def choices(row: Row) -> tuple[tuple[Option, ...], int]:
     return tuple(after(lead(row["query"]), choice) for choice in texts(row["choices"])), whole(row["answer"])
 

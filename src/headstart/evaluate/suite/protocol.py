@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
 from headstart.base.base import Base
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.specs import Method, ProtocolName, TaskSpec
+from headstart.train.frozen import FeatureStore
 
 Rows = TypeVar("Rows")
 CONTROL_OF: dict[Method, Role] = {  # what stands beside a base: the same on random weights, or trained from them
@@ -31,7 +32,8 @@ CONTROL_OF: dict[Method, Role] = {  # what stands beside a base: the same on ran
 class Ask:
     """What a cell asks of a base. stretch: the rows, where a protocol cuts them into parts; seed: of what is drawn.
 
-    labels: how many of the train rows it may see, None for all.
+    labels: how many of the train rows it may see, None for all. digest: of the base's weights. features: of the set's
+    rows, which probes share.
     """
 
     method: Method
@@ -39,6 +41,8 @@ class Ask:
     stretch: slice
     shots: int = 0
     labels: int | None = None
+    digest: str = ""
+    features: FeatureStore = field(default_factory=FeatureStore)
 
 
 class Protocol(ABC, Generic[Rows]):
@@ -46,7 +50,8 @@ class Protocol(ABC, Generic[Rows]):
 
     by_chance: methods whose result depends on the seed, whatever the weights. in_parts: whether a base answers a
     stretch of the rows without having seen the others, so that long sets become several cells. twin_items: how many
-    items a random twin answers of such a set, spread evenly over it: enough to say where chance stands.
+    items a random twin answers of such a set, spread evenly over it: enough to say where chance stands. demonstrates:
+    whether few-shot puts solved rows before every row (`shown`); where not, `run` sees to it.
     """
 
     name: ClassVar[ProtocolName]
@@ -54,6 +59,7 @@ class Protocol(ABC, Generic[Rows]):
     by_chance: ClassVar[frozenset[Method]] = frozenset()
     in_parts: ClassVar[bool] = True
     twin_items: ClassVar[int] = 2000
+    demonstrates: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, found: SetOnDisk, *, limit: int | None) -> Rows:
@@ -86,6 +92,14 @@ class Protocol(ABC, Generic[Rows]):
     @abstractmethod
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         """Further numbers by name, averaged over seeds: what else a reader wants to know than the leaderboard's one."""
+
+    def shown(self, found: SetOnDisk, *, limit: int | None, shots: int, seed: int) -> Rows:
+        """The rows as `read` gives them, each after `shots` solved rows of the set; only where it `demonstrates`.
+
+        Raises:
+            DataError: a part cannot be read, or has not so many rows.
+        """
+        raise AssertionError(f"{self.name} shows nothing")
 
     def can(self, base: Base) -> bool:
         """Whether a base, and so its random twin, can be asked at all."""

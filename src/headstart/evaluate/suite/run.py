@@ -29,12 +29,14 @@ from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.protocol import CONTROL_OF
 from headstart.evaluate.suite.protocols import methods_of, protocol_of
 from headstart.evaluate.suite.scoreboard import BaseFacts, Evaluation, Passed
+from headstart.evaluate.suite.shots import why_none
 from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.suite.specs import Method, SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
 from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError
 from headstart.ground.fanout import Done, Outcome, Place, fan_out
 from headstart.prompt.asking import MOST_SHOTS, SHOTS
+from headstart.train.frozen import MOST_BYTES
 
 HERE = Place("here")
 CONTROL_ENTRIES = {"majority": "majority", "tfidf": "TF-IDF", "nearest": "nearest neighbour"}
@@ -80,10 +82,12 @@ def evaluate(
     on: Place = HERE,
     names: Sequence[str] = (),
     on_event: OnEvent = silent,
+    feature_bytes: int = MOST_BYTES,
 ) -> Evaluation:
     """Evaluate bases on the sets of `data`; cells are kept in `out` and never run twice.
 
     on: where cells are computed; the result is the same. names: where another process finds the bases, one a base.
+    feature_bytes: of features that the probes of a set share in this process, at most; the result is the same.
 
     Raises:
         ConfigError: no base, an unknown task, a suite without sets; other processes without names.
@@ -97,7 +101,7 @@ def evaluate(
             f"{len(bases)} bases came with {len(names)} names; expected a name or folder a base, by which other "
             "processes load it. Give names, or leave `on` out."
         )
-    return _Run(tuple(bases), data, out, settings or Settings(), on_event, on, tuple(names)).go()
+    return _Run(tuple(bases), data, out, settings or Settings(), on_event, on, tuple(names), feature_bytes).go()
 
 
 @dataclass
@@ -114,6 +118,7 @@ class _Run:
     tell: OnEvent
     on: Place
     names: tuple[str, ...]
+    feature_bytes: int
     passed: list[Passed] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     kept: dict[tuple[str, str], list[Work]] = field(default_factory=dict)
@@ -152,11 +157,14 @@ class _Run:
 
     def _play(self, found: SetOnDisk) -> Played | None:
         """Run what is missing of one set and read all of it."""
-        room = Room(found, self.settings.limit)
+        room = Room(found, self.settings.limit, self.feature_bytes)
         try:
             items = size_of(room)
         except HeadstartError as problem:
             self._pass(found, "", problem)
+            return None
+        self._say_what_is_not_shown(found)
+        if not self._methods(found):
             return None
         sides = tuple(self._sides(found))
         played = [one for side in sides if (one := self._side(room, side, items)) is not None]
@@ -169,11 +177,11 @@ class _Run:
         protocol = protocol_of(found.spec)
         for role in protocol.controls(found):
             yield Side(role, CONTROL_ENTRIES[role])
-        methods = methods_of(found.spec, self.settings.methods)
+        methods, many = self._methods(found), len(methods_of(found.spec, self.settings.methods)) > 1
         for own in self.own:
             twins: dict[str, Side] = {}
             for method in methods:
-                entry = f"{own.entry}, {method}" if len(methods) > 1 else own.entry
+                entry = f"{own.entry}, {method}" if many else own.entry
                 asked = replace(own, shots=self.settings.shots if method == "few-shot" else 0)
                 yield replace(asked, entry=entry, method=method)
                 if protocol.can(self.by_digest[own.digest]):
@@ -183,6 +191,17 @@ class _Run:
                 twin = twin_of(own, "full", own.entry)
                 twins.setdefault(twin.entry, twin)
             yield from twins.values()
+
+    def _methods(self, found: SetOnDisk) -> tuple[Method, ...]:
+        """How bases are turned to a set: without few-shot where there is nothing to show."""
+        methods = methods_of(found.spec, self.settings.methods)
+        shows = not protocol_of(found.spec).demonstrates or why_none(found) is None
+        return tuple(method for method in methods if shows or method != "few-shot")
+
+    def _say_what_is_not_shown(self, found: SetOnDisk) -> None:
+        asked, left = methods_of(found.spec, self.settings.methods), self._methods(found)
+        if len(left) < len(asked):
+            self._pass(found, "few-shot" if left else "", DataError(why_none(found) or ""))
 
     def _side(self, room: Room, side: Side, items: int) -> Scored | None:
         """One side's cells on one set, run where they are missing; None where it cannot be scored."""
@@ -274,6 +293,8 @@ class _Run:
 
     def _missing(self, found: SetOnDisk) -> Iterator[Work]:
         """The cells of a set that are not there yet."""
+        if not self._methods(found):
+            return
         room = Room(found, self.settings.limit)
         try:
             items = size_of(room)

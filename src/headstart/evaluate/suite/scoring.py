@@ -13,6 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -22,13 +24,14 @@ from headstart.base.scoring import read_asked
 from headstart.evaluate.metrics import Floats
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SetOnDisk
-from headstart.evaluate.suite.items import Item, guess_of, read_items, weights_of
+from headstart.evaluate.suite.items import COLUMNS, READERS, Item, as_item, guess_of, read_items, weights_of
 from headstart.evaluate.suite.protocol import Ask, Protocol
-from headstart.evaluate.suite.specs import TaskSpec
+from headstart.evaluate.suite.shots import read_shown
+from headstart.evaluate.suite.specs import Method, TaskSpec
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import CapabilityError
 
-METHODS: dict[Pattern, str] = {"causal": "zero-shot", "full": "zero-shot masked"}
+READING: dict[Pattern, str] = {"causal": "", "full": " masked"}  # what follows the method's name
 RULES = ("accuracy", "accuracy_norm", "accuracy_characters")  # in the order of a sample's rules
 NO_PLACE = -1  # the prediction of a tie
 
@@ -36,7 +39,7 @@ NO_PLACE = -1  # the prediction of a tie
 class ItemsProtocol(Protocol[list[Item]]):
     """Items whose continuations a base finds more or less likely."""
 
-    methods = ("zero-shot",)
+    methods: ClassVar[tuple[Method, ...]] = ("zero-shot",)
 
     def size(self, rows: list[Item]) -> int:
         return len(rows)
@@ -55,7 +58,7 @@ class OptionsProtocol(ItemsProtocol):
         return constant(rows, spec) if role == "majority" else overlap(rows, spec)
 
     def run(self, base: Base, rows: list[Item], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
-        return score(base, rows[ask.stretch], spec, rows)
+        return score(base, rows[ask.stretch], spec, rows, ask.method)
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         """The shares of ties and of items that filled all positions."""
@@ -67,6 +70,14 @@ class ChoicesProtocol(OptionsProtocol):
     """Options that follow a context: also told by both rules, by sums and by scores a byte."""
 
     name = "choices"
+    methods = ("zero-shot", "few-shot")
+    by_chance = frozenset(("few-shot",))
+    demonstrates = True
+
+    def shown(self, found: SetOnDisk, *, limit: int | None, shots: int, seed: int) -> list[Item]:
+        kind, spec = found.spec.kind.name, found.spec
+        solve = partial(as_item, reader=READERS[kind], spec=spec)
+        return read_shown(found, COLUMNS[kind], solve, limit=limit, shots=shots, seed=seed)
 
     def controls(self, found: SetOnDisk) -> tuple[Role, ...]:
         return ("majority", "tfidf") if found.spec.kind.constant else ("tfidf",)
@@ -108,9 +119,9 @@ class Weighed:
     counts: list[int]
 
 
-def weigh(base: Base, items: Sequence[Item]) -> tuple[list[Weighed], str, float]:
-    """(every item weighed, the method, milliseconds an item): from left to right where the base can, else with every
-    unit hidden once.
+def weigh(base: Base, items: Sequence[Item], method: Method = "zero-shot") -> tuple[list[Weighed], str, float]:
+    """(every item weighed, the method as it is told, milliseconds an item): from left to right where the base can, else
+    with every unit hidden once. What items and options share at their beginning is read once.
 
     Raises:
         CapabilityError: the base has no language-model head.
@@ -134,18 +145,20 @@ def weigh(base: Base, items: Sequence[Item]) -> tuple[list[Weighed], str, float]
             )
         )
         place += len(item.options)
-    return found, METHODS[pattern], 1000 * seconds / max(1, len(items))
+    return found, f"{method}{READING[pattern]}", 1000 * seconds / max(1, len(items))
 
 
-def score(base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Item]) -> tuple[Cell, list[Sample]]:
+def score(
+    base: Base, items: Sequence[Item], spec: TaskSpec, whole: Sequence[Item], method: Method = "zero-shot"
+) -> tuple[Cell, list[Sample]]:
     """A base on some of the `whole` items.
 
     Raises:
         CapabilityError: the base has no language-model head.
     """
-    weighed, method, ms_per_row = weigh(base, items)
+    weighed, told, ms_per_row = weigh(base, items, method)
     samples = [sample_of(item, one.nats, spec, one.units) for item, one in zip(items, weighed, strict=True)]
-    cell = cell_of(method, spec, whole, ms_per_row)
+    cell = cell_of(told, spec, whole, ms_per_row)
     return msgspec.structs.replace(cell, filled=filled(samples, base.text_codec.max_positions)), samples
 
 
