@@ -160,18 +160,7 @@ def fit(
         keeper = _Keeper(parts, head, resolved.patience, judge or partial(agreement, task.kind))
         limits = _Limits(deadline, hurry, piece, f"{base.name} {task.digest} {chosen} {seed} {resolved}")
         trained = _train(parts, head, keeper, chosen, resolved, seed, limits, on_progress)
-    contract = TaskContract(
-        kind=task.kind,
-        labels=task.labels,
-        columns=_columns(task),
-        pooling=parts.pooling,
-        max_length=resolved.max_length,
-        method=chosen,
-        target_mean=parts.train.mean,
-        target_scale=parts.train.scale,
-        apart=parts.train.second is not None,
-        channels=parts.channels,
-    )
+    contract = _contract(task, parts, chosen, resolved)
     trunk = base.trunk if chosen == "probe" else _whole(parts, base, chosen)
     adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
     return Fitted(
@@ -185,6 +174,21 @@ def fit(
         trained.stopped,
         trained.quality,
         trained.history,
+    )
+
+
+def _contract(task: Task, parts: Parts, method: Method, settings: FitSettings) -> TaskContract:
+    return TaskContract(
+        kind=task.kind,
+        labels=task.labels,
+        columns=_columns(task),
+        pooling=parts.pooling,
+        max_length=settings.max_length,
+        method=method,
+        target_mean=parts.train.mean,
+        target_scale=parts.train.scale,
+        apart=parts.train.second is not None,
+        channels=parts.channels,
     )
 
 
