@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def shown(name: str, *, shots: int = 2, seed: int = 0, limit: int | None = None)
 def test_items_are_the_requests_of_the_harness(name: str) -> None:
     ours = [list(option) for item in shown(name) for option in item.options]
     assert ours == THEIRS[name]
+
+
+@pytest.mark.parametrize("name", ["quiz", "riddles", "trips", "holes"])
+def test_its_task_files_give_the_same_requests(name: str, tmp_path: Path) -> None:
+    """Both ways to the harness' requests: a set of an index with --shots, and its own file with num_fewshot."""
+    folder = shutil.copytree(SHOTS, tmp_path / "shots")
+    file = folder / f"{name}.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + "\nnum_fewshot: 2\n", encoding="utf-8")
+    (found,), unread = find_tasks(file)
+    assert not unread
+    assert found.rows is not None
+    items: Any = found.rows(None)
+    assert [list(option) for item in items for option in item.options] == THEIRS[name]
 
 
 def test_answers_and_lines_are_those_of_the_items_without_demonstrations() -> None:

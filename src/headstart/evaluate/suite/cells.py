@@ -21,7 +21,7 @@ from headstart.ground.errors import DataError, safe_repr
 from headstart.ground.files import disk_error, write_atomic
 
 SCHEMA_VERSION = 1
-RULES = 2  # raised where what a cell computes changes for every set: cells of other rules are not taken over
+RULES = 3  # raised where what a cell computes changes for every set: cells of other rules are not taken over
 Role = Literal["base", "random", "scratch", "majority", "tfidf", "nearest"]
 
 

@@ -27,6 +27,7 @@ from headstart.base.sandbox import Template
 from headstart.data.table import read_table
 from headstart.evaluate.suite.index import SetOnDisk, Unread
 from headstart.evaluate.suite.items import Item, moved
+from headstart.evaluate.suite.shots import SEED, drawn
 from headstart.evaluate.suite.specs import KindSpec, TaskSpec, Wording
 from headstart.evaluate.suite.writing import Demand, Demands
 from headstart.ground.errors import ConfigError, DataError, did_you_mean, safe_repr
@@ -34,7 +35,6 @@ from headstart.ground.files import sha256_file
 
 SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 256 << 10  # of a task file; the largest of the harness' own has 30 kB
-SEED = 1234  # the harness' default for drawing examples
 NO_MATCH = "[invalid]"
 KINDS: dict[str, KindSpec] = {
     "multiple_choice": KindSpec("lm-eval multiple_choice", "language", "choices"),
@@ -226,7 +226,10 @@ def set_of(task: TaskFile, name: str, path: Path, content: bytes) -> SetOnDisk |
         core=True,
         wording=Wording("", tuple(one for one in stop if one), task.generation_kwargs.max_gen_toks),
     )
-    shots = (files[shown], shown == scored) if task.num_fewshot and shown else ([], False)
+    # The harness leaves the asked row out wherever these two are the same, also where neither is given; ours too where
+    # it would show the very rows that it asks.
+    own = shown == scored or task.fewshot_split == task.test_split
+    shots = (files[shown], own) if task.num_fewshot and shown else ([], False)
     tasks = Tasks(task, files[scored], *shots)
     rows = {"multiple_choice": tasks.choices, "loglikelihood": tasks.gaps, "generate_until": tasks.demands}
     return SetOnDisk(spec, {"test": files[scored][0]}, digest.hexdigest(), rows=rows[task.output_type])
@@ -245,8 +248,8 @@ Doc = dict[str, Any]
 
 @dataclass(eq=False)
 class Tasks:
-    """A task file with its data: what becomes of every row. paths: of the rows; shown: of the examples; own: whether
-    examples are drawn from the very rows that are asked."""
+    """A task file with its data: what becomes of every row. paths: of the rows; shown: of the examples; own: whether a
+    row that is asked may be among them and is left out."""
 
     task: TaskFile
     paths: Sequence[Path]
@@ -287,13 +290,13 @@ class Tasks:
             (
                 line,
                 doc,
-                f"{self.filled(self.task.description, doc)}{self.preamble(doc, pool, draw)}{self.question(doc)}",
+                f"{self.filled(self.task.description, doc)}{self.preamble(line, doc, pool, draw)}{self.question(doc)}",
             )
             for line, doc in rows
         ]
 
-    def preamble(self, doc: Doc, pool: list[Doc], draw: random.Random) -> str:
-        """The examples before a row, drawn as the harness draws them: without the row itself."""
+    def preamble(self, line: int, doc: Doc, pool: list[Doc], draw: random.Random) -> str:
+        """The examples before a row, as the harness has them."""
         task, count = self.task, self.task.num_fewshot
         if not count:
             return ""
@@ -301,12 +304,8 @@ class Tasks:
             raise DataError(f"{task.task} has {len(pool)} examples; expected {count} to show. Lower num_fewshot.")
         if task.fewshot_config.sampler == "first_n":
             shown = [one for one in pool if not self.own or one != doc][:count]
-        elif self.own:
-            shown = [one for one in draw.sample(pool, count + 1) if one != doc][:count]
-            if len(shown) < count:
-                shown = draw.sample([one for one in pool if one != doc], count)
         else:
-            shown = draw.sample(pool, count)
+            shown = drawn(pool, draw, count, doc.__eq__ if self.own else None, f"{task.task}, line {line}")
         return "".join(
             f"{self.question(one)}{task.target_delimiter}{self.shown_answer(one)}{task.fewshot_delimiter}"
             for one in shown

@@ -12,6 +12,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.items import Item, Line, Row, moved, read_lines
@@ -20,6 +22,7 @@ from headstart.ground.errors import DataError
 SEED = 1234  # the harness' default for drawing examples
 DELIMITER = "\n\n"  # its fewshot_delimiter
 Solve = Callable[[Line], Item]
+Shown = TypeVar("Shown")
 
 
 def why_none(found: SetOnDisk) -> str | None:
@@ -70,28 +73,35 @@ def read_shown(
             f"{len(pool) - own:,}. Give fewer."
         )
     draw = random.Random(SEED + seed)
-    return [
-        after_shots(solve(line), drawn(line, pool, draw, shots=shots, own=own))
-        for line in read_lines(found, columns, limit=limit)
-    ]
+    items = []
+    for line in read_lines(found, columns, limit=limit):
+        same = partial(is_row, cells=line.cells) if own else None
+        items.append(after_shots(solve(line), drawn(pool, draw, shots, same, line.place)))
+    return items
 
 
-def drawn(line: Line, pool: Sequence[Solved], draw: random.Random, *, shots: int, own: bool) -> list[Solved]:
-    """`shots` of the pool. own: none of them like the row that is asked.
+def is_row(one: Solved, cells: Row) -> bool:
+    return one.cells == cells
+
+
+def drawn(
+    pool: Sequence[Shown], draw: random.Random, shots: int, same: Callable[[Shown], bool] | None, place: str
+) -> list[Shown]:
+    """`shots` of the pool, as the harness draws them. same: whether one is the row that is asked, which is left out;
+    None where it cannot be, because the row is of another part.
 
     Raises:
-        DataError: too many rows are like it.
+        DataError: too many rows are like the one that is asked, at `place`.
     """
-    if not own:
+    if same is None:
         return draw.sample(pool, shots)
-    found = [one for one in draw.sample(pool, shots + 1) if one.cells != line.cells][:shots]
+    found = [one for one in draw.sample(pool, shots + 1) if not same(one)][:shots]
     if len(found) == shots:
         return found
-    others = [one for one in pool if one.cells != line.cells]  # several copies of the row were drawn
+    others = [one for one in pool if not same(one)]  # several copies of the row were drawn
     if len(others) < shots:
         raise DataError(
-            f"{line.place}: {len(others):,} rows are unlike this one and --shots is {shots:,}; expected as many. "
-            "Give fewer."
+            f"{place}: {len(others):,} rows are unlike this one and --shots is {shots:,}; expected as many. Give fewer."
         )
     return draw.sample(others, shots)
 
