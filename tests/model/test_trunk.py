@@ -108,6 +108,26 @@ def test_explicit_attention_equals_torch_fused() -> None:
     assert torch.allclose(ours, fused, atol=1e-6)
 
 
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("width", [1, 127, 128, 129, 300])
+def test_causal_blocks_equal_torch_fused(width: int, kv_heads: int) -> None:
+    """Values and gradients, with widths around the border of a block of queries."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, width, 8, generator=generator) for heads in (4, kv_heads, kv_heads))
+    found: list[list[torch.Tensor]] = []
+    for causal in (True, False):
+        given = [x.clone().requires_grad_() for x in (q, k, v)]
+        if causal:
+            out = attention.attend(given[0], given[1], given[2], None, causal=True)
+        else:
+            repeated = [x.repeat_interleave(4 // kv_heads, 1) for x in given[1:]]
+            out = F.scaled_dot_product_attention(given[0], *repeated, is_causal=True)
+        out.square().sum().backward()
+        found.append([out.detach(), *(x.grad for x in given if x.grad is not None)])
+    for ours, fused in zip(*found, strict=True):
+        assert torch.allclose(ours, fused, atol=2e-5)
+
+
 def test_long_rows_take_the_fused_kernel_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     trunk, batch = perturbed(QWEN3), Batch(random_units(2, 12), lengths(12, 8), "full")
     explicit = trunk(batch)

@@ -268,6 +268,7 @@ def begun(model: Trained, settings: Optimisation, start: Trained | None = None, 
         config.recompile_limit = max(config.recompile_limit, VARIANTS)
         for block in model.trunk.blocks:
             block.compile(dynamic=False)
+        model.compiled = True
     return model
 
 

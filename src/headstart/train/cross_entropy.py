@@ -1,8 +1,8 @@
 """Cross-entropy of a linear layer without ever holding all its logits.
 
 (N, D) hidden rows and a (V, D) matrix go in, mean nats come out. Loss and gradients are computed chunk by chunk in the
-forward pass (the idea of Liger-Kernel and Wijmans et al. 2024, "Cut your losses"); the (N, V) matrix never exists. On
-an accelerator the chunks are larger and the softmax with its gradient is one compiled kernel.
+forward pass (the idea of Liger-Kernel and Wijmans et al. 2024, "Cut your losses"); the (N, V) matrix never exists.
+Where the blocks are compiled and on an accelerator the softmax with its gradient is one compiled kernel.
 """
 
 from __future__ import annotations
@@ -22,24 +22,27 @@ Softmax = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 def softmax_gradient(logits_NV: Tensor, targets_N: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
     """(summed nats with the z-loss, their gradient by the logits (N, V) in fp32); may write over fp32 logits."""
     logits = logits_NV.float()
-    log_z = torch.logsumexp(logits, dim=1, keepdim=True)
     picked = logits.gather(1, targets_N[:, None])
-    total = (log_z - picked).sum() + z_loss * log_z.square().sum()
-    grad = logits.sub_(log_z).exp_()
-    if z_loss:
-        grad.mul_(1.0 + 2.0 * z_loss * log_z)
+    most = logits.amax(1, keepdim=True)
+    powers = logits.sub_(most).exp_()
+    total = powers.sum(1, keepdim=True)
+    log_z = total.log() + most
+    grad = powers.mul_((1.0 + 2.0 * z_loss * log_z) / total)
     grad.scatter_add_(1, targets_N[:, None], torch.full_like(picked, -1.0))
-    return total, grad
+    return (log_z - picked).sum() + z_loss * log_z.square().sum(), grad
 
 
 def low_softmax_gradient(logits_NV: Tensor, targets_N: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
     """The same without a write in place, the gradient in the logits' dtype: what a compiler makes one kernel of."""
     logits = logits_NV.float()
-    log_z = torch.logsumexp(logits, dim=1, keepdim=True)
     hit = torch.arange(logits.shape[1], device=logits.device) == targets_N[:, None]
-    total = (log_z - torch.where(hit, logits, 0.0).sum(1, keepdim=True)).sum() + z_loss * log_z.square().sum()
-    grad = torch.exp(logits - log_z) * (1.0 + 2.0 * z_loss * log_z) - hit.float()
-    return total, grad.to(logits_NV.dtype)
+    picked = torch.where(hit, logits, 0.0).sum(1, keepdim=True)
+    most = logits.amax(1, keepdim=True)
+    powers = torch.exp(logits - most)
+    total = powers.sum(1, keepdim=True)
+    log_z = total.log() + most
+    grad = powers * ((1.0 + 2.0 * z_loss * log_z) / total) - hit.float()
+    return (log_z - picked).sum() + z_loss * log_z.square().sum(), grad.to(logits_NV.dtype)
 
 
 @cache
@@ -50,10 +53,17 @@ def _compiled() -> Softmax:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, z_loss: float
+        ctx: Any,
+        hidden_ND: Tensor,
+        matrix_VD: Tensor,
+        bias_V: Tensor | None,
+        targets_N: Tensor,
+        z_loss: float,
+        compiled: bool,
     ) -> Tensor:
         alone = hidden_ND.device.type == "cpu"
-        softmax, chunk = (softmax_gradient, CHUNK_ROWS) if alone else (_compiled(), ACCELERATOR_ROWS)
+        softmax = _compiled() if compiled or not alone else softmax_gradient
+        chunk = CHUNK_ROWS if alone else ACCELERATOR_ROWS
         count = max(len(targets_N), 1)
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND)
@@ -83,11 +93,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
             (grad_bias[0] * scale).to(grad_hidden.dtype) if grad_bias else None,
             None,
             None,
+            None,
         )
 
 
 def linear_cross_entropy(
-    hidden_ND: Tensor, matrix_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, *, z_loss: float = 0.0
+    hidden_ND: Tensor,
+    matrix_VD: Tensor,
+    bias_V: Tensor | None,
+    targets_N: Tensor,
+    *,
+    z_loss: float = 0.0,
+    compiled: bool = False,
 ) -> Tensor:
-    """Mean over N of -log softmax(hidden @ matrix^T + bias)[target] + z_loss * logsumexp^2, in fp32; 0 for N = 0."""
-    return _LinearCrossEntropy.apply(hidden_ND, matrix_VD, bias_V, targets_N, z_loss)  # type: ignore[no-any-return,no-untyped-call]
+    """Mean over N of -log softmax(hidden @ matrix^T + bias)[target] + z_loss * logsumexp^2, in fp32; 0 for N = 0.
+
+    compiled: whether the CPU's softmax is worth some seconds of compiling too.
+    """
+    return _LinearCrossEntropy.apply(  # type: ignore[no-any-return,no-untyped-call]
+        hidden_ND, matrix_VD, bias_V, targets_N, z_loss, compiled
+    )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from headstart.ground.allocator import memory_kept
 from headstart.ground.batch import Batch
 from headstart.ground.errors import HeadstartError
 from headstart.train.guard import Diverged
@@ -86,6 +87,11 @@ def run(job: Job) -> LoopResult:
 
     Raises Diverged after three steps in a row whose gradient is not finite.
     """
+    with memory_kept():
+        return _run(job)
+
+
+def _run(job: Job) -> LoopResult:
     started = time.monotonic()
     history: list[StepRecord] = []
     units, bad_steps = 0, 0

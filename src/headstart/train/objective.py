@@ -110,11 +110,12 @@ def draw_turns(width: int, longest: int, rng: np.random.Generator) -> Turns:
 
 
 class Learner(nn.Module):
-    """A trunk and what stands above it while it is pre-trained."""
+    """A trunk and what stands above it while it is pre-trained. compiled: whether its parts are."""
 
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()
         self.trunk = trunk
+        self.compiled = False
 
 
 class LanguageModel(Learner):
@@ -134,6 +135,7 @@ class LanguageModel(Learner):
             self.lm.bias,
             batch.targets[chosen],
             z_loss=z_loss,
+            compiled=self.compiled,
         )
 
 
