@@ -39,6 +39,7 @@ from headstart.evaluate.asking import ask, verify_saved
 from headstart.evaluate.metrics import score_task
 from headstart.evaluate.prompting import PromptPace
 from headstart.ground.errors import CapabilityError, RunError
+from headstart.train.fit import fit
 from headstart.train.methods import FitSettings
 
 BOTH = ["zero-shot", "few-shot"]
@@ -200,6 +201,46 @@ def test_a_prompt_that_crashes_has_failed_and_the_search_goes_on(
     assert report.decision.method == "probe"
 
 
+def test_what_failed_takes_no_chance_from_the_best() -> None:
+    found = findings(0.52, 400)
+    found.runs.append(Run(1, "zero-shot", 0, failed="the worker died"))
+    place = found.place((1, "zero-shot"))
+    assert found.chance()[place] == 0.0
+    assert (found.draws()[:, place] == 0.0).all()
+    assert found.ranked()[-1] == (1, "zero-shot")
+
+
+def test_a_prompt_of_a_base_without_a_folder_is_no_candidate(task: Task, folders: list[str]) -> None:
+    made = replace(Base.load(folders[0]), place="")
+    report = choose(task, [made], methods=["zero-shot", "probe"]).report
+    assert "lies in no folder" in report.findings.unasked[0].reason
+    assert report.decision.method == "probe"
+
+
+def test_what_is_trained_lies_in_no_folder(task: Task, folders: list[str]) -> None:
+    """Its weights are not those of the folder that its base was read from; a probe's are."""
+    base = Base.load(folders[0])
+    places = [fit(base, task, method=method, seed=0).base.place for method in ("full", "probe")]
+    assert places == ["", folders[0]]
+
+
+def test_a_row_that_is_asked_in_the_end_and_too_long_is_found_before(
+    task: Task, folders: list[str], tmp_path: Path
+) -> None:
+    """Many characters in few units are tried for length first; the row with the most units has few characters."""
+    wordy = [" ".join(["good" * 10] * 4)] * 300
+    texts = ["good", *wordy, " ".join(["good"] * 31)]
+    long = replace(
+        task.validation, texts=tuple(texts), targets=(0, 1) * (len(texts) // 2), ids=tuple(range(len(texts)))
+    )
+    long_task = replace(task, validation=long)
+    scored = prompting.scored_rows(long_task, Size(1, 16, 128), math.inf, 0)
+    assert long.ids[-1] not in {*scored.ids, *prompting.longest(long).ids}
+    found = answer(question(long_task, folders[0], tmp_path, max_length=31))
+    assert found.trained is None
+    assert "expected at most" in found.unasked
+
+
 def test_what_cannot_be_spelt_is_no_candidate(folders: list[str]) -> None:
     """Both labels of the toy task are unknown words to the tiny base, and would have the same tokens."""
     report = choose(toy_task(rows=100), folders[:1], methods=["zero-shot", "probe"]).report
@@ -321,6 +362,7 @@ def test_no_demonstration_chooses_and_long_ones_are_halved(task: Task, folders: 
     part = prompting.part_of(task, 48, 0)
     assert not set(part.train.ids) & set(part.validation.ids)
     assert set(part.train.ids) | set(part.validation.ids) == set(task.train.ids)
+    assert list(part.validation.ids) != sorted(part.validation.ids), "the first of them are a sample too"
 
 
 # --- the belief ------------------------------------------------------------------------------------------------------

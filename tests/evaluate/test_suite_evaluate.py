@@ -382,6 +382,16 @@ def test_forgetting_stands_where_a_base_and_its_parent_do(tiny_base: Base, sets:
     assert sum(line.startswith("forgetting parent=tiny adapted=child") for line in plain_lines(found)) == 2
 
 
+def test_forgetting_is_told_zero_shot_where_few_shot_stands_beside_it(
+    tiny_base: Base, sets: Path, tmp_path: Path
+) -> None:
+    task = read_task(find_sets(sets, suite="all", tasks=("moods",))[0][0], limit=None)
+    child = dataclasses.replace(adapt(tiny_base, task, method="full", settings=FitSettings(epochs=1)), name="child")
+    settings = Settings(tasks=("facts",), limit=20, methods=("zero-shot", "few-shot"), shots=1)
+    (one,) = evaluate([child, tiny_base], data=sets, out=tmp_path, settings=settings).forgetting
+    assert [change.task for change in one.changes] == ["facts"]
+
+
 def test_twins_of_long_sets_answer_a_part_that_is_spread_evenly(
     done: Evaluation, tiny_base: Base, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_task_files_are_evaluated_and_told_as_the_harness_does(tiny_base: Base, 
     assert "exact_match,strict-match" in told["results"]["made_gen"]
     own = next(row for t in done.tasks for row in t.candidates if t.task.name == "made_mc" and row.role == "base")
     assert told["results"]["made_mc"]["acc,none"] == pytest.approx(own.value)
+    assert told["n-shot"] == {"made_gen": 2, "made_ll": 0, "made_mc": 2}
     assert told["higher_is_better"]["made_ll"] == {"acc": True, "perplexity": False, "filled": True}
     lines = (tmp_path / "lm-eval" / "tiny" / "samples_made_mc.jsonl").read_text().splitlines()
     sample = json.loads(lines[1])

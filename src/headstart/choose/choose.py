@@ -1,7 +1,7 @@
 """The verb `choose`: a task, bases and a budget in; the base to take, adapted, and the decision with its evidence out.
 
-The search sees train and validation rows alone. When it is over, the candidate that was decided for answers the test
-rows, once, beside the controls that need no base.
+The search learns and judges by train and validation rows alone; of test rows it reads only how long they are, for
+prompts. When it is over, the candidate that was decided for answers them, once, beside the controls without a base.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from headstart.evaluate.plan import BY_PROMPT, require_seconds, require_task
 from headstart.evaluate.plan import Plan as StudyPlan
 from headstart.evaluate.progress import Event, OnEvent, silent
 from headstart.evaluate.prompting import fewer_validation, score_prompt
-from headstart.evaluate.report import METHOD_TITLES, Skipped
+from headstart.evaluate.report import METHOD_TITLES, RowCounts, Skipped
 from headstart.evaluate.trial import Trial, try_control
 from headstart.ground.errors import CapabilityError, ConfigError, DataError, safe_repr
 from headstart.ground.fanout import parse_place
@@ -133,7 +133,8 @@ def path_of(base: str | Path | Base, scratch: Path) -> str:
 def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], tell: OnEvent) -> Choice:
     """values: the bases that were given as such, by where they were written for the workers."""
     budget = Budget(plan.seconds)
-    search = Search(task, plan, scratch, tell, budget)
+    nowhere = frozenset(source for source, base in values.items() if not base.place)
+    search = Search(task, plan, scratch, tell, budget, nowhere=nowhere)
     found = search.go()
     decision = decide(found)
     tell(Event("score", f"{decision.best.title}: scoring {len(task.test):,} test rows"))
@@ -145,7 +146,7 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
         study.base,
         ChoiceReport(
             task=report.task,
-            rows=report.rows,
+            rows=RowCounts(*found.rows),
             asked=asked_of(plan),
             decision=decision,
             excluded=search.excluded,
@@ -161,7 +162,7 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
 def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -> Study:
     """The decided candidate and the controls on the test rows: the first and only look at them."""
     task, plan, budget, skipped = search.task, search.plan, search.budget, list[Skipped]()
-    task = fewer_validation(task) if decision.method in BY_PROMPT else task
+    task = fewer_validation(task, what="set the temperature") if decision.method in BY_PROMPT else task
     trials = {"majority": [_control(task, search, "majority")], **_trials(base, search, task, decision)}
     plain, needed = plain_control(task), plain_seconds(task, measure=plan.seconds is not None)
     left = budget.left() - saving_seconds(task, decision)

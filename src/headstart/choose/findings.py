@@ -144,6 +144,10 @@ class Findings(msgspec.Struct):
         """Candidates with at least one training that ended."""
         return [key for key in self.keys if self.ended(key)]
 
+    def failed(self, key: Key) -> bool:
+        """Whether a candidate failed before any of its trials ended: nothing will come of it."""
+        return not self.ended(key) and any(run.failed is not None for run in self.runs_of(key))
+
     def value(self, key: Key) -> float:
         """The mean over seeds of a finished candidate's validation score."""
         return float(np.mean([end.value for end in self.ended(key)]))
@@ -200,8 +204,10 @@ class Findings(msgspec.Struct):
         return Seen(self.place(key), log_error(value), math.sqrt(max(noise, 0.0)) / max(1.0 - value, 0.01))
 
     def draws(self) -> Floats:
-        """(draws, candidates) of final validation scores, none below the metric's worst."""
+        """(draws, candidates) of final validation scores, none below the metric's worst, which failed ones have."""
         found: Floats = np.maximum(self.belief().draws(seed=self.seed), self.lowest)
+        failed = [place for place, key in enumerate(self.keys) if self.failed(key)]
+        found[:, failed] = self.lowest
         return found
 
     def chance(self) -> Floats:

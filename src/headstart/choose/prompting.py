@@ -28,13 +28,14 @@ from headstart.evaluate.prompting import (
     CHOOSING_ROWS,
     PromptPace,
     cut_rows,
+    fewer_validation,
     prompt_pace,
     prompts_of,
     settings_of,
     try_prompt,
 )
 from headstart.evaluate.trial import Trial, score
-from headstart.ground.errors import CapabilityError, DataError
+from headstart.ground.errors import CapabilityError, ConfigError, DataError
 from headstart.ground.seeds import stream
 from headstart.prompt.asking import SHOTS, Prompting
 from headstart.prompt.correcting import NO_CONTENT
@@ -92,7 +93,7 @@ def ask_task(job: Any) -> Any:
     asked = msgspec.convert(job, Ask)
     try:
         return msgspec.to_builtins(Asked(_ask(asked, time.monotonic())))
-    except (CapabilityError, DataError) as problem:
+    except (CapabilityError, ConfigError, DataError) as problem:
         return msgspec.to_builtins(Asked(None, str(problem)))
 
 
@@ -110,7 +111,8 @@ def _ask(asked: Ask, begun: float) -> Trained:
     size = size_within(most, pace, ends - time.monotonic())
     chosen = chosen_prompt(prompts, part, size, asked, ends)
     assert chosen.prompted is not None, "a prompt was tried"
-    chosen.prompted.check_prompts(rows_of(task.test))
+    ending = fewer_validation(task)  # what it answers if it wins
+    chosen.prompted.check_prompts([*rows_of(ending.validation), *rows_of(ending.test)])
     each = max(pace.row, chosen.seconds / max(1, size.fitting))
     rows = scored_rows(task, size, (ends - time.monotonic()) / max(each, 1e-9), asked.seed)
     return scored(chosen.prompted, task, rows, asked, begun)
@@ -176,7 +178,8 @@ def part_of(task: Task, fitting: int, seed: int) -> Task:
     """The task as the engine gets it for choosing: as validation, train rows that are no demonstrations; as test, the
     longest test rows, which are tried for length and not asked."""
     order = stream(seed, "fitting").permutation(len(task.train))
-    train, held_out = (task.train.subset(sorted(rows.tolist())) for rows in (order[fitting:], order[:fitting]))
+    train = task.train.subset(sorted(order[fitting:].tolist()))
+    held_out = task.train.subset(order[:fitting].tolist())  # as drawn: whatever they begin with is a sample
     return replace(task, train=train, validation=held_out, test=longest(task.test))
 
 

@@ -56,7 +56,7 @@ class Search:
     """One search under way.
 
     folder: its scratch, where workers find the task and keep their pieces. fan: who does the jobs; a bench that replays
-    recorded trainings gives its own.
+    recorded trainings gives its own. nowhere: sources of bases that lie in no folder which a saved prompt could name.
     """
 
     task: Task
@@ -69,6 +69,7 @@ class Search:
     interrupted: bool = False
     crew: Crew = field(default_factory=Crew)
     fan: Fan = fan_out
+    nowhere: frozenset[str] = frozenset()
     settings: FitSettings = field(init=False)  # the plan's, with the passes that the budget leaves room for
 
     def __post_init__(self) -> None:
@@ -177,8 +178,12 @@ class Search:
         looked = self.found.looked
         for base, one in enumerate(looked):
             methods = [method for key, method in self.found.prompts if key == base]
-            if methods and not one.facts.scores:
+            reason = ""
+            if not one.facts.scores:
                 reason = f"{one.facts.family} has no language-model head here to score answers with"
+            elif one.facts.source in self.nowhere:
+                reason = "it lies in no folder that a saved prompt could name. Save it, and give the folder"
+            if methods and reason:
                 self.found.unasked += [Unasked(base, method, reason) for method in methods]
                 self.tell(Event("note", f"{one.facts.name} is not asked by {' or '.join(methods)}: {reason}"))
         return sorted(self.found.prompts, key=lambda key: (looked[key[0]].ms_per_row, BY_PROMPT.index(key[1])))

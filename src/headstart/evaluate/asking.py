@@ -65,7 +65,11 @@ def ask_shared(base: Base, task: Task, part: Part, frozen: Frozen) -> tuple[Answ
     if contract.kind == "tags" or len(examples) == 0:
         return ask(base, examples)
     limit = FitSettings(max_length=contract.max_length)
-    outputs, seconds = shared_outputs(base, supervised(base, task, examples, "probe", limit), frozen, part)
+    begin = time.perf_counter()
+    rows = supervised(base, task, examples, "probe", limit)
+    encoding = time.perf_counter() - begin
+    outputs, reading = shared_outputs(base, rows, frozen, part)
+    seconds = encoding + reading
     if contract.kind == "score":
         return Answers(tuple((outputs[:, 0] * contract.target_scale + contract.target_mean).tolist())), seconds
     return answers_of(probabilities(outputs, contract), contract), seconds

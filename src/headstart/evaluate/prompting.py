@@ -58,12 +58,12 @@ def prompts_of(base: Base, task: Task, prompting: Prompting, *, seeds: Sequence[
     return found
 
 
-def fewer_validation(task: Task) -> Task:
-    """The task with at most CHOOSING_ROWS validation rows, drawn with a fixed seed."""
+def fewer_validation(task: Task, *, what: str = "choose the prompt") -> Task:
+    """The task with at most CHOOSING_ROWS validation rows, drawn with a fixed seed. what: they do, for the note."""
     if len(task.validation) <= CHOOSING_ROWS:
         return task
     rows = stream(0, "choosing").permutation(len(task.validation))[:CHOOSING_ROWS]
-    note = f"{CHOOSING_ROWS:,} of {len(task.validation):,} validation rows choose the prompt, drawn with a fixed seed"
+    note = f"{CHOOSING_ROWS:,} of {len(task.validation):,} validation rows {what}, drawn with a fixed seed"
     return replace(task, validation=task.validation.subset(sorted(rows.tolist())), notes=(*task.notes, note))
 
 

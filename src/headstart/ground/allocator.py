@@ -31,5 +31,6 @@ def memory_kept() -> Iterator[None]:
 
 
 def _keep(libc: ctypes.CDLL, block: int, end: int) -> None:
-    libc.mallopt(M_MMAP_THRESHOLD, block)
+    if not libc.mallopt(M_MMAP_THRESHOLD, block):  # glibc before 2.35 takes no more, and would stay at its first 128 KB
+        libc.mallopt(M_MMAP_THRESHOLD, USUAL)
     libc.mallopt(M_TRIM_THRESHOLD, end)

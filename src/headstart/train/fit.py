@@ -162,7 +162,13 @@ def fit(
         trained = _train(parts, head, keeper, chosen, resolved, seed, limits, on_progress)
     contract = _contract(task, parts, chosen, resolved)
     trunk = base.trunk if chosen == "probe" else _whole(parts, base, chosen)
-    adapted = replace(base, trunk=trunk.requires_grad_(False).eval(), head=head.float().cpu().eval(), contract=contract)
+    adapted = replace(
+        base,
+        trunk=trunk.requires_grad_(False).eval(),
+        head=head.float().cpu().eval(),
+        contract=contract,
+        place=base.place if chosen == "probe" else "",  # other weights than those that lie there
+    )
     return Fitted(
         adapted,
         chosen,

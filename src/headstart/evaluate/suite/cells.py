@@ -8,7 +8,7 @@ ends in the same words as one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -150,10 +150,11 @@ def keep(work: Work, cell: Cell, samples: Sequence[Sample], folder: Path) -> Non
     write_atomic(stem.with_name(f"{stem.name}.json"), msgspec.json.format(msgspec.json.encode(cell)) + b"\n")
 
 
-def read_samples(work: Work, folder: Path) -> list[Sample]:
-    """A kept cell's samples, whole."""
-    lines = (folder / f"{work.key}.jsonl").read_bytes().splitlines()
-    return [msgspec.json.decode(line, type=Sample) for line in lines]
+def read_samples(work: Work, folder: Path) -> Iterator[Sample]:
+    """A kept cell's samples, whole, one at a time: with demonstrations a set of them does not fit into memory."""
+    with (folder / f"{work.key}.jsonl").open("rb") as lines:
+        for line in lines:
+            yield msgspec.json.decode(line, type=Sample)
 
 
 def read_cell(work: Work, folder: Path) -> tuple[Cell, list[Judged]]:

@@ -31,23 +31,24 @@ def forgetting_of(
 def changes_of(
     parent: str, adapted: str, tables: Sequence[TaskTable], paired: dict[tuple[str, str, str], Paired]
 ) -> list[Change]:
-    """One change a set that both were asked without training."""
+    """One change a set that both were asked without training, zero-shot where few-shot stands beside it."""
     changes = []
     for table in tables:
         values = {row.entry: row.value for row in table.candidates if row.role == "base"}
-        if table.task.protocol == "adapt" or not {parent, adapted} <= set(values):
+        before, after = (side if side in values else f"{side}, zero-shot" for side in (parent, adapted))
+        if table.task.protocol == "adapt" or not {before, after} <= set(values):
             continue
         name = table.task.name
-        one, sign = paired.get((name, parent, adapted)), 1.0
+        one, sign = paired.get((name, before, after)), 1.0
         if one is None:
-            one, sign = paired[name, adapted, parent], -1.0
+            one, sign = paired[name, after, before], -1.0
         low, high = sorted(sign * edge for edge in one.ci95)
         changes.append(
             Change(
                 name,
                 table.task.metric,
-                values[parent],
-                values[adapted],
+                values[before],
+                values[after],
                 sign * one.difference,
                 (low, high),
                 one.p_holm,

@@ -232,7 +232,8 @@ def set_of(task: TaskFile, name: str, path: Path, content: bytes) -> SetOnDisk |
     shots = (files[shown], own) if task.num_fewshot and shown else ([], False)
     tasks = Tasks(task, files[scored], *shots)
     rows = {"multiple_choice": tasks.choices, "loglikelihood": tasks.gaps, "generate_until": tasks.demands}
-    return SetOnDisk(spec, {"test": files[scored][0]}, digest.hexdigest(), rows=rows[task.output_type])
+    files_of = {"test": files[scored][0]}
+    return SetOnDisk(spec, files_of, digest.hexdigest(), rows=rows[task.output_type], shots=task.num_fewshot)
 
 
 def located(name: str, beside: Path) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,15 @@ def write_results(
         folder = out / plain(entry)
         folder.mkdir(parents=True, exist_ok=True)
         mine = [(table, row) for table in found.tasks for row in table.candidates if row.entry == entry]
-        shots = {table.task.name: works[table.task.name, entry][0].side.shots for table, _ in mine}
+        first = {table.task.name: works[table.task.name, entry][0] for table, _ in mine}
+        shots = {name: work.side.shots or work.found.shots for name, work in first.items()}
         told = results_of(found, entry, mine, shots)
         write_atomic(folder / "results.json", msgspec.json.format(msgspec.json.encode(told)))
         for table, row in mine:
-            lines = [
-                line_of(sample, row) for work in works[table.task.name, entry] for sample in read_samples(work, cells)
-            ]
+            samples = chain.from_iterable(read_samples(work, cells) for work in works[table.task.name, entry])
             content = b"".join(
-                msgspec.json.encode({"doc_id": place, **line}) + b"\n" for place, line in enumerate(lines)
+                msgspec.json.encode({"doc_id": place, **line_of(sample, row)}) + b"\n"
+                for place, sample in enumerate(samples)
             )
             write_atomic(folder / f"samples_{table.task.name}.jsonl", content)
         folders.append(folder)

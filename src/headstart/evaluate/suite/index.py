@@ -40,7 +40,8 @@ class Card(msgspec.Struct, frozen=True):
 class SetOnDisk:
     """One set. files: by split. digest: SHA-256 over files and the spec's version. notes: what a reader must know.
 
-    rows: limit -> the rows in the shape of the protocol, where they are not read from the columns of a kind.
+    rows: limit -> the rows in the shape of the protocol, where they are not read from the columns of a kind. shots: the
+    solved rows before each, where the set says so itself.
     """
 
     spec: TaskSpec
@@ -48,6 +49,7 @@ class SetOnDisk:
     digest: str
     notes: tuple[str, ...] = ()
     rows: Callable[[int | None], Any] | None = None
+    shots: int = 0
 
     @property
     def test(self) -> str:

@@ -67,6 +67,11 @@ def read_shown(
     """
     pool = solved(read_lines(found, columns, limit=None, split=shown_part(found)), solve)
     own = found.test == "validation"  # as the harness: also where a train part is drawn from
+    if len(pool) <= own:
+        raise DataError(
+            f"{found.spec.name} has {len(pool):,} rows to draw from; expected another than the one that is asked. "
+            "Ask it with --method zero-shot."
+        )
     if len(pool) < shots + own:
         raise DataError(
             f"{found.spec.name} has {len(pool):,} rows to draw from and --shots is {shots:,}; expected at most "
