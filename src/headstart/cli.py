@@ -268,6 +268,7 @@ def pretrain(
     data: Path | None = None,
     out: Path | None = None,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
+    micro_tokens: int | None = None,
     save_every: str = "5m",
     fork: Flag = False,
     verify_resume: Flag = False,
@@ -290,6 +291,8 @@ def pretrain(
         New folder for the base. Tokenizer, packed text, metrics.jsonl and checkpoints lie beside it in OUT.work.
     from_
         A base that the recipe made, by name or folder: go on training it, on this text, instead of random weights.
+    micro_tokens
+        Tokens of one pass instead of the recipe's, whose gradients are added up to a step: fewer need less memory.
     save_every
         Time between checkpoints, such as 90s or 5m.
     fork
@@ -309,6 +312,7 @@ def pretrain(
         data=data,
         out=out,
         start=from_,
+        micro_tokens=micro_tokens,
         save_every=save_every,
         fork=fork,
         verify=verify_resume,

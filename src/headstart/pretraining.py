@@ -7,13 +7,14 @@ killed goes on from its last checkpoint when the same command is given again.
 from __future__ import annotations
 
 import json as jsonlib
+import math
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from rich.console import Console
@@ -56,6 +57,7 @@ def pretrain_base(
     data: Path | None,
     out: Path | None,
     start: str | None,
+    micro_tokens: int | None,
     save_every: str,
     fork: bool,
     verify: bool,
@@ -64,6 +66,7 @@ def pretrain_base(
 ) -> int:
     """Pre-train, save, and print what came out."""
     chosen, reasons = chosen_recipe(recipe, size)
+    chosen = in_passes(chosen, micro_tokens)
     if dry_run:
         return explain(chosen, reasons, json=json)
     if data is None or out is None:
@@ -77,6 +80,8 @@ def pretrain_base(
     if isinstance(chosen, Recipe) and not is_built(data):
         chosen = over_shards(chosen, data) if recipe is None else chosen
         require_shards(chosen, data)
+    if (problem := too_large(chosen)) is not None:
+        raise ConfigError(problem)
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
     if start is not None and isinstance(chosen, PatchRecipe):
@@ -132,6 +137,39 @@ def chosen_recipe(recipe: str | None, size: str | None) -> tuple[Recipe | PatchR
     return sized.recipe, sized.reasons
 
 
+def too_large(recipe: Recipe | PatchRecipe) -> str | None:
+    """What is said where training needs more memory than this machine has: it would be killed after minutes, without a
+    word. Of accelerators and of recipes for patches nothing is foretold."""
+    if isinstance(recipe, PatchRecipe) or pick_device().type != "cpu":
+        return None
+    needed, there, micro = estimate(recipe).memory_bytes, machine_bytes(), recipe.optimisation.micro_tokens
+    if needed <= there:
+        return None
+    widest = max(width for _, width in recipe.optimisation.lengths)
+    while micro // 2 >= widest and estimate(in_passes(recipe, micro)).memory_bytes > there / 2:
+        micro //= 2
+    return (
+        f"{recipe.name} needs about {needed / 1e9:.0f} GB in passes of {recipe.optimisation.micro_tokens:,} tokens; "
+        f"expected at most the {there / 1e9:.0f} GB of this machine. Add --micro-tokens {micro}."
+    )
+
+
+AnyRecipe = TypeVar("AnyRecipe", Recipe, PatchRecipe)
+
+
+def in_passes(recipe: AnyRecipe, micro_tokens: int | None) -> AnyRecipe:
+    """The recipe in passes of so many tokens; as it is for None."""
+    if micro_tokens is None:
+        return recipe
+    settings = msgspec.structs.replace(recipe.optimisation, micro_tokens=micro_tokens)
+    return msgspec.structs.replace(recipe, optimisation=settings)
+
+
+def machine_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def over_shards(recipe: Recipe, data: Path) -> Recipe:
     """A recipe of the dial over whatever shards a folder holds; one whose name begins with val is held out.
 
@@ -173,6 +211,8 @@ def explain(recipe: Recipe | PatchRecipe, reasons: tuple[Reason, ...], *, json: 
         f"about {cost.seconds / 60:,.0f} minutes on this machine, {cost.memory_bytes / 1e9:.2f} GB, "
         f"{cost.flops:.2g} FLOPs",
     ]
+    problem = too_large(recipe)
+    lines += [] if problem is None else [problem]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -225,17 +265,21 @@ def prove(recipe: Recipe | PatchRecipe, data: Path, work: Path, start: Base | No
 def step_writer(
     recipe: Recipe | PatchRecipe, log: TextIOWrapper, speaker: Speaker, processes: int
 ) -> Callable[[StepRecord], None]:
-    """A line of metrics.jsonl a step, and every EVERY steps one for people, with speed, share of the roof and ETA."""
+    """A line of metrics.jsonl a step, with speed and share of the roof (`mfu`); every EVERY steps one for people."""
     settings = recipe.optimisation
     roof = processes * arithmetic_speed(settings.dtype) * 1e9
     noun = "patches" if isinstance(recipe, PatchRecipe) else "tokens"
     last: StepRecord | None = None
+    before = math.nan  # seconds at the end of the step before
 
     def write(record: StepRecord) -> None:
-        nonlocal last
+        nonlocal last, before
         if last is not None and record.step <= last.step:  # the run went back
-            last = None
-        log.write(jsonlib.dumps(asdict(record)) + "\n")
+            last, before = None, math.nan
+        told, took, before = asdict(record), record.seconds - before, record.seconds
+        if took > 0:
+            told |= {"per_second": settings.tokens_per_step / took, "mfu": recipe.step_flops(record.step) / took / roof}
+        log.write(jsonlib.dumps(told) + "\n")
         speaker.reach(record.step + 1, f"loss {record.loss:.3f}")
         if last is not None and record.step % EVERY == 0:
             seconds = (record.seconds - last.seconds) / (record.step - last.step)

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tests.base.tiny_bases import tiny_base
 
 from headstart.base.base import Base
@@ -234,3 +235,36 @@ def test_ten_thousand_requests_keep_memory_flat() -> None:
     assert resident() < before + 20_000_000
     for number in random.permutation(len(asked))[:1_000].tolist():
         assert found[number] == alone(base, *asked[number]), number
+
+
+class Breaks:
+    """A constraint that allows everything, some times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def allowed(self) -> NDArray[np.bool_]:
+        if not self.left:
+            raise RunError("the schema could not be followed further")
+        self.left -= 1
+        return np.ones(100, dtype=np.bool_)
+
+    def accept(self, unit: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize("times", [0, 3])
+def test_a_constraint_that_breaks_ends_its_own_request_alone(times: int) -> None:
+    asked, answers = asked_alone("llama")
+    decoder = tiny_base("llama").decoder(max_rows=8)
+    numbers = [decoder.add(*one) for one in asked[:3]]
+    broken = decoder.add(asked[3][0], Sampling(max_tokens=12), constraint=Breaks(times))
+    numbers += [decoder.add(*one) for one in asked[4:7]]
+    found: dict[int, list[int]] = {}
+    ends = []
+    while decoder.busy:
+        drawn = decoder.step()
+        ends += [one for one in drawn if one.request == broken and one.finish is not None]
+        collect([one for one in drawn if one.request != broken], found)
+    assert [found[number] for number in numbers] == [*answers[:3], *answers[4:7]]
+    assert [(one.finish, one.failure) for one in ends] == [("error", "the schema could not be followed further")]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from tests.evaluate.made_sets import set_of, write_sets
+from tests.evaluate.made_sets import facts, set_of, write_sets
 
 from headstart.base.base import Base
 from headstart.base.lineage import Record
@@ -390,6 +390,19 @@ def test_forgetting_is_told_zero_shot_where_few_shot_stands_beside_it(
     settings = Settings(tasks=("facts",), limit=20, methods=("zero-shot", "few-shot"), shots=1)
     (one,) = evaluate([child, tiny_base], data=sets, out=tmp_path, settings=settings).forgetting
     assert [change.task for change in one.changes] == ["facts"]
+
+
+def test_what_a_set_shares_with_its_own_train_part_is_told(tiny_base: Base, tmp_path: Path) -> None:
+    """Two of twelve questions of a set that is asked without training; options are too short to compare."""
+    random = np.random.default_rng(0)
+    test, train = facts(random, 12), facts(random, 12)
+    for place, row in enumerate(train):
+        row["query"] = f"Question: where was the thing number {place} in those days?"
+    train[3]["query"], train[7]["query"] = test[0]["query"].upper(), test[5]["query"]
+    card = set_of(tmp_path / "sets", "facts", "multiple_choice", {"train": train, "test": test})
+    (tmp_path / "sets" / "INDEX.json").write_text(json.dumps([card]))
+    found = evaluate([tiny_base], data=tmp_path / "sets", out=tmp_path / "out", settings=Settings(tasks=("facts",)))
+    assert "2 texts of 6 words or more stand in the train and the test part" in found.tasks[0].task.notes
 
 
 def test_twins_of_long_sets_answer_a_part_that_is_spread_evenly(

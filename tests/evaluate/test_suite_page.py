@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from tests.evaluate.test_report import Page
 
+from headstart.evaluate.report import LabelCurve, Worth
 from headstart.evaluate.suite.page import PICTURE_BYTES, base_entries, render_page, size_picture, write_page
 from headstart.evaluate.suite.scoreboard import (
     OVERALL,
     BaseFacts,
+    Change,
     Clean,
     Contamination,
     Evaluation,
+    Forgetting,
     Overall,
     Paired,
     Passed,
@@ -139,6 +142,30 @@ def test_the_figures_are_those_of_the_json() -> None:
     assert "fsdd" in text
     assert "everybody" in text
     assert "runs/evaluate/cells" in text
+
+
+def test_what_was_saved_and_forgotten_stands_there() -> None:
+    found = made(SIZES)
+    bare = render_page(found)
+    assert "Forgotten" not in bare
+    assert "Labels saved" not in bare
+    changes = [
+        Change("blimp", "accuracy", 0.704, 0.62, -0.084, (-0.1, -0.07), 0.001, tied=False),
+        Change("copa", "accuracy", 0.55, 0.56, 0.01, (-0.05, 0.07), 1.0, tied=True),
+    ]
+    table = found.tasks[0]
+    curve = LabelCurve("full", [], Worth(4.5, "about", (3.9, 5.2), ""))
+    rows = [msgspec.structs.replace(row, label_curve=curve) if row.role == "base" else row for row in table.candidates]
+    told = msgspec.structs.replace(
+        found,
+        forgetting=[Forgetting("text-small", f"child {EVIL}", changes)],
+        tasks=[msgspec.structs.replace(table, candidates=rows), *found.tasks[1:]],
+    )
+    text = render_page(told)
+    assert '<td class="n">0.704</td><td class="n">0.620</td><td class="n">−0.084 (−0.100 to −0.070)</td>' in text
+    assert "tied (−0.050 to +0.070)" in text
+    assert text.count("about 4.5 times [3.9, 5.2]") == len(SIZES)
+    assert EVIL not in text
 
 
 def test_a_page_of_very_many_sets_leaves_pictures_out_and_says_so() -> None:

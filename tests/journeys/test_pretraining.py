@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 from rich.console import Console
 from tests.train.test_pretrain import TOY
 from tests.train.test_pretrain import corpus as corpus  # a fixture
@@ -22,7 +24,8 @@ from tests.train.test_pretrain import corpus as corpus  # a fixture
 import headstart
 from headstart.cli import run
 from headstart.ground.errors import DataError
-from headstart.pretraining import Speaker, over_shards, step_writer
+from headstart.pretraining import Speaker, in_passes, over_shards, step_writer, too_large
+from headstart.train.estimate import estimate
 from headstart.train.loop import StepRecord
 from headstart.train.recipe import read_recipe
 from headstart.train.sizing import recipe_for
@@ -162,6 +165,32 @@ def test_the_plan_says_every_setting_with_its_reason() -> None:
     assert {"width", "layers", "tokens", "muon_lr"} <= {reason["name"] for reason in plan["reasons"]}
     assert all(reason["why"] for reason in plan["reasons"])
     assert plan["seconds"] > 0
+
+
+def test_a_run_that_does_not_fit_is_refused_with_the_passes_that_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """text-small is made for an accelerator: passes of 65,536 tokens."""
+    monkeypatch.setattr("headstart.pretraining.machine_bytes", lambda: 16_000_000_000)
+    monkeypatch.setattr("headstart.pretraining.pick_device", lambda: torch.device("cpu"))
+    made_for = read_recipe("text-small").corpus
+    (tmp_path / "data").mkdir()
+    for name in (*made_for.train, made_for.validation):
+        (tmp_path / "data" / name).touch()
+    line = ["pretrain", "text-small", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert run(line) == 2
+    words = capsys.readouterr().err
+    advice = re.search(r"needs about (\d+) GB in passes of 65,536 tokens; .*Add --micro-tokens (\d+)\.", words)
+    assert advice is not None, words
+    assert int(advice[1]) > 16
+    assert not list(tmp_path.glob("out*"))
+    recipe = in_passes(read_recipe("text-small"), int(advice[2]))
+    assert estimate(recipe).memory_bytes <= 8_000_000_000
+    assert too_large(recipe) is None
+    assert run(["pretrain", "text-small", "--dry-run"]) == 0
+    assert f"Add --micro-tokens {advice[2]}." in capsys.readouterr().out
+    assert run(["pretrain", "text-small", "--dry-run", "--micro-tokens", advice[2], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recipe"]["optimisation"]["micro_tokens"] == int(advice[2])
 
 
 def test_torchrun_trains_one_base_and_speaks_once(recipe: Path, corpus: Path, tmp_path: Path) -> None:

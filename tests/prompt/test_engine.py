@@ -7,11 +7,12 @@ from itertools import islice
 from typing import Any
 
 import pytest
+from tests.base.test_decoding import Breaks
 from tests.base.tiny_bases import tiny_base as random_base
 
 from headstart.base.base import Base
 from headstart.base.sampling import Sampling
-from headstart.ground.errors import CapabilityError, ConfigError, DataError, HeadstartError
+from headstart.ground.errors import CapabilityError, ConfigError, DataError, HeadstartError, RunError
 from headstart.prompt.engine import Answer, Engine, Request
 
 PROMPTS = [
@@ -116,3 +117,36 @@ def test_what_cannot_be_asked_is_said_first(
 def test_a_base_that_cannot_generate() -> None:
     with pytest.raises(CapabilityError, match="cannot generate: it does not read from left to right"):
         Engine(random_base("bert"))
+
+
+class Followed:
+    """A reader of schemas whose constraints break after two units."""
+
+    def constraint(self, schema: object) -> Breaks:
+        return Breaks(2)
+
+
+def test_an_answer_that_cannot_go_on_is_an_error_of_its_own(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart.prompt.engine.SchemaReader", lambda codec: Followed())
+    broken = dataclasses.replace(requests()[0], schema={})
+    engine = Engine(tiny_base)
+    for ask in (lambda: list(engine.stream(broken)), lambda: engine.answers([broken])):
+        with pytest.raises(RunError, match="could not be followed further"):
+            ask()
+        assert not engine.busy
+    numbers = [engine.add(one) for one in (requests()[1], broken)]
+    pieces = []
+    while engine.busy:
+        pieces += engine.step()
+    told = ["".join(piece.text for piece in pieces if piece.request == number) for number in numbers]
+    assert told[0] == streamed(tiny_base, requests()[1])
+    assert [piece.finish for piece in pieces if piece.request == numbers[1]] == [None, None, "error"]
+
+
+def test_answers_leave_requests_of_others_running(tiny_base: Base) -> None:
+    engine = Engine(tiny_base)
+    other = engine.add(dataclasses.replace(requests()[3], sampling=dataclasses.replace(DRAWN, max_tokens=60)))
+    (answer,) = engine.answers([requests()[0]])
+    assert answer.text == streamed(tiny_base, requests()[0])
+    engine.cancel(other)
+    assert not engine.busy

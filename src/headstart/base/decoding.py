@@ -28,7 +28,7 @@ from headstart.ground.errors import ConfigError, DataError, RunError
 from headstart.ground.seeds import stream
 from headstart.model.packed import CausalModel
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "error"]
 
 MAX_ROWS = 32  # requests that run at once, memory permitting
 CACHE_BYTES = 1 << 30  # of keys and values; pages are taken when they are first written
@@ -41,7 +41,8 @@ class Drawn:
     """One unit of one request.
 
     finish: "stop" where the unit is the end token, which is no part of the answer; "length" where the answer has
-    max_tokens units or the base no more positions; None where it goes on. logprob, top: see `Sampling.logprobs`.
+    max_tokens units or the base no more positions; "error" where its constraint broke, as `failure` says: no unit was
+    drawn (-1) and the others go on; None where it goes on. logprob, top: see `Sampling.logprobs`.
     """
 
     request: int
@@ -49,6 +50,7 @@ class Drawn:
     finish: Finish | None = None
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+    failure: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -195,6 +197,13 @@ class Decoder:
         return drawn
 
     def _next(self, one: _Request, logits_V: Tensor, best: int) -> Drawn:
+        """The unit of one row. A constraint that breaks ends its own request alone."""
+        try:
+            return self._chosen(one, logits_V, best)
+        except RunError as problem:
+            return Drawn(one.number, -1, "error", failure=str(problem))
+
+    def _chosen(self, one: _Request, logits_V: Tensor, best: int) -> Drawn:
         sampling = one.sampling
         kept = logits_V if one.constraint is None else constrained(logits_V, one.constraint)
         if not sampling.plain:

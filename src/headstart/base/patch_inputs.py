@@ -13,7 +13,8 @@ from typing import Any
 from headstart.base.tensors import read_json
 from headstart.data.patch_rows import PatchRows, encode_patches
 from headstart.data.patches import PatchCodec
-from headstart.ground.errors import BaseError, DataError, did_you_mean
+from headstart.data.raw import read_file
+from headstart.ground.errors import BaseError, DataError, did_you_mean, safe_repr
 from headstart.model.patches import PatchConfig
 
 FILE = "preprocessor_config.json"
@@ -83,7 +84,4 @@ def _member(row: Any, place: int, column: str | None) -> Any:
 def _opened(raw: Any, place: int) -> Any:
     if not isinstance(raw, str | Path):
         return raw
-    file = Path(raw)
-    if not file.is_file():
-        raise DataError(f"row {place} is {str(file)[:120]!r}; expected a file that is there. Check the path.")
-    return file.read_bytes()
+    return read_file(Path(raw), where=f"row {place}, {safe_repr(str(raw), 120)},")

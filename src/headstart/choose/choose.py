@@ -166,10 +166,15 @@ def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -
     trials = {"majority": [_control(task, search, "majority")], **_trials(base, search, task, decision)}
     plain, needed = plain_control(task), plain_seconds(task, measure=plan.seconds is not None)
     left = budget.left() - saving_seconds(task, decision)
-    if needed <= left or plan.seconds is None or needed <= CONTROL_SHARE * plan.seconds <= left:
-        trials[plain] = [_control(task, search, plain)]
-    else:
+    reason = "" if needed <= left or plan.seconds is None or needed <= CONTROL_SHARE * plan.seconds <= left else "late"
+    if reason:
         reason = f"about {needed:.0f} s needed, {max(0.0, left):.0f} s left"
+    else:
+        try:
+            trials[plain] = [_control(task, search, plain)]
+        except KeyboardInterrupt:  # the winner has answered, and is worth more than a control
+            reason, search.interrupted = "interrupted", True
+    if reason:
         skipped.append(Skipped(METHOD_TITLES[plain], reason))
     record = Record(
         verb="choose",

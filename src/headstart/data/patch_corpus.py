@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from headstart.data.patch_rows import as_pair
 from headstart.data.patches import Modality, PatchCodec
 from headstart.data.planes import to_plane
+from headstart.data.raw import read_file
 from headstart.data.sound import from_pcm16
 from headstart.ground.errors import DataError
 from headstart.ground.files import sha256_file, write_atomic
@@ -126,7 +127,7 @@ def read_inputs(files: list[Path], modality: Modality) -> Iterator[tuple[str, An
         if file.suffix.lower() == ".parquet":
             yield from _rows(file, modality)
         else:
-            yield str(file), file.read_bytes()
+            yield str(file), read_file(file, where=str(file))
 
 
 def _rows(file: Path, modality: Modality) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from headstart.base.decoding import CACHE_BYTES, MAX_ROWS, Drawn, Finish
 from headstart.base.generating import prompt_units
 from headstart.base.sampling import Sampling
 from headstart.data.text_codec import Ids
-from headstart.ground.errors import HeadstartError
+from headstart.ground.errors import HeadstartError, RunError
 from headstart.model.matrices import Precision
 from headstart.prompt.chat import Message, render
 from headstart.prompt.schema import Schema, SchemaReader
@@ -55,13 +55,15 @@ class Token:
 class Piece:
     """What one unit adds to one answer. finish: why it ended, None where it goes on. token: where logprobs are asked.
 
-    text is empty where the unit completes no character, or may begin a stop string.
+    text is empty where the unit completes no character, or may begin a stop string. failure: why it cannot go on, where
+    finish is "error".
     """
 
     request: int
     text: str
     finish: Finish | None = None
     token: Token | None = None
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Engine:
         number = self.add(request)
         try:
             while number in self._writing:
-                yield from (piece for piece in self.step() if piece.request == number)
+                yield from (checked(piece) for piece in self.step() if piece.request == number)
         finally:
             self.cancel(number)
 
@@ -158,9 +160,10 @@ class Engine:
                     raise type(problem)(f"request {place}: {problem}") from problem
             sizes = {number: self._writing[number].prompt_units for number in numbers}
             found: dict[int, list[Piece]] = {number: [] for number in numbers}
-            while self.busy:
+            while any(number in self._writing for number in numbers):
                 for piece in self.step():
-                    found[piece.request].append(piece)
+                    if piece.request in found:
+                        found[piece.request].append(checked(piece))
         finally:
             for number in numbers:
                 self.cancel(number)
@@ -173,6 +176,9 @@ class Engine:
         return prompt_units(self._codec, [render(self._codec, request.prompt)], room=room, opened=True)[0]
 
     def _piece(self, drawn: Drawn) -> Piece:
+        if drawn.finish == "error":
+            self.cancel(drawn.request)
+            return Piece(drawn.request, "", "error", failure=drawn.failure)
         writing = self._writing[drawn.request]
         ended = drawn.finish == "stop"
         text = writing.stops.add("" if ended else writing.spelling.add(drawn.unit))
@@ -194,6 +200,13 @@ class Engine:
 
     def _spelled(self, unit: int) -> str:
         return self._codec.decode([unit], skip_special=False)
+
+
+def checked(piece: Piece) -> Piece:
+    """The piece; RunError where its answer cannot go on."""
+    if piece.finish == "error":
+        raise RunError(piece.failure)
+    return piece
 
 
 def _whole(pieces: Sequence[Piece], *, prompt_units: int) -> Answer:

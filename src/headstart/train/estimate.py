@@ -1,7 +1,8 @@
 """What a recipe will cost before it runs: memory, FLOPs and seconds, by arithmetic from the recipe alone.
 
 The memory is the peak of one training process on a CPU, the seconds those of a machine with a given speed of matrix
-products. The constants were measured: docs/notebook/2026-11-24-ladder.md has the runs.
+products. The constants were measured: docs/notebook/2026-11-24-ladder.md has the runs, 2026-11-27-pretrain-speed.md
+those behind the seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PROCESS = 450_000_000  # bytes before any weight exists: between training alone 
 IN_FLIGHT = {"bfloat16": 1.37, "float32": 1.65}  # what a backward pass holds over what the forward pass saved, fitted
 CROSS_ENTROPY_ROWS = 512  # rows whose logits exist at once (train/cross_entropy.py)
 NEWTON_SCHULZ_STEPS = 5  # of torch's Muon
-OVERHEAD = 14_000  # FLOPs whose time norms, RoPE, softmax and residuals take, a unit, layer and unit of width
+OVERHEAD = 20_000  # FLOPs whose time norms, RoPE, softmax and residuals take, a unit, layer and unit of width
 
 
 @dataclass(frozen=True, slots=True)

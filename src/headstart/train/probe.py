@@ -30,6 +30,7 @@ from headstart.train.supervised import Supervised
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # L2 on standardised features, per example; scanned from strong to weak
 PASS_TOKENS = 2048  # as in train/fit.py
 CHUNK_ROWS = 1024
+FIRST_ROWS = 64  # of the first chunk under a deadline, which tells the pace of the others
 MAX_WORDS = 60_000  # enough for a linear head; more only costs memory
 
 
@@ -64,18 +65,32 @@ def encode_features(
     trunk.eval()
     order = stream(seed, "features").permutation(len(data))
     chunks: list[Features] = []
-    words = 0
-    for start in range(0, len(order), CHUNK_ROWS):
-        late = deadline is not None and time.monotonic() > deadline
-        if start and (late or words >= MAX_WORDS):
+    words, start, begun = 0, 0, time.monotonic()
+    while start < len(order):
+        count = chunk_rows(start, begun, deadline)
+        if start and (count == 0 or words >= MAX_WORDS):
             break
-        chunk = data.subset(order[start : start + CHUNK_ROWS])
+        chunk = data.subset(order[start : start + count])
+        start += count
         if pooling == "token":
             chunks.append(_word_features(trunk, chunk))
         else:
             chunks.append(_row_features(trunk, chunk, pooling, channels))
         words += len(chunks[-1].y) if pooling == "token" else 0
     return Features(torch.cat([c.x for c in chunks]), torch.cat([c.y for c in chunks]))
+
+
+def chunk_rows(done: int, begun: float, deadline: float | None) -> int:
+    """How many rows to read next: under a deadline what half the time left holds by the pace so far, 0 after it."""
+    if deadline is None:
+        return CHUNK_ROWS
+    if done == 0:
+        return FIRST_ROWS
+    now = time.monotonic()
+    if now >= deadline:
+        return 0
+    pace = max((now - begun) / done, 1e-9)
+    return max(FIRST_ROWS, min(CHUNK_ROWS, int(0.5 * (deadline - now) / pace)))
 
 
 def _row_features(trunk: Trunk, data: Supervised, pooling: Pooling, channels: int) -> Features:

@@ -23,6 +23,8 @@ from headstart.evaluate.suite.leaderboard import (
     passed_by,
     span,
     unknown,
+    worth_of,
+    worth_words,
 )
 from headstart.evaluate.suite.pictures import Point, style_of
 from headstart.evaluate.suite.scoreboard import OVERALL, Contamination, Evaluation, Overall, Standing, TaskTable
@@ -85,6 +87,8 @@ def render_page(found: Evaluation) -> str:
             left_out=left_out,
             cost=cost_picture(found),
             sizes=size_picture(found),
+            saved=saved_lines(found),
+            metric_title=metric_title,
             clean=clean_lines(found),
             unknown=unknown(found),
             passed=passed_by(found),
@@ -189,6 +193,16 @@ def line_of(found: Evaluation, table: TaskTable, entries: Sequence[str]) -> Line
         cells.append(None if row is None else Cell(f"{row.value:.3f}", "*" if "*" in told else "", entry == leader))
     controls = [row for row in table.candidates if row.role != "base"]
     return Line(table, metric_title(table.task.metric), tuple(cells), controls[0] if controls else None)
+
+
+def saved_lines(found: Evaluation) -> list[tuple[str, str, str]]:
+    """(set, base, words) of every measure of labels saved."""
+    return [
+        (table.task.name, row.entry, worth_words(worth))
+        for table in found.tasks
+        for row in table.candidates
+        if (worth := worth_of(row)) is not None
+    ]
 
 
 def clean_lines(found: Evaluation) -> list[CleanLine]:

@@ -12,6 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
+from headstart.data.overlap import shared_texts
 from headstart.evaluate.aggregate import Part, aggregate, aggregate_difference
 from headstart.evaluate.holm import holm
 from headstart.evaluate.intervals import Comparison, Evidence, compare, interval
@@ -33,6 +34,7 @@ from headstart.evaluate.suite.scoreboard import (
     TaskCard,
     TaskTable,
 )
+from headstart.ground.errors import DataError
 
 LEVEL = 0.05
 
@@ -123,8 +125,19 @@ def card_of(played: Played) -> TaskCard:
         rows=first.rows,
         average=spec.average,
         cluster=spec.cluster,
-        notes=[*found.notes, *first.notes, *twin_notes(played)],
+        notes=[*found.notes, *first.notes, *shared_notes(found), *twin_notes(played)],
     )
+
+
+def shared_notes(found: SetOnDisk) -> list[str]:
+    """What a set that is asked without training shares with its own train part; what is trained says so itself."""
+    if found.spec.protocol == "adapt" or found.rows is not None or "train" not in found.files:
+        return []
+    try:
+        count = shared_texts([found.files["train"]], [found.files[found.test]])
+    except DataError as problem:  # nothing here needs its train part
+        return [f"its train part cannot be compared: {problem}"]
+    return [f"{count:,} texts of 6 words or more stand in the train and the {found.test} part"] if count else []
 
 
 def twin_notes(played: Played) -> list[str]:
