@@ -154,7 +154,7 @@ def too_large(recipe: Recipe | PatchRecipe) -> str | None:
     )
 
 
-AnyRecipe = TypeVar("AnyRecipe", Recipe, PatchRecipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe | PatchRecipe)
 
 
 def in_passes(recipe: AnyRecipe, micro_tokens: int | None) -> AnyRecipe:
