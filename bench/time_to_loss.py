@@ -14,7 +14,7 @@ from bench.rounds import Side, interleaved, quiet_note
 from bench.speed_pretrain import GPT2_SHAPES, ours, peer, texts
 
 Record = dict[str, Any]
-WARM_STEPS = 12  # of a throw-away run that tells our speed
+WARM_STEPS = 40  # of a throw-away run that tells our speed: eight at the second width, of which three are left out
 
 
 def summary(found: dict[str, list[Record]], *, seconds: float) -> str:

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from tests.model.shapes import QWEN3, perturbed
 
 from headstart.model.heads import LMHead
+from headstart.train import objective
 from headstart.train.cross_entropy import linear_cross_entropy
 from headstart.train.objective import (
     IGNORE,
+    ROWS_STEP,
     LanguageModel,
     MaskSettings,
     causal_batch,
@@ -111,12 +113,14 @@ def test_chunked_cross_entropy_equals_torch(with_bias: bool, monkeypatch: pytest
             torch.randn(*shape, generator=generator).requires_grad_() for shape in ((13, 8), (31, 8), (31,))
         )
         targets = torch.randint(0, 31, (13,), generator=generator)
+        targets[[2, 5, 12]] = IGNORE
         used = bias if with_bias else None
         if ours:
             loss = linear_cross_entropy(hidden, matrix, used, targets, z_loss=0.01)
         else:
             logits = F.linear(hidden, matrix, used)
-            loss = F.cross_entropy(logits, targets) + 0.01 * logits.logsumexp(1).square().mean()
+            counted = logits[targets != IGNORE]
+            loss = F.cross_entropy(logits, targets) + 0.01 * counted.logsumexp(1).square().mean()
         (3.0 * loss).backward()  # type: ignore[no-untyped-call]
         results.append([loss, hidden.grad, matrix.grad, *([bias.grad] if with_bias else [])])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*results, strict=True))
@@ -131,6 +135,25 @@ def test_no_targets_cost_nothing() -> None:
     )
     assert float(loss.detach()) == 0.0
     loss.backward()  # type: ignore[no-untyped-call]
+
+
+def test_predicted_rows_come_in_few_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch keeps kernels by shape: a new number of rows in every step took 2 MB each."""
+    seen: list[int] = []
+
+    def listening(hidden: torch.Tensor, *more: object, **settings: object) -> torch.Tensor:
+        seen.append(len(hidden))
+        return linear_cross_entropy(hidden, *more, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(objective, "linear_cross_entropy", listening)
+    model = LanguageModel(perturbed(QWEN3), LMHead(QWEN3))
+    for seed in range(8):
+        batch = masked_batch(packed_rows(rows=6), SETTINGS, progress=0.0, rng=np.random.default_rng(seed))
+        assert batch.targets is not None
+        predicted = int((batch.targets != IGNORE).sum())
+        model(batch)
+        assert seen[-1] % ROWS_STEP == 0
+        assert 0 <= seen[-1] - predicted < ROWS_STEP
 
 
 def test_a_batch_weighs_its_units_in_both_modes() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+IGNORE = -100  # target of a row that is not predicted
 CHUNK_ROWS = 512
 ACCELERATOR_ROWS = 16_384  # fills it; 0.27 GB of bf16 logits at 8,192 units
 Softmax = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
@@ -21,28 +22,29 @@ Softmax = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 def softmax_gradient(logits_NV: Tensor, targets_N: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
     """(summed nats with the z-loss, their gradient by the logits (N, V) in fp32); may write over fp32 logits."""
-    logits = logits_NV.float()
-    picked = logits.gather(1, targets_N[:, None])
+    logits, counted = logits_NV.float(), (targets_N != IGNORE).float()[:, None]
+    targets_N1 = targets_N.clamp(min=0)[:, None]
+    picked = logits.gather(1, targets_N1)
     most = logits.amax(1, keepdim=True)
     powers = logits.sub_(most).exp_()
     total = powers.sum(1, keepdim=True)
     log_z = total.log() + most
-    grad = powers.mul_((1.0 + 2.0 * z_loss * log_z) / total)
-    grad.scatter_add_(1, targets_N[:, None], torch.full_like(picked, -1.0))
-    return (log_z - picked).sum() + z_loss * log_z.square().sum(), grad
+    grad = powers.mul_((1.0 + 2.0 * z_loss * log_z) / total * counted)
+    grad.scatter_add_(1, targets_N1, -counted)
+    return ((log_z - picked + z_loss * log_z.square()) * counted).sum(), grad
 
 
 def low_softmax_gradient(logits_NV: Tensor, targets_N: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
     """The same without a write in place, the gradient in the logits' dtype: what a compiler makes one kernel of."""
-    logits = logits_NV.float()
+    logits, counted = logits_NV.float(), (targets_N != IGNORE).float()[:, None]
     hit = torch.arange(logits.shape[1], device=logits.device) == targets_N[:, None]
     picked = torch.where(hit, logits, 0.0).sum(1, keepdim=True)
     most = logits.amax(1, keepdim=True)
     powers = torch.exp(logits - most)
     total = powers.sum(1, keepdim=True)
     log_z = total.log() + most
-    grad = powers * ((1.0 + 2.0 * z_loss * log_z) / total) - hit.float()
-    return (log_z - picked).sum() + z_loss * log_z.square().sum(), grad.to(logits_NV.dtype)
+    grad = powers * ((1.0 + 2.0 * z_loss * log_z) / total * counted) - hit.float()
+    return ((log_z - picked + z_loss * log_z.square()) * counted).sum(), grad.to(logits_NV.dtype)
 
 
 @cache
@@ -64,7 +66,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         alone = hidden_ND.device.type == "cpu"
         softmax = _compiled() if compiled or not alone else softmax_gradient
         chunk = CHUNK_ROWS if alone else ACCELERATOR_ROWS
-        count = max(len(targets_N), 1)
+        count = torch.count_nonzero(targets_N != IGNORE).clamp(min=1)
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND)
         grad_matrix = torch.zeros(matrix_VD.shape, dtype=torch.float32, device=matrix_VD.device)
@@ -106,7 +108,8 @@ def linear_cross_entropy(
     z_loss: float = 0.0,
     compiled: bool = False,
 ) -> Tensor:
-    """Mean over N of -log softmax(hidden @ matrix^T + bias)[target] + z_loss * logsumexp^2, in fp32; 0 for N = 0.
+    """Mean of -log softmax(hidden @ matrix^T + bias)[target] + z_loss * logsumexp^2, in fp32, over the rows that have
+    a target other than IGNORE; 0 where there are none.
 
     compiled: whether the CPU's softmax is worth some seconds of compiling too.
     """

@@ -19,9 +19,9 @@ from headstart.ground.batch import Batch
 from headstart.ground.seeds import stream
 from headstart.model.heads import LMHead
 from headstart.model.trunk import Trunk
-from headstart.train.cross_entropy import linear_cross_entropy
+from headstart.train.cross_entropy import IGNORE, linear_cross_entropy
 
-IGNORE = -100
+ROWS_STEP = 64  # predicted rows come in multiples: torch keeps up to 1,024 kernels by shape, 2 MB for each
 Mode = Literal["causal", "masked"]
 Ids = npt.NDArray[np.int64]
 Turns = npt.NDArray[np.float64]
@@ -126,14 +126,17 @@ class LanguageModel(Learner):
         self.lm = lm
 
     def forward(self, batch: Batch, *, z_loss: float = 0.0) -> Tensor:
-        hidden = self.trunk(batch)
+        hidden_ND = self.trunk(batch).flatten(0, 1)
         assert batch.targets is not None
-        chosen = batch.targets != IGNORE
+        targets = batch.targets.flatten()
+        places = (targets != IGNORE).nonzero()[:, 0]
+        filling = places.new_zeros(-len(places) % ROWS_STEP)
+        targets = torch.cat((targets[places], torch.full_like(filling, IGNORE)))
         return linear_cross_entropy(
-            self.lm.prepare(hidden[chosen]),
+            self.lm.prepare(hidden_ND.index_select(0, torch.cat((places, filling)))),
             self.lm.matrix(self.trunk.table),
             self.lm.bias,
-            batch.targets[chosen],
+            targets,
             z_loss=z_loss,
             compiled=self.compiled,
         )

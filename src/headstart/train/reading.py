@@ -46,18 +46,19 @@ def sketch_run(
 def visited_units(recipe: Recipe, corpus: PackedCorpus, *, steps: int, skipped: int = 0, slack: int = 0) -> Flags:
     """(units,) whether each unit of the corpus stood in a row that was visited, as input or as the last target."""
     settings, count = recipe.optimisation, len(corpus.units)
-    edges = np.zeros(count + 1, dtype=np.int32)
+    found: Flags = np.zeros(count, dtype=np.bool_)
     widths = np.array([recipe.width(step) for step in range(steps)])
     for width in np.unique(widths).tolist():
         made = np.flatnonzero(widths == width)
         per_step, available = settings.tokens_per_step // width, corpus.num_rows(width)
         first, last = int(made[0]) * per_step, (int(made[-1]) + 1 + skipped) * per_step
+        rows: Flags = np.zeros(available + 2, dtype=np.bool_)  # one that is never visited at either end
         for epoch in range(first // available, -(-last // available)):
             order = row_order(available, seed=settings.seed, epoch=epoch)
-            starts = order[max(0, first - epoch * available) : last - epoch * available] * width
-            np.add.at(edges, np.maximum(starts - slack, 0), 1)
-            np.add.at(edges, np.minimum(starts + width + 1 + slack, count), -1)
-    found: Flags = np.cumsum(edges[:-1]) > 0
+            rows[1 + order[max(0, first - epoch * available) : last - epoch * available]] = True
+        turns = np.flatnonzero(rows[1:] != rows[:-1]) * width
+        for start, end in zip(turns[::2].tolist(), turns[1::2].tolist(), strict=True):
+            found[max(0, start - slack) : end + 1 + slack] = True
     return found
 
 
