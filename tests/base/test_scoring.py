@@ -16,7 +16,8 @@ from headstart.base.pseudo import masked_copies
 from headstart.base.scoring import read_asked
 from headstart.ground.batch import Batch, Pattern
 from headstart.ground.errors import CapabilityError, ConfigError, DataError, HeadstartError
-from headstart.train.objective import IGNORE, LanguageModel, lm_loss
+from headstart.train.cross_entropy import IGNORE
+from headstart.train.objective import LanguageModel, lm_loss
 
 CLS, SEP, MASK = 2, 3, 98
 PATTERNS: dict[str, tuple[Pattern, ...]] = {"gpt2": ("causal",), "bert": ("full",), "hybrid": ("causal", "full")}

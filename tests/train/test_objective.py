@@ -12,9 +12,8 @@ from tests.model.shapes import QWEN3, perturbed
 
 from headstart.model.heads import LMHead
 from headstart.train import objective
-from headstart.train.cross_entropy import linear_cross_entropy
+from headstart.train.cross_entropy import IGNORE, linear_cross_entropy
 from headstart.train.objective import (
-    IGNORE,
     ROWS_STEP,
     LanguageModel,
     MaskSettings,

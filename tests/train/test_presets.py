@@ -16,7 +16,8 @@ from headstart.base.base import Base
 from headstart.data.corpus import BOS_ID, MASK_ID
 from headstart.ground.batch import Batch
 from headstart.ground.errors import ConfigError
-from headstart.train.objective import IGNORE, MaskSettings, masked_batch
+from headstart.train.cross_entropy import IGNORE
+from headstart.train.objective import MaskSettings, masked_batch
 from headstart.train.pretrain import fresh, parameter_groups
 from headstart.train.recipe import Recipe, read_recipe
 from headstart.train.schedule import cosine

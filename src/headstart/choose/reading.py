@@ -37,8 +37,8 @@ from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.seeds import stream
 from headstart.model.heads import pool
 from headstart.model.trunk import Trunk
+from headstart.train.cross_entropy import IGNORE
 from headstart.train.fit import PASS_TOKENS
-from headstart.train.objective import IGNORE
 from headstart.train.prepared import default_pooling
 from headstart.train.supervised import Supervised, supervise
 

@@ -24,7 +24,7 @@ from headstart.data.patch_rows import PatchRows
 from headstart.ground.seeds import stream
 from headstart.model.heads import Pooling, TaskHead
 from headstart.model.trunk import Trunk
-from headstart.train.objective import IGNORE
+from headstart.train.cross_entropy import IGNORE
 from headstart.train.supervised import Supervised
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # L2 on standardised features, per example; scanned from strong to weak

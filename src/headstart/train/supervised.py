@@ -23,7 +23,8 @@ from headstart.data.patches import PatchCodec
 from headstart.data.text_codec import Encoded, TextCodec
 from headstart.ground.batch import Batch, Pattern
 from headstart.model.patches import PatchConfig
-from headstart.train.objective import IGNORE, LossRecord
+from headstart.train.cross_entropy import IGNORE
+from headstart.train.objective import LossRecord
 
 Rows = npt.NDArray[np.int64]
 
