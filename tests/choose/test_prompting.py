@@ -21,6 +21,7 @@ from tests.train.tiny_base import tiny_base, toy_task
 from tokenizers import Tokenizer
 
 from headstart.base.base import Base
+from headstart.choose import choose as choosing
 from headstart.choose import prompting, search, work
 from headstart.choose.belief import hand_set, log_error, standard_error
 from headstart.choose.choose import Choice, choose
@@ -199,6 +200,23 @@ def test_a_prompt_that_crashes_has_failed_and_the_search_goes_on(
     assert [row.method for row in failed] == BOTH
     assert all("the prompt broke" in row.reason for row in failed)
     assert report.decision.method == "probe"
+
+
+def test_an_interrupted_control_loses_no_winner(
+    task: Task, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = choosing._control
+
+    def stopped(task: Task, search: search.Search, method: Any) -> Any:
+        if method == "tfidf":
+            raise KeyboardInterrupt
+        return real(task, search, method)
+
+    monkeypatch.setattr(choosing, "_control", stopped)
+    found = choose(task, folders[:1], methods=["probe"])
+    assert found.report.interrupted
+    assert [one.reason for one in found.report.winner.skipped] == ["interrupted"]
+    assert {c.method for c in found.report.winner.candidates} == {"probe", "majority"}
 
 
 def test_what_failed_takes_no_chance_from_the_best() -> None:

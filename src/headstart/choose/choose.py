@@ -166,10 +166,9 @@ def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -
     trials = {"majority": [_control(task, search, "majority")], **_trials(base, search, task, decision)}
     plain, needed = plain_control(task), plain_seconds(task, measure=plan.seconds is not None)
     left = budget.left() - saving_seconds(task, decision)
-    reason = "" if needed <= left or plan.seconds is None or needed <= CONTROL_SHARE * plan.seconds <= left else "late"
-    if reason:
-        reason = f"about {needed:.0f} s needed, {max(0.0, left):.0f} s left"
-    else:
+    reason = f"about {needed:.0f} s needed, {max(0.0, left):.0f} s left"
+    if needed <= left or plan.seconds is None or needed <= CONTROL_SHARE * plan.seconds <= left:
+        reason = ""
         try:
             trials[plain] = [_control(task, search, plain)]
         except KeyboardInterrupt:  # the winner has answered, and is worth more than a control
