@@ -15,7 +15,7 @@ from headstart.model.flops import train_flops
 from headstart.train.recipe import Recipe
 
 PROCESS = 450_000_000  # bytes before any weight exists: between training alone (390 MB) and the whole command (550 MB)
-IN_FLIGHT = {"bfloat16": 1.37, "float32": 1.65}  # what a backward pass holds over what the forward pass saved, fitted
+IN_FLIGHT = {"bfloat16": 1.3, "float32": 1.65}  # what a backward pass holds over what the forward pass saved, fitted
 CROSS_ENTROPY_ROWS = 512  # rows whose logits exist at once (train/cross_entropy.py)
 NEWTON_SCHULZ_STEPS = 5  # of torch's Muon
 OVERHEAD = 20_000  # FLOPs whose time norms, RoPE, softmax and residuals take, a unit, layer and unit of width
