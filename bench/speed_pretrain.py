@@ -114,16 +114,8 @@ def main() -> None:
     chosen = options()
     places = places_of(chosen)
     files = texts(places, megabytes=4)
-    shape = [
-        "--context",
-        "256",
-        "--batch-size",
-        "16",
-        "--accum",
-        str(PASSES[chosen.shape]),
-        "--steps",
-        str(chosen.steps),
-    ]
+    passes = str(PASSES[chosen.shape])
+    shape = ["--context", "256", "--batch-size", "16", "--accum", passes, "--steps", str(chosen.steps)]
     known = {"shape": chosen.shape, "files": files, "threads": chosen.threads, "places": places}
 
     def side(name: str) -> Side:

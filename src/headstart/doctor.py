@@ -32,7 +32,7 @@ def check_machine(*, json: bool) -> int:
         **{part: metadata.version(part) for part in PARTS},
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1),
+        "memory_gib": round(machine_bytes() / GIB, 1),
         "disk_free_gib": round(shutil.disk_usage(".").free / GIB, 1),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "gflops_float32": round(arithmetic_speed("float32"), 1),
@@ -41,6 +41,11 @@ def check_machine(*, json: bool) -> int:
     facts["base"], healthy = try_base()
     show(facts, json=json)
     return 0 if healthy else 1
+
+
+def machine_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def arithmetic_speed(dtype: str) -> float:

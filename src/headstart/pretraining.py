@@ -24,7 +24,7 @@ from torch.distributed import is_torchelastic_launched
 from headstart.base.base import Base
 from headstart.data.built import is_built
 from headstart.data.patch_corpus import pack_patches
-from headstart.doctor import arithmetic_speed
+from headstart.doctor import arithmetic_speed, machine_bytes
 from headstart.evaluate.training_page import write_training_page
 from headstart.flags import seconds_of
 from headstart.ground.device import pick_device
@@ -163,11 +163,6 @@ def in_passes(recipe: AnyRecipe, micro_tokens: int | None) -> AnyRecipe:
         return recipe
     settings = msgspec.structs.replace(recipe.optimisation, micro_tokens=micro_tokens)
     return msgspec.structs.replace(recipe, optimisation=settings)
-
-
-def machine_bytes() -> int:
-    """The memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def over_shards(recipe: Recipe, data: Path) -> Recipe:
