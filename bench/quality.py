@@ -1,4 +1,4 @@
-"""The quality table: nine public tasks x methods x bases x seeds, ours beside the Hugging Face Trainer.
+"""The quality table: ten public tasks x methods x bases x seeds, ours beside the Hugging Face Trainer.
 
 Cells are run in the order that makes the table useful early (first seed of every task, our full fine-tune and the
 peer's before the rest) and each is kept, so the command can be stopped and repeated. `--dry-run` lists what is missing.

@@ -1,4 +1,4 @@
-"""The nine public tables of the quality comparison, written once as plain JSONL so that both sides read the same rows.
+"""The ten public tables of the quality comparison, written once as plain JSONL so that both sides read the same rows.
 
 In: the shared task folders (Parquet). Out: `<out>/<task>/{train,validation,test}.jsonl` with labels as names, and
 `card.json` (kind, columns, metrics, rows, what was left out). Rules, the same for every side: sst2 keeps a seeded 8,000
@@ -44,6 +44,7 @@ TABLES = (
     Table("stsb", "score", "text_a,text_b", "score", ("pearson", "spearman")),
     Table("nlupp_banking", "labels", "text", "labels", ("micro_f1",)),
     Table("conll2000_chunk", "tags", "tokens", "tags", ("span_f1", "token_accuracy")),
+    Table("ud_ewt_pos", "tags", "tokens", "tags", ("token_accuracy",)),
 )
 BY_NAME = {table.name: table for table in TABLES}
 

@@ -20,6 +20,7 @@ from headstart.ground.errors import ConfigError, DataError
 from headstart.train.allocation import Cost, Plan, allocate
 from headstart.train.estimate import estimate
 from headstart.train.finished import Found, read_runs
+from headstart.train.recipe import in_fast_numbers
 from headstart.train.scaling import Law, fit
 from headstart.train.sizing import anchor_recipe
 
@@ -34,7 +35,7 @@ NO_LAW = (
 def plan_run(*, flops: float | None, hours: float | None, runs: Path | None, json: bool) -> int:
     """Print the plan."""
     check_budget(flops, hours)
-    speed = arithmetic_speed(anchor_recipe().optimisation.dtype) * 1e9
+    speed = arithmetic_speed(in_fast_numbers(anchor_recipe().optimisation).dtype) * 1e9
     found = Found((), ()) if runs is None else read_runs(runs)
     law, words = fitted(found, runs)
     budget, cost = budget_of(flops, hours, speed)

@@ -41,8 +41,8 @@ from headstart.train.patch_course import PatchCourse
 from headstart.train.patch_recipe import PatchRecipe, is_for_patches, read_patch_recipe
 from headstart.train.pretrain import Watch
 from headstart.train.ranks import Ranks, joined
-from headstart.train.recipe import Recipe, read_recipe, recipe_values
-from headstart.train.sizing import Reason, recipe_for
+from headstart.train.recipe import Recipe, in_fast_numbers, read_recipe, recipe_values
+from headstart.train.sizing import Reason, numbers_reason, recipe_for
 from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain, require_shards, started_from
 from headstart.train.verify import verify_course, verify_resume
 
@@ -126,12 +126,16 @@ def pretrain_base(
 
 
 def chosen_recipe(recipe: str | None, size: str | None) -> tuple[Recipe | PatchRecipe, tuple[Reason, ...]]:
-    """The named recipe, or the one the dial gives with its reasons; ConfigError unless exactly one is given."""
+    """The named recipe, or the one the dial gives, in the machine's numbers, with reasons; ConfigError unless one is
+    given."""
     if (recipe is None) == (size is None):
         given = "neither" if recipe is None else "both"
         raise ConfigError(f"{given} of RECIPE and --size is given; expected one. Write text-tiny, or --size 11m.")
     if recipe is not None:
-        return (read_patch_recipe if is_for_patches(recipe_values(recipe)) else read_recipe)(recipe), ()
+        named = (read_patch_recipe if is_for_patches(recipe_values(recipe)) else read_recipe)(recipe)
+        settings = in_fast_numbers(named.optimisation)
+        reasons = () if settings == named.optimisation else (numbers_reason(settings),)
+        return msgspec.structs.replace(named, optimisation=settings), reasons
     assert size is not None
     sized = recipe_for(size)
     return sized.recipe, sized.reasons

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -13,9 +15,12 @@ from torch import nn
 from headstart.ground.batch import Batch
 from headstart.ground.errors import ConfigError
 from headstart.model.attention import attend, attention_bias
+from headstart.train import optim, recipe
 from headstart.train.cross_entropy import low_softmax_gradient, softmax_gradient
 from headstart.train.loop import ahead
 from headstart.train.optim import StackedMuon
+from headstart.train.recipe import read_recipe
+from headstart.train.sizing import recipe_for
 
 
 @pytest.mark.parametrize("z_loss", [0.0, 1e-2])
@@ -37,7 +42,8 @@ def test_its_gradient_is_that_of_autograd() -> None:
     assert float((low_softmax_gradient(logits.detach(), targets, 0.1)[1] - expected).abs().max()) <= 1e-6
 
 
-def test_stacked_muon_steps_as_muon() -> None:
+def test_stacked_muon_steps_as_muon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optim, "training_dtype", lambda device: torch.bfloat16)
     torch.manual_seed(0)
     shapes = [(64, 64)] * 3 + [(128, 64)] * 2 + [(64, 128)] * 2 + [(32, 96)]
     one = [nn.Parameter(0.05 * torch.randn(shape)) for shape in shapes]
@@ -55,6 +61,35 @@ def test_stacked_muon_steps_as_muon() -> None:
     for p, q in zip(one, other, strict=True):
         assert float((p - q).detach().abs().max()) <= 1e-6
         assert torch.equal(theirs.state[p]["momentum_buffer"], ours.state[q]["momentum_buffer"])
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (96, 32), (32, 96)])
+def test_where_bf16_is_emulated_muon_takes_the_same_steps_in_fp32(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(optim, "training_dtype", lambda device: torch.float32)
+    torch.manual_seed(0)
+    matrix = nn.Parameter(torch.zeros(shape))
+    made = optim.Optimiser([optim.Group((matrix,), "muon", lr=1.0, weight_decay=0.0)])
+    matrix.grad = torch.randn(shape)
+    left, sizes, right = torch.linalg.svd(matrix.grad.double(), full_matrices=False)
+    found = sizes / sizes.norm()
+    for _ in range(5):
+        found = 3.4445 * found - 4.7750 * found**3 + 2.0315 * found**5
+    expected = -0.2 * math.sqrt(max(shape)) * (left * found) @ right
+    made.step(factor=1.0, weight=1.0, clip=None)
+    assert float((matrix.detach() - expected).abs().max()) <= 1e-5
+
+
+def test_a_recipe_is_computed_in_bf16_only_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = read_recipe("text-11m").optimisation
+    assert asked.dtype == "bfloat16"
+    monkeypatch.setattr(recipe, "training_dtype", lambda device: torch.float32)
+    assert recipe.in_fast_numbers(asked) == msgspec.structs.replace(asked, dtype="float32")
+    assert recipe_for("1m").recipe.optimisation.dtype == "float32"
+    monkeypatch.setattr(recipe, "training_dtype", lambda device: torch.bfloat16)
+    assert recipe.in_fast_numbers(asked) == asked
+    assert recipe_for("1m").recipe.optimisation.dtype == "bfloat16"
 
 
 def test_batches_made_ahead_are_those_of_the_steps_in_order() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from headstart.ground.device import training_dtype
 from headstart.ground.errors import ConfigError
 from headstart.train.ranks import everywhere, whole
 
@@ -180,10 +181,11 @@ class StackedMuon(torch.optim.Muon):
 
 
 def orthogonal(stack_NAB: Tensor, group: dict[str, Any]) -> Tensor:
-    """Every matrix of a stack with its singular values near 1, in bf16, by Newton and Schulz as torch.optim.Muon."""
+    """Every matrix of a stack with its singular values near 1, by Newton and Schulz as torch.optim.Muon: in bf16, or
+    in fp32 where bf16 is emulated."""
     a, b, c = group["ns_coefficients"]
     tall = stack_NAB.shape[1] > stack_NAB.shape[2]
-    found = stack_NAB.bfloat16()
+    found = stack_NAB.to(training_dtype(stack_NAB.device))
     found = found.mT if tall else found
     found = found / found.norm(dim=(1, 2), keepdim=True).clamp(min=group["eps"])
     for _ in range(group["ns_steps"]):
@@ -202,8 +204,9 @@ def _inner(kind: Kind, groups: Iterable[Group], master_of: dict[int, nn.Paramete
         {"params": [master_of[id(p)] for p in g.params], "lr": g.lr, "weight_decay": g.weight_decay} for g in groups
     ]
     if kind == "muon":
-        alone = next(iter(master_of.values())).device.type == "cpu"
-        return (torch.optim.Muon if alone else StackedMuon)(
+        device = next(iter(master_of.values())).device
+        torchs = device.type == "cpu" and training_dtype(device) == torch.bfloat16  # torch's own knows bf16 only
+        return (torch.optim.Muon if torchs else StackedMuon)(
             rows, lr=1e-3, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw"
         )
     for row, group in zip(rows, groups, strict=True):

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
+import torch
 
 from headstart.base.families import FAMILIES, Family
 from headstart.data.corpus import MAX_VOCABULARY
 from headstart.data.corpus_part import CorpusPart
+from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.errors import ConfigError, did_you_mean
 from headstart.model.config import TrunkConfig
 from headstart.model.flops import train_flops
@@ -111,6 +113,13 @@ class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"lengths has rows of {wrong[0]:,}; expected at most micro_tokens ({self.micro_tokens:,}) and a "
                 f"divisor of tokens_per_step ({self.tokens_per_step:,}). Mend [optimisation]."
             )
+
+
+def in_fast_numbers(settings: Optimisation) -> Optimisation:
+    """The settings in float32 where they ask for bfloat16 and this machine only emulates it."""
+    if settings.dtype == "bfloat16" and training_dtype(pick_device()) == torch.float32:
+        return msgspec.structs.replace(settings, dtype="float32")
+    return settings
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 A size such as "11m" goes in; a Recipe and one (name, value, reason) a setting come out. The idea is nanochat's --depth
 (scripts/base_train.py): tune one model, say once how every setting moves with size, and let nobody turn two knobs at a
-time. What the dial does not move is the shipped recipe text-11m, which is also its anchor.
+time. What the dial does not move is the shipped recipe text-11m, which is also its anchor, in the machine's numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from headstart.ground.errors import ConfigError
-from headstart.train.recipe import Recipe, Shape, read_recipe
+from headstart.train.recipe import Optimisation, Recipe, Shape, in_fast_numbers, read_recipe
 
 ANCHOR = "text-11m"
 SMALLEST, LARGEST = 150_000, 1_000_000_000
@@ -72,7 +72,7 @@ def recipe_for(size: str | int, *, tokens_per_parameter: float = TOKENS_PER_PARA
     anchor, shape = anchor_recipe(), nearest_shape(wanted)
     recipe = msgspec.structs.replace(anchor, name=f"text-{short(wanted)}", shape=shape)
     parameters = recipe.trunk_config().num_parameters
-    known = anchor.optimisation
+    known = in_fast_numbers(anchor.optimisation)
     asked = tokens_per_parameter * parameters
     batch = batch_for(asked)
     tokens = max(1, round(asked / batch)) * batch
@@ -239,4 +239,12 @@ def training_reasons(recipe: Recipe, parameters: int) -> tuple[Reason, ...]:
             f"a memory of {TIMESCALE} (tokens / parameters)^{TIMESCALE_POWER} of the run (Bergsma et al. 2025); for "
             "fresh text: a run of many epochs wants more",
         ),
+        numbers_reason(got),
     )
+
+
+def numbers_reason(settings: Optimisation) -> Reason:
+    """Why a run computes in the numbers it does on this machine."""
+    if settings.dtype == "float32":
+        return Reason("numbers", "float32", "this machine only emulates bfloat16, more than a hundred times slower")
+    return Reason("numbers", settings.dtype, "products twice as fast as in float32, in which weights and sums stay")
