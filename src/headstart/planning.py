@@ -1,6 +1,7 @@
 """`headstart plan`: a budget of FLOPs or hours -> size, tokens, predicted loss, memory and minutes on this machine.
 
-What cannot be known here is said so: without finished runs there is no predicted loss, only a published ratio.
+The loss is foretold by a law of finished runs: those given, else Headstart's own. Runs that carry no law leave a
+published ratio of tokens to parameters, and no loss.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from headstart.doctor import aligned, arithmetic_speed
 from headstart.ground.errors import ConfigError, DataError
 from headstart.train.allocation import Cost, Plan, allocate
 from headstart.train.estimate import estimate
-from headstart.train.finished import Found, read_runs
+from headstart.train.finished import Found, measured_runs, read_runs
 from headstart.train.recipe import in_fast_numbers
 from headstart.train.scaling import Law, fit
 from headstart.train.sizing import anchor_recipe
 
 HIGHEST_FLOPS = 1e24
 HIGHEST_HOURS = 24 * 366.0
-NO_LAW = (
-    "no law has been measured here yet (give --from a folder of finished runs, such as a ladder of sizes leaves); no "
-    "loss is predicted, and size and tokens follow the compute-optimal 20 tokens a parameter (Hoffmann et al. 2022)"
+OURS = (
+    "the law is of Headstart's own runs, on English text (encyclopedic, books, talk, docs); other text has another: "
+    "give --from a folder of finished runs, such as a ladder of sizes leaves"
 )
 
 
@@ -36,7 +37,7 @@ def plan_run(*, flops: float | None, hours: float | None, runs: Path | None, jso
     """Print the plan."""
     check_budget(flops, hours)
     speed = arithmetic_speed(in_fast_numbers(anchor_recipe().optimisation).dtype) * 1e9
-    found = Found((), ()) if runs is None else read_runs(runs)
+    found = measured_runs() if runs is None else read_runs(runs)
     law, words = fitted(found, runs)
     budget, cost = budget_of(flops, hours, speed)
     plan = allocate(budget, cost, speed=speed, law=law, runs=found.runs)
@@ -75,8 +76,6 @@ def budget_of(flops: float | None, hours: float | None, speed: float) -> tuple[f
 
 def fitted(found: Found, runs: Path | None) -> tuple[Law | None, str]:
     """The law of the runs, or None, and a sentence about it."""
-    if runs is None:
-        return None, NO_LAW
     try:
         law = fit(found.points)
     except DataError as problem:
@@ -86,7 +85,8 @@ def fitted(found: Found, runs: Path | None) -> tuple[Law | None, str]:
             "compute-optimal 20 tokens a parameter (Hoffmann et al. 2022)",
         )
     middle = "parameters N and bytes of text D" if law.form == "both" else "FLOPs C, because all runs have one ratio"
-    return law, f"law of {law.runs} runs in {middle}: {law.words()} bits per byte; noise {law.noise:.2%}"
+    words = f"law of {law.runs} runs in {middle}: {law.words()} bits per byte; noise {law.noise:.2%}"
+    return law, f"{words}\n{OURS}" if runs is None else words
 
 
 def facts_of(plan: Plan, *, speed: float) -> dict[str, Any]:

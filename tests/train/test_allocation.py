@@ -13,7 +13,7 @@ from headstart.ground.errors import ConfigError, DataError
 from headstart.planning import plan_run
 from headstart.train.allocation import allocate, bytes_per_unit, ratio_of
 from headstart.train.estimate import estimate
-from headstart.train.finished import Run, read_runs
+from headstart.train.finished import Run, measured_runs, read_runs
 from headstart.train.recipe import Recipe
 from headstart.train.scaling import fit
 from headstart.train.sizing import recipe_for
@@ -145,11 +145,22 @@ def test_the_embedded_bases_are_runs() -> None:
         assert estimate(found[name].recipe).flops == pytest.approx(found[name].point.flops, rel=0.01)
 
 
+def test_our_own_runs_foretell_the_largest_of_them() -> None:
+    runs = {run.point.name: run.point for run in measured_runs().runs}
+    assert {"200k", "300k", "500k", "1m", "text-tiny", "text-small"} == set(runs)
+    largest = runs.pop("text-small")
+    foretold = fit(list(runs.values())).predict(
+        parameters=largest.parameters, text_bytes=largest.text_bytes, flops=largest.flops
+    )
+    assert foretold.low <= largest.bits_per_byte <= foretold.high
+    assert foretold.high - foretold.low <= 0.3  # 12 times the compute of the next one
+
+
 def test_the_verb_says_what_it_knows(ladder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan_run(flops=1e14, hours=None, runs=None, json=False) == 0
+    assert plan_run(flops=1e16, hours=None, runs=None, json=False) == 0
     printed = capsys.readouterr().out
-    assert "no law has been measured here yet" in printed
-    assert "not predicted" in printed
+    assert "the law is of Headstart's own runs" in printed
+    assert "not predicted" not in printed
     assert plan_run(flops=None, hours=0.05, runs=ladder, json=True) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["predicted"]["low"] <= facts["predicted"]["bits_per_byte"] <= facts["predicted"]["high"]

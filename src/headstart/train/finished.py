@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from headstart.base.shipped import EMBEDDED
 from headstart.ground.errors import DataError
 from headstart.train.recipe import Recipe
 from headstart.train.scaling import Point
+from headstart.train.sizing import recipe_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,30 @@ class _Record(msgspec.Struct):
 class _Card(msgspec.Struct):
     name: str
     lineage: tuple[_Record, ...]
+
+
+class _Measured(msgspec.Struct):
+    size: str
+    tokens_per_parameter: float
+    bytes_per_unit: float
+    flops: float
+    bits_per_byte: float
+    seconds: float
+
+
+def measured_runs() -> Found:
+    """Runs of our own: those of the dial (docs/notebook/2026-11-27-ladder.md) and the embedded bases for text."""
+    stored = resources.files("headstart.train").joinpath("measured_runs.json").read_bytes()
+    ladder = [_of_the_dial(run) for run in msgspec.json.decode(stored, type=list[_Measured])]
+    embedded = read_runs(EMBEDDED).runs if EMBEDDED.is_dir() else ()
+    return Found((*ladder, *embedded), ())
+
+
+def _of_the_dial(run: _Measured) -> Run:
+    sized = recipe_for(run.size, tokens_per_parameter=run.tokens_per_parameter)
+    text_bytes = sized.recipe.optimisation.tokens * run.bytes_per_unit
+    point = Point(run.size, sized.parameters, text_bytes, run.flops, run.bits_per_byte)
+    return Run(sized.recipe, point, run.bytes_per_unit, run.seconds)
 
 
 def read_runs(folder: Path) -> Found:
