@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "speed-prompt": "bench.speed_prompt",
     "prompt-exact": "bench.prompt_exact",
     "ladder": "bench.ladder",
+    "ablate": "bench.ablate",
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",
     "choose": "bench.choose",
