@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "choose": "bench.choose",
     "icl": "bench.icl",
     "modalities": "bench.modalities",
+    "joint": "bench.joint",
     "patch-corpora": "bench.patch_corpora",
     "visible-only": "bench.visible_only",
 }
