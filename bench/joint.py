@@ -33,7 +33,7 @@ from headstart.data.codec import load_tokenizer
 from headstart.data.corpus import PackedCorpus
 from headstart.data.patch_corpus import PatchCorpus, pack_patches
 from headstart.data.raw import Modality
-from headstart.data.task import Task
+from headstart.data.task import Examples, Task
 from headstart.evaluate.trial import try_method
 from headstart.ground.batch import Batch
 from headstart.model.heads import LMHead
@@ -233,12 +233,19 @@ def size_of(batch: Batch) -> int:
 
 
 def task_of(name: str, modality: str, *, tasks: Path, test_rows: int) -> Task:
-    """A public set, at most so many rows of its test part."""
-    if modality != "text":
+    """A public set, at most so many rows of its validation and test parts."""
+    if modality == "text":
+        task = Task.read(str(tasks / name / "train.parquet"), test=str(tasks / name / "test.parquet"), label="label")
+        task = replace(task, test=first(task.test, test_rows))
+    else:
         kinds: dict[str, Modality] = {kind: kind for kind in PATCHES}
-        return read_set(tasks, name, kinds[modality], test_rows=test_rows)
-    task = Task.read(str(tasks / name / "train.parquet"), test=str(tasks / name / "test.parquet"), label="label")
-    return replace(task, test=task.test.subset(list(range(min(test_rows, len(task.test))))))
+        task = read_set(tasks, name, kinds[modality], test_rows=test_rows)
+    return replace(task, validation=first(task.validation, test_rows))
+
+
+def first(rows: Examples, most: int) -> Examples:
+    """At most so many rows."""
+    return rows.subset(list(range(min(most, len(rows)))))
 
 
 def gold_of(task: Task) -> list[int]:

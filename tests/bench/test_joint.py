@@ -112,8 +112,8 @@ def test_the_table_pairs_answers_by_item() -> None:
     right, wrong = [0, 1] * 20, [1, 0] * 20
     losses = dict.fromkeys(MEMBERS, 1.0)
     found = {
-        "joint": [{"losses": losses, "answers": dict.fromkeys(gold, [right])}],
-        "separate": [{"losses": losses, "answers": dict.fromkeys(gold, [wrong])}],
+        "joint": [{"losses": losses, "answers": {key: [right] for key in gold}}],
+        "separate": [{"losses": losses, "answers": {key: [wrong] for key in gold}}],
     }
     text = table(found, gold)
     assert text.count("+1.000 [+1.000, +1.000]") == len(gold)
