@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--requests", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--dtype", default="float32")
     chosen = parser.parse_args()
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
@@ -28,7 +29,7 @@ def main() -> None:
         Instance("loglikelihood", {}, (line["context"], line["continuation"]), place)
         for place, line in enumerate(lines)
     ]
-    model = HFLM(pretrained=chosen.model, device="cpu", dtype="float32", batch_size=chosen.batch_size)
+    model = HFLM(pretrained=chosen.model, device="cpu", dtype=chosen.dtype, batch_size=chosen.batch_size)
     start, cpu = time.perf_counter(), time.process_time()
     nats = [value for value, _ in model.loglikelihood(asked, disable_tqdm=True)]
     record = {"seconds": time.perf_counter() - start, "score_cpu_seconds": time.process_time() - cpu}

@@ -1,7 +1,8 @@
 """Are our log-likelihoods lm-eval's? copa, piqa and arc_easy, 0 and 5 shots, item by item, and the accuracies.
 
 Both sides get the same requests; the five shots are the first items of the draw, the same for every question. What is
-compared is scoring; how a task is worded is ours.
+compared is scoring; how a task is worded is ours. Where the two differ by more than the tolerance, lm-eval answers once
+more in float64, and it is told how far each side is from that.
 """
 
 from __future__ import annotations
@@ -43,13 +44,34 @@ def compared(name: str, shots: int, *, model: Path, chosen: argparse.Namespace, 
         measured(command, threads=chosen.threads, cwd=ROOT)
         found[side] = json.loads(out.read_text())
     asked = read_requests(requests)
+    apart = [n for n, (a, b) in enumerate(zip(*found.values(), strict=True)) if abs(a - b) > TOLERANCE]
+    exact = in_float64(requests, apart, model=model, chosen=chosen, places=places) if apart else []
     return {
         "set": name,
         "shots": shots,
         "items": len(items) - shots,
         "largest_difference": max(abs(a - b) for a, b in zip(*found.values(), strict=True)),
         **{f"accuracy_{side}": accuracy(nats, asked) for side, nats in found.items()},
+        "apart": len(apart),
+        **{
+            f"error_{side}": max((abs(nats[n] - true) for n, true in zip(apart, exact, strict=True)), default=None)
+            for side, nats in found.items()
+        },
     }
+
+
+def in_float64(
+    requests: Path, chosen_ones: Sequence[int], *, model: Path, chosen: argparse.Namespace, places: Places
+) -> list[float]:
+    """Nats of some requests by lm-eval with the same weights in float64."""
+    lines = requests.read_text(encoding="utf-8").splitlines(keepends=True)
+    part = requests.with_suffix(".apart.jsonl")
+    part.write_text("".join(lines[n] for n in chosen_ones), encoding="utf-8")
+    out = part.with_suffix(".float64.nats.json")
+    command = [places.peer_python, "-m", "bench.lmeval_requests", "--model", str(model), "--requests", str(part)]
+    measured([*command, "--out", str(out), "--dtype", "float64"], threads=chosen.threads, cwd=ROOT)
+    nats: list[float] = json.loads(out.read_text())
+    return nats
 
 
 def main() -> None:
