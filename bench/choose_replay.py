@@ -1,7 +1,8 @@
 """Policies replayed on recorded trainings: what each would have chosen by when, and how far below the best.
 
-Enter: a `Table` a task. Leave: mean regret and share of the exhaustive seconds, by policy and budget. `choose` is the
-package's own search with recorded answers in the place of workers; its clock is the seconds that those answers took.
+Enter: a `Table` a task. Leave: mean regret and share of the exhaustive cost, by policy and budget, and how well scores
+order bases of equal size. `choose` is the package's own search with recorded answers in the place of workers; its clock
+is what those answers cost, and a reading that it cuts short holds what its first rows told and nothing more.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from scipy.stats import weightedtau
 
-from headstart.choose.decision import decide
+from bench.choose_truth import Cell, Read, Truth, currency, in_flops
+from headstart.choose.decision import LARGER, decide
+from headstart.choose.findings import Findings
 from headstart.choose.plan import Plan
+from headstart.choose.reading import Estimates, goes_on
 from headstart.choose.search import Search
-from headstart.choose.work import Looked, look, read_task
+from headstart.choose.work import Looked, Trained, look, read_task
 from headstart.data.task import Task
-from headstart.evaluate.budget import Budget
+from headstart.evaluate.budget import SAMPLE_ROWS, WARMING_ROWS, Budget
 from headstart.evaluate.progress import silent
 from headstart.ground.errors import HeadstartError
 from headstart.ground.fanout import Done, Failed, Outcome
@@ -29,49 +34,88 @@ from headstart.train.methods import FitSettings
 
 BUDGETS = (0.05, 0.15, 0.5)
 KEPT_BASES = 0.75  # of the bases in a resample
-EPOCHS = 3  # of the recorded trainings
+LEAST_RANKED = 3  # bases of about one size, below which an order says nothing
+SCORES: dict[str, Callable[[Estimates], float]] = {
+    "H-score": lambda told: told.h_score,
+    "LogME": lambda told: told.logme,
+    "kNN": lambda told: told.neighbours,
+}
+RULE = (
+    "Every policy pays for all it looks at, reads and trains, and may spend the budget. A training that would end "
+    "after it is left out, but for the first one, which is run whatever it costs, so that there is always an answer. "
+    "Orders by a score pay for one reading of all train rows by every base first, then train base after base, best "
+    "score first; 'top-1' trains the best-scored base alone. transformer-ranker's rule knows no budget: the shrunk "
+    "H-score of the mean over layers on all rows, then a full training of the base with the highest; it is a point, "
+    "not a curve."
+)
 Pair = tuple[str, str]
+Foreteller = Callable[[str, str], float]  # of a base and a method
 
 
-@dataclass
+@dataclass(frozen=True)
 class Table:
-    """All that was recorded of one task. ended: by base, method and seed."""
+    """All that was recorded of one task, its costs in one currency. unit: CPU seconds on which machine, or FLOPs."""
 
     task: Task
-    looked: dict[str, Looked] = field(default_factory=dict)
-    readings: dict[str, Any] = field(default_factory=dict)
-    ended: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
+    truth: Truth
+    unit: str
 
-    def add_base(self, name: str, looked: Looked, reading: Any) -> None:
-        facts = msgspec.structs.replace(looked.facts, source=name)
-        self.looked[name], self.readings[name] = msgspec.structs.replace(looked, facts=facts), reading
+    @classmethod
+    def of(cls, task: Task, truth: Truth, *, bases: Sequence[str], methods: Sequence[str]) -> Table:
+        """Of these candidates: in seconds where one class of machine computed them all, else in FLOPs."""
+        unit = currency(truth, bases, methods)
+        reads = [read for read in truth.reads if read.base in bases]
+        cells = [cell for cell in truth.cells if cell.base in bases and cell.method in methods]
+        kept = msgspec.structs.replace(truth, reads=reads, cells=cells)
+        return cls(task, in_flops(kept) if unit == "FLOPs" else kept, unit)
 
-    def add(self, base: str, method: str, seed: int, ended: dict[str, Any]) -> None:
-        self.ended[base, method, seed] = ended
+    @property
+    def bases(self) -> list[str]:
+        return [read.base for read in self.truth.reads]
 
-    def pieces(self, base: str, method: str, seed: int) -> Any:
-        """Of one of the recorded trainings; which one, the seed decides."""
-        recorded = sorted(s for b, m, s in self.ended if (b, m) == (base, method))
-        return self.ended[base, method, recorded[seed % len(recorded)]]["pieces"]
+    def read(self, base: str) -> Read:
+        found = self.truth.read(base)
+        assert found is not None, "recorded"
+        return found
 
-    def seconds(self, base: str, method: str) -> float:
-        return float(self.ended[base, method, 0]["pieces"][-1]["seconds"])
+    def estimates(self, base: str) -> Estimates:
+        """Of all rows."""
+        return self.read(base).prefixes[-1].estimates
+
+    def looked(self, base: str) -> Looked:
+        return Looked(self.read(base).facts, self.read(base).prefixes[-1].ms_per_row)
+
+    def cells(self, base: str, method: str) -> list[Cell]:
+        """By seed."""
+        found = [cell for cell in self.truth.cells if (cell.base, cell.method) == (base, method)]
+        return sorted(found, key=lambda cell: cell.seed)
+
+    def cell(self, base: str, method: str, seed: int) -> Cell:
+        """One of the recorded trainings; which one, the seed decides."""
+        found = self.cells(base, method)
+        return found[seed % len(found)]
+
+    def cost(self, base: str, method: str) -> float:
+        return self.cell(base, method, 0).pieces[-1].seconds
 
     def validation(self, base: str, method: str) -> float:
-        return float(self.ended[base, method, 0]["pieces"][-1]["value"])
+        return self.cell(base, method, 0).pieces[-1].value
 
     def test(self, base: str, method: str) -> float:
         """The mean over seeds of the test score."""
-        values = [end["test"] for (b, m, _), end in self.ended.items() if (b, m) == (base, method)]
-        return float(np.mean(values))
+        return float(np.mean([cell.test for cell in self.cells(base, method)]))
+
+    def reading(self, bases: Sequence[str]) -> float:
+        """What reading all rows with each of them costs."""
+        return sum(self.read(base).prefixes[-1].seconds for base in bases)
 
 
 @dataclass
 class Clock(Budget):
-    """A budget whose time passes by what recorded answers took. paid: seconds of each candidate's pieces so far."""
+    """A budget whose time passes by what recorded answers cost. paid: for each candidate's pieces so far."""
 
     spent: float = 0.0
-    paid: dict[Pair, float] = field(default_factory=dict)
+    paid: dict[tuple[str, str, int], float] = field(default_factory=dict)
 
     def left(self) -> float:
         return (self.seconds or 0.0) - self.spent
@@ -80,8 +124,17 @@ class Clock(Budget):
         return self.spent
 
 
-def choose(table: Table, bases: Sequence[str], methods: Sequence[str], seconds: float, seed: int) -> tuple[Pair, float]:
-    """(what the package's search decides for, the seconds it spent)."""
+@dataclass(frozen=True)
+class Chosen:
+    """What a policy took and what it had spent by then. found: what the package's search knew, None for the others."""
+
+    pair: Pair
+    spent: float
+    found: Findings | None = None
+
+
+def choose(table: Table, bases: Sequence[str], methods: Sequence[str], seconds: float, seed: int) -> Chosen:
+    """What the package's search decides for."""
     clock = Clock(seconds)
 
     def fan(
@@ -98,67 +151,87 @@ def choose(table: Table, bases: Sequence[str], methods: Sequence[str], seconds: 
         bases=tuple(bases),
         methods=tuple(methods),  # type: ignore[arg-type]
         seconds=seconds,
-        settings=FitSettings(epochs=EPOCHS),
+        settings=FitSettings(epochs=table.truth.epochs),
         seed=seed,
         seeds=1,
     )
     with tempfile.TemporaryDirectory() as folder:
         search = Search(table.task, plan, Path(folder), silent, clock, fan=fan)
-        decision = decide(search.go())
-    return (decision.source, decision.method), clock.spent
+        found = search.go()
+        decision = decide(found)
+    return Chosen((decision.source, decision.method), clock.spent, found)
 
 
 def _answer(table: Table, function: Callable[[Any], Any], job: Any, clock: Clock) -> Outcome:
     if function is look:
-        clock.spent += 68 * table.looked[job["base"]].ms_per_row / 1000
-        return Done(msgspec.to_builtins(table.looked[job["base"]]), 0.0)
+        looked = table.looked(job["base"])
+        clock.spent += (SAMPLE_ROWS + WARMING_ROWS) * looked.ms_per_row / 1000
+        return Done(msgspec.to_builtins(looked), 0.0)
     if function is read_task:
-        reading = table.readings[job["base"]]
-        clock.spent += min(reading["seconds"], job["seconds"])
-        return Done(reading, 0.0)
-    pieces = table.pieces(job["base"], job["method"], job["seed"])
-    place = next((i for i, piece in enumerate(pieces) if piece["share"] >= job["until"] - 0.02), len(pieces) - 1)
-    who = (job["base"], job["method"])
-    cost, first = pieces[place]["seconds"] - clock.paid.get(who, 0.0), not clock.paid
+        read, place = table.read(job["base"]), 0
+        for ahead in range(1, len(read.prefixes)):
+            at = read.prefixes[place]
+            if not goes_on(at.seconds, at.rows, read.prefixes[ahead].rows - at.rows, seconds=job["seconds"]):
+                break
+            place = ahead
+        clock.spent += read.prefixes[place].seconds
+        return Done(msgspec.to_builtins(read.reading(place)), 0.0)
+    cell = table.cell(job["base"], job["method"], job["seed"])
+    last = len(cell.pieces) - 1
+    place = next((i for i, piece in enumerate(cell.pieces) if piece.share >= job["until"] - 0.02), last)
+    cost, first = cell.pieces[place].seconds - clock.paid.get(cell.key, 0.0), not clock.paid
     if cost > clock.left() and not first:  # the first is run whatever the clock says, as in the package
         clock.spent += max(0.0, clock.left())
         return Failed("late", "the time was over before it was done")
     clock.spent += cost
-    clock.paid[who] = pieces[place]["seconds"]
-    return Done(pieces[place], cost)
+    clock.paid[cell.key] = cell.pieces[place].seconds
+    return Done(msgspec.to_builtins(trained(cell, place)), cost)
 
 
-def in_order(table: Table, order: Sequence[Pair], seconds: float, spent: float = 0.0) -> tuple[Pair, float]:
+def trained(cell: Cell, place: int) -> Trained:
+    """Piece `place` of a recorded training, as a worker answers it."""
+    piece = cell.pieces[place]
+    stopped = cell.stopped if piece is cell.pieces[-1] else "paused"
+    return Trained(piece.value, piece.share, piece.seconds, 0, 0, piece.epochs, stopped, FitSettings())
+
+
+def in_order(table: Table, order: Sequence[Pair], seconds: float, spent: float = 0.0) -> Chosen:
     """Train candidates one after the other until the time is over; the best on validation."""
     tried: list[Pair] = []
     for pair in order:
-        if tried and spent + table.seconds(*pair) > seconds:
+        if tried and spent + table.cost(*pair) > seconds:
             continue
-        spent += table.seconds(*pair)
+        spent += table.cost(*pair)
         tried.append(pair)
         if spent > seconds:
             break
-    return max(tried, key=lambda pair: table.validation(*pair)), spent
+    return Chosen(max(tried, key=lambda pair: table.validation(*pair)), spent)
 
 
 def policies(
     table: Table, bases: Sequence[str], methods: Sequence[str], seconds: float, seed: int
-) -> dict[str, tuple[Pair, float]]:
-    """What every policy takes, and what it spent."""
+) -> dict[str, Chosen]:
+    """What every policy takes, and what it spent (`RULE`)."""
     pairs = [(base, method) for base in bases for method in methods]
     strong = [*methods[::-1]]
-    size = sorted(bases, key=lambda base: -table.looked[base].facts.params)
-    bits = sorted(bases, key=lambda base: table.looked[base].facts.bits_per_byte or 9.0)
-    scored = sorted(bases, key=lambda base: -table.readings[base]["estimates"]["h_score"])
-    reading = sum(table.readings[base]["seconds"] for base in bases)
+    size = sorted(bases, key=lambda base: -table.read(base).facts.params)
+    bits = sorted(bases, key=lambda base: table.read(base).facts.bits_per_byte or 9.0)
     shuffled = [pairs[i] for i in stream(seed, "random order").permutation(len(pairs))]
-    return {
+    reading = table.reading(bases)
+    found = {
         "choose": choose(table, bases, methods, seconds, seed),
         "random order": in_order(table, shuffled, seconds),
         "size order": in_order(table, [(b, m) for b in size for m in strong], seconds),
         "pre-training loss order": in_order(table, [(b, m) for b in bits for m in strong], seconds),
-        "H-score order": in_order(table, [(b, m) for b in scored for m in strong], seconds, reading),
     }
+    for name, score in SCORES.items():
+        best = sorted(bases, key=lambda base: -score(table.estimates(base)))
+        found[f"{name} order"] = in_order(table, [(b, m) for b in best for m in strong], seconds, reading)
+        found[f"{name} top-1"] = in_order(table, [(best[0], m) for m in strong], seconds, reading)
+    if "full" in methods:
+        top = max(bases, key=lambda base: SCORES["H-score"](table.estimates(base)))
+        found["transformer-ranker's rule"] = Chosen((top, "full"), reading + table.cost(top, "full"))
+    return found
 
 
 def curves(tables: Sequence[Table], *, methods: Sequence[str], resamples: int) -> list[dict[str, Any]]:
@@ -166,19 +239,19 @@ def curves(tables: Sequence[Table], *, methods: Sequence[str], resamples: int) -
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
     for table in tables:
         for draw in range(resamples):
-            names = list(table.looked)
-            number = max(2, round(KEPT_BASES * len(names)))
-            bases = [names[i] for i in np.sort(stream(draw, "bases").permutation(len(names))[:number])]
-            whole = sum(table.seconds(b, m) for b in bases for m in methods)
+            number = max(2, round(KEPT_BASES * len(table.bases)))
+            order = np.sort(stream(draw, "bases").permutation(len(table.bases))[:number])
+            bases = [table.bases[i] for i in order]
+            whole = sum(table.cost(b, m) for b in bases for m in methods)
             best = max(table.test(b, m) for b in bases for m in methods)
             for budget in BUDGETS:
                 try:
                     told = policies(table, bases, methods, budget * whole, draw)
                 except HeadstartError as problem:
                     raise RuntimeError(f"{table.task.name}, draw {draw}, budget {budget}: {problem}") from problem
-                for policy, (pair, spent) in told.items():
-                    regret = 100 * (best - table.test(*pair))
-                    found.setdefault((policy, budget), []).append((regret, spent / whole))
+                for policy, taken in told.items():
+                    regret = 100 * (best - table.test(*taken.pair))
+                    found.setdefault((policy, budget), []).append((regret, taken.spent / whole))
     return [
         {
             "policy": policy,
@@ -190,6 +263,59 @@ def curves(tables: Sequence[Table], *, methods: Sequence[str], resamples: int) -
         }
         for (policy, budget), cases in found.items()
     ]
+
+
+# --- bases of equal size ----------------------------------------------------------------------------------------------
+
+
+def equal_sizes(table: Table) -> list[list[str]]:
+    """Groups of bases of which none is `LARGER` times another, by parameters from small to large."""
+    groups: list[list[str]] = []
+    for base in sorted(table.bases, key=lambda base: table.read(base).facts.params):
+        params = table.read(base).facts.params
+        if groups and params <= LARGER * table.read(groups[-1][0]).facts.params:
+            groups[-1].append(base)
+        else:
+            groups.append([base])
+    return [group for group in groups if len(group) >= LEAST_RANKED]
+
+
+def taus(tables: Sequence[Table], *, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Weighted Kendall tau between what was foretold and the test scores, a row a foreteller: the mean over tasks,
+    methods and groups of bases of equal size, each group ordered by itself."""
+    found: dict[str, list[float]] = {}
+    for table in tables:
+        groups = equal_sizes(table)
+        whole = sum(table.cost(b, m) for b in table.bases for m in methods)
+        foretold = {name: scored(table, score) for name, score in SCORES.items()}
+        for budget in BUDGETS if groups else ():
+            known = choose(table, table.bases, methods, budget * whole, 0).found
+            assert known is not None, "the search knows"
+            foretold[f"choose at {budget:.0%}"] = believed(known)
+        for name, tell in foretold.items():
+            for group in groups:
+                for method in methods:
+                    told, true = [tell(b, method) for b in group], [table.test(b, method) for b in group]
+                    found.setdefault(name, []).append(weighted_tau(told, true))
+    return [{"score": name, "tau": float(np.mean(values)), "groups": len(values)} for name, values in found.items()]
+
+
+def scored(table: Table, score: Callable[[Estimates], float]) -> Foreteller:
+    """A base's score on all rows, whatever the method."""
+    return lambda base, method: score(table.estimates(base))
+
+
+def believed(found: Findings) -> Foreteller:
+    """(base, method) -> the score that a search believes it ends with; the lowest where the base is no candidate."""
+    means = found.draws().mean(axis=0)
+    by = {(found.looked[key[0]].facts.source, key[1]): float(means[found.place(key)]) for key in found.keys}
+    return lambda base, method: by.get((base, method), found.lowest)
+
+
+def weighted_tau(told: Sequence[float], true: Sequence[float]) -> float:
+    """SciPy's, which weighs exchanges near the top more; 0 where one side is all ties."""
+    tau = float(weightedtau(told, true).statistic)
+    return 0.0 if np.isnan(tau) else tau
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from headstart.evaluate.terminal import Live
 from headstart.flags import ChooseFlags, refuse_blank, seconds_of
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.local_bases import RUNS, text_bases
-from headstart.specialise import LEAST_SECONDS, SAVE_SECONDS, after_saving, command, free_folder, save
+from headstart.specialise import LEAST_SECONDS, after_saving, command, free_folder, save
 
 
 def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
@@ -49,7 +49,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
             task,
             text_bases() if flags.bases == ("all",) else flags.bases,
             methods=flags.methods,
-            budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - SAVE_SECONDS - time.monotonic()),
+            budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - time.monotonic()),
             max_ms_per_row=flags.max_ms_per_row,
             max_mb=flags.max_mb,
             licence=flags.licence,

@@ -1,67 +1,145 @@
-"""Replaying policies: a budget is charged by what was recorded, and the search finds what single orders miss."""
+"""Replaying policies: a budget is charged by what was recorded, and nothing unpaid is used."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
-from bench.choose_replay import Table, choose, curves, in_order
+from bench.choose_replay import (
+    Clock,
+    Table,
+    _answer,
+    choose,
+    curves,
+    equal_sizes,
+    in_order,
+    policies,
+    taus,
+    weighted_tau,
+)
+from bench.choose_truth import Cell, Piece, Prefix, Read, Truth
 from tests.train.tiny_base import toy_task
 
 from headstart.base.facts import BaseFacts
-from headstart.choose.work import Looked
+from headstart.choose.reading import CurvePoint, Estimates
+from headstart.choose.work import Read as ReadJob
+from headstart.choose.work import read_task
+from headstart.ground.fanout import Done
 
 LEVELS = {"small": 0.80, "big": 0.60, "other": 0.55}
 PARAMS = {"small": 10_000_000, "big": 100_000_000, "other": 30_000_000}
 GAIN = {"probe": 0.0, "lora": 0.04, "full": 0.06}
 COST = {"probe": 2.0, "lora": 40.0, "full": 60.0}
+ROWS = (100, 200, 400, 800)
 
 
-def piece(value: float, share: float, seconds: float) -> dict[str, Any]:
-    stopped = "done" if share == 1.0 else "paused"
-    return {
-        **{"value": value, "share": share, "seconds": seconds * share, "params_trained": 1, "truncated": 0},
-        **{"epochs": 3 * share, "stopped": stopped, "settings": {"epochs": 3}, "predictions": [], "saved": None},
-    }
+def read_of(name: str, level: float, *, later: float = 0.0) -> Read:
+    """later: added to what every prefix but the first tells."""
+    params = PARAMS.get(name, 20_000_000)
+    facts = BaseFacts(name, name, "bert", "text", params, params * 4e-6, "mit", True, [])
+    values = [level - 10 / rows + (later if rows > ROWS[0] else 0.0) for rows in ROWS]
+    prefixes = [
+        Prefix(rows, rows, rows / 800, rows * 1e7, 1.0, Estimates(*[value] * 6, 0))
+        for rows, value in zip(ROWS, values, strict=True)
+    ]
+    curve = [CurvePoint(rows, value) for rows, value in zip(ROWS, values, strict=True)]
+    return Read(name, name, facts, 1e7, prefixes, curve, "one", "code")
+
+
+def cell_of(name: str, method: str, level: float, *, machine: str = "one") -> Cell:
+    shares = (1.0,) if method == "probe" else (1 / 9, 1 / 3, 1.0)
+    pieces = [
+        Piece(s, level + GAIN[method] - 0.05 * (1 - s), 3 * s, s * COST[method], s * COST[method] * 1e9) for s in shares
+    ]
+    return Cell(name, method, 0, level + GAIN[method], "done", pieces, machine, "code")
+
+
+def truth_of(levels: dict[str, float], **changes: Any) -> Truth:
+    reads = [read_of(name, level, **changes) for name, level in levels.items()]
+    cells = [cell_of(name, method, level) for name, level in levels.items() for method in GAIN]
+    return Truth("toy", (1000, 32, 32), "0" * 64, "accuracy", 3, reads, cells)
+
+
+def table_of(truth: Truth) -> Table:
+    task = toy_task()
+    train = task.train.subset([row % len(task.train) for row in range(1000)])
+    return Table.of(replace(task, train=train), truth, bases=[r.base for r in truth.reads], methods=list(GAIN))
 
 
 @pytest.fixture
 def table() -> Table:
-    task = toy_task()
-    train = task.train.subset([row % len(task.train) for row in range(1000)])
-    found = Table(replace(task, train=train))
-    for name, level in LEVELS.items():
-        params = PARAMS[name]
-        facts = BaseFacts(name, name, "bert", "text", params, params * 4e-6, "mit", True, [])
-        estimates = dict.fromkeys(("h_score", "logme", "neighbours", "probe_last", "probe_mean", "probe_best"), level)
-        points = [{"labels": n, "value": level - 10 / n} for n in (100, 200, 400, 800)]
-        reading = {"rows": 800, "units": 800, "seconds": 1.0, "ms_per_row": 1.0, "curve": points}
-        found.add_base(name, Looked(facts, 1.0), {**reading, "estimates": {**estimates, "best_layer": 0}})
-        for method, gain in GAIN.items():
-            shares = (1.0,) if method == "probe" else (1 / 9, 1 / 3, 1.0)
-            pieces = [piece(level + gain - 0.05 * (1 - s), s, COST[method]) for s in shares]
-            found.add(name, method, 0, {"pieces": pieces, "test": level + gain})
-    return found
+    return table_of(truth_of(LEVELS))
 
 
 def test_the_search_takes_the_best_and_pays_less_than_all(table: Table) -> None:
-    whole = sum(table.seconds(b, m) for b in LEVELS for m in GAIN)
-    pair, spent = choose(table, list(LEVELS), list(GAIN), 0.5 * whole, 0)
-    assert pair == ("small", "full")
-    assert spent <= 0.5 * whole
+    whole = sum(table.cost(b, m) for b in LEVELS for m in GAIN)
+    found = choose(table, list(LEVELS), list(GAIN), 0.5 * whole, 0)
+    assert found.pair == ("small", "full")
+    assert found.spent <= 0.5 * whole
+
+
+@pytest.mark.parametrize(("seconds", "place"), [(0.01, 0), (0.3, 1), (0.6, 2), (5.0, 3)])
+def test_a_reading_that_is_cut_is_charged_and_used_up_to_where_it_was_cut(
+    seconds: float, place: int, table: Table
+) -> None:
+    clock = Clock(100.0)
+    found = _answer(table, read_task, msgspec.to_builtins(ReadJob("small", "", "accuracy", seconds)), clock)
+    assert isinstance(found, Done)
+    at = table.read("small").prefixes[place]
+    assert clock.spent == at.seconds
+    assert found.value["rows"] == at.rows == ROWS[place]
+    assert found.value["estimates"] == msgspec.to_builtins(at.estimates)
+    assert [point["labels"] for point in found.value["curve"]] == list(ROWS[: place + 1])
+
+
+def test_what_was_not_paid_for_changes_nothing() -> None:
+    """Another truth after the first 100 rows, and a budget of which no share holds a second stretch."""
+    told, other = (
+        choose(table_of(truth_of(LEVELS, later=later)), list(LEVELS), list(GAIN), 1.7, 0) for later in (0.0, -0.4)
+    )
+    assert told.found is not None
+    assert [reading.rows for reading in told.found.readings] == [100, 100, 100]
+    assert told == other
 
 
 def test_an_order_is_cut_where_the_time_ends(table: Table) -> None:
     order = [("big", "full"), ("small", "full"), ("small", "probe")]
-    assert in_order(table, order, 61.0) == (("big", "full"), 60.0)
-    assert in_order(table, order, 62.0) == (("small", "probe"), 62.0)
-    assert in_order(table, order, 1000.0)[0] == ("small", "full")
+    cut = [in_order(table, order, seconds) for seconds in (61.0, 62.0)]
+    assert [(one.pair, one.spent) for one in cut] == [(("big", "full"), 60.0), (("small", "probe"), 62.0)]
+    assert in_order(table, order, 1000.0).pair == ("small", "full")
+
+
+def test_scores_pay_for_their_reading_and_top_1_trains_one_base(table: Table) -> None:
+    told = policies(table, list(LEVELS), list(GAIN), 70.0, 0)
+    for name in ("H-score", "LogME", "kNN"):
+        assert (told[f"{name} top-1"].pair, told[f"{name} top-1"].spent) == (("small", "full"), 3.0 + 60.0 + 2.0)
+        assert told[f"{name} order"].spent <= 70.0
+    ranker = policies(table, list(LEVELS), list(GAIN), 5.0, 0)["transformer-ranker's rule"]
+    assert (ranker.pair, ranker.spent) == (("small", "full"), 3.0 + 60.0), "a point: it knows no budget"
 
 
 def test_rows_are_given_for_every_policy_and_budget(table: Table) -> None:
     rows = curves([table], methods=list(GAIN), resamples=2)
-    assert len(rows) == 15
+    assert len(rows) == 11 * 3
     by = {(row["policy"], row["budget"]): row for row in rows}
     assert by["choose", 0.5]["regret"] <= by["size order", 0.5]["regret"]
     assert all(row["regret"] >= -1e-9 and row["cases"] == 2 for row in rows)
+
+
+def test_only_bases_of_equal_size_are_ordered_against_each_other() -> None:
+    levels = {"a": 0.5, "b": 0.6, "c": 0.7, "small": 0.8, "big": 0.9}
+    table = table_of(truth_of(levels))
+    assert equal_sizes(table) == [["a", "b", "c"]]
+    found = {row["score"]: row for row in taus([table], methods=list(GAIN))}
+    assert found["H-score"]["groups"] == 3, "one a method"
+    assert [found[name]["tau"] for name in ("H-score", "LogME", "kNN", "choose at 50%")] == pytest.approx([1.0] * 4)
+
+
+def test_weighted_tau_is_worse_for_a_mistake_at_the_top() -> None:
+    true = [4.0, 3.0, 2.0, 1.0]
+    assert weighted_tau(true, true) == pytest.approx(1.0)
+    assert weighted_tau(true[::-1], true) == pytest.approx(-1.0)
+    assert weighted_tau([3.0, 4.0, 2.0, 1.0], true) < weighted_tau([4.0, 3.0, 1.0, 2.0], true)
+    assert weighted_tau([1.0] * 4, true) == 0.0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from headstart.ground.errors import ConfigError
-from headstart.ground.fanout import Crew, Done, Failed, Outcome, Place, fan_out, name_of, parse_place
+from headstart.ground.fanout import Crew, Done, Failed, Outcome, Place, fan_out, name_of, parse_place, side_by_side
 
 WORK = '''
 """Jobs for workers."""
@@ -86,6 +86,10 @@ def test_a_place_is_read(text: str, place: Place) -> None:
 def test_no_place_is_an_error_that_says_what_to_write(text: str) -> None:
     with pytest.raises(ConfigError, match="local:2"):
         parse_place(text)
+
+
+def test_a_place_says_how_many_jobs_run_at_once() -> None:
+    assert [side_by_side(parse_place(text)) for text in ("here", "local:3")] == [1, 3]
 
 
 def test_work_must_be_found_by_name() -> None:
@@ -182,12 +186,15 @@ def test_a_ray_cluster_of_two_nodes_loses_no_job_when_one_is_killed(
             kill.start()
 
     try:
+        assert side_by_side(parse_place("ray://auto")) == 2, "a job a core of the cluster"
         found = fan_out(work.slow_and_marked, jobs, on=parse_place("ray://auto"), on_outcome=in_the_middle_of_the_next)
+        left = side_by_side(parse_place("ray://auto"))
     finally:
         kill.join()
         ray.shutdown()
         cluster.shutdown()
     assert values(found) == [x * x for x in range(8)]
+    assert left == 1, "the killed node's core is not counted on"
     starts = [line.split() for line in marks.read_text().splitlines()]
     assert len({parent for _, parent in starts}) >= 2, "both nodes worked"
     assert len(starts) > 8, "the killed node's job was begun again"

@@ -30,6 +30,7 @@ BASE_SD = 0.15  # of a log error: what the trainings of one base have in common
 OWN_SD = {"probe": 0.08, "lora": 0.15, "full": 0.15}
 PROMPT_SD = 0.4  # of a prompt's log error about that of always answering the same: 135 M parameters lay 0.2 to 0.8
 # below it on sst2 and trec6, 11 M around it (docs/notebook/2026-11-26-asking.md)
+UNREAD_SD = 0.4  # of a probe's log error where nothing was read: a guess, as wide as that of a prompt
 PROMPT_SHARED = 0.5  # of that variance is the base's, and the same for zero- and few-shot
 DRAWS = 4000
 
@@ -80,7 +81,7 @@ class Signals:
     """What is known of a base before it is trained: its facts, its reading, the forecast of its probe."""
 
     facts: BaseFacts
-    reading: Reading
+    reading: Reading | None  # None: there was no time to read the task with it
     probe: float  # log error of the probe on all rows
     probe_sd: float
 
@@ -94,6 +95,14 @@ def signals_of(facts: BaseFacts, reading: Reading, *, rows: int, held_out: int, 
         logs = np.log(np.maximum(1.0 - drawn, LEAST_ERROR))
         return Signals(facts, reading, float(logs.mean()), float(logs.std()))
     return Signals(facts, reading, log_error(reading.estimates.probe_last), 0.1)
+
+
+def unread(facts: BaseFacts, known: Sequence[Signals], floor: float | None) -> Signals:
+    """Of a base that nothing was read with: like the others that were, and wide; without others, a third better than
+    always answering the same. Its size and its pre-training loss then say the rest."""
+    if known:
+        return Signals(facts, None, float(np.mean([s.probe for s in known])), UNREAD_SD)
+    return Signals(facts, None, log_error(0.5 if floor is None else floor) + math.log(2 / 3), UNREAD_SD)
 
 
 def standard_error(value: float, rows: int) -> float:
@@ -117,14 +126,20 @@ def log_error(value: float) -> float:
 def features(signals: Sequence[Signals], method: str) -> Floats:
     """(bases, NAMES) what the weights multiply, for one method."""
     found = np.zeros((len(signals), len(NAMES)))
-    estimates = [s.reading.estimates for s in signals]
-    last = np.array([log_error(e.probe_last) for e in estimates])
+    estimates = [None if s.reading is None else s.reading.estimates for s in signals]
+
+    def beyond_last(name: str) -> Floats:
+        """By how much the log error of an estimate differs from that of the probe on the last layer."""
+        return np.array(
+            [0.0 if e is None else log_error(getattr(e, name)) - log_error(e.probe_last) for e in estimates]
+        )
+
     columns = {
-        "mean": np.array([log_error(e.probe_mean) for e in estimates]) - last,
-        "best": np.array([log_error(e.probe_best) for e in estimates]) - last,
-        "neighbours": np.array([log_error(e.neighbours) for e in estimates]) - last,
-        "h_score": standing([e.h_score for e in estimates]),
-        "logme": standing([e.logme for e in estimates]),
+        "mean": beyond_last("probe_mean"),
+        "best": beyond_last("probe_best"),
+        "neighbours": beyond_last("neighbours"),
+        "h_score": standing([None if e is None else e.h_score for e in estimates]),
+        "logme": standing([None if e is None else e.logme for e in estimates]),
         "size": centred([math.log10(s.facts.params) for s in signals]),
         "bits": standing([s.facts.bits_per_byte for s in signals]),
         "probed": centred([s.probe for s in signals]),

@@ -23,7 +23,7 @@ from headstart.choose.findings import Findings
 from headstart.choose.plan import Plan, check_methods
 from headstart.choose.prompting import rows_of_saving
 from headstart.choose.report import ChoiceReport, asked_of, for_lineage, without_rows
-from headstart.choose.search import Search
+from headstart.choose.search import LOADINGS, Search
 from headstart.choose.work import Trained
 from headstart.data.task import Task
 from headstart.evaluate.asking import ask
@@ -41,6 +41,7 @@ from headstart.ground.fanout import parse_place
 from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings
 
+WEIGHTS = (".safetensors", ".bin", ".pt")
 CONTROL_SHARE = 0.1  # of the budget that the control which learns from the inputs alone may take
 
 
@@ -71,6 +72,7 @@ def choose(
 ) -> Choice:
     """Which of `bases`, by which of `methods`, for this task, within `budget` seconds.
 
+    budget: of everything, saving what was chosen and comparing its answers once included.
     methods: some of probe, lora, full, zero-shot and few-shot; none given: all, without the last two for kind tags.
     bases: names, folders, .gguf files, or Bases. on: here, local:N or ray://HOST:PORT, where the folder of the bases
     and the temporary folder must be the same everywhere.
@@ -112,6 +114,7 @@ def choose(
             on=parse_place(on),
             allow_pickle=allow_pickle,
             command=command,
+            megabytes=tuple(map(megabytes_of, sources)),
         )
         values = {source: base for source, base in zip(sources, bases, strict=True) if isinstance(base, Base)}
         return _choose(task, plan, scratch, values, on_event)
@@ -130,6 +133,13 @@ def path_of(base: str | Path | Base, scratch: Path) -> str:
     return str(base.save(scratch)) if isinstance(base, Base) else str(base)
 
 
+def megabytes_of(source: str) -> float:
+    """Of the weight files that a base is read from."""
+    path = Path(source).expanduser()
+    files = [path] if path.is_file() else [one for one in find_folder(source)[0].iterdir() if one.suffix in WEIGHTS]
+    return sum(one.stat().st_size for one in files) / 1e6
+
+
 def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], tell: OnEvent) -> Choice:
     """values: the bases that were given as such, by where they were written for the workers."""
     budget = Budget(plan.seconds)
@@ -137,7 +147,7 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
     search = Search(task, plan, scratch, tell, budget, nowhere=nowhere)
     found = search.go()
     decision = decide(found)
-    tell(Event("score", f"{decision.best.title}: scoring {len(task.test):,} test rows"))
+    tell(Event("score", f"{decision.best.title}: scoring {len(search.task.test):,} test rows"))
     base = values.get(decision.source) or Base.load(decision.source, allow_pickle=plan.allow_pickle)
     study = _conclude(base, search, found, decision)
     report = study.report
@@ -161,11 +171,12 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
 
 def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -> Study:
     """The decided candidate and the controls on the test rows: the first and only look at them."""
-    task, plan, budget, skipped = search.task, search.plan, search.budget, list[Skipped]()
-    task = fewer_validation(task, what="set the temperature") if decision.method in BY_PROMPT else task
-    trials = {"majority": [_control(task, search, "majority")], **_trials(base, search, task, decision)}
+    plan, budget, skipped = search.plan, search.budget, list[Skipped]()
+    tried = _trials(base, search, found, decision)
+    task = search.task
+    trials = {"majority": [_control(task, search, "majority")], **tried}
     plain, needed = plain_control(task), plain_seconds(task, measure=plan.seconds is not None)
-    left = budget.left() - saving_seconds(task, decision)
+    left = budget.left() - saving_seconds(search, decision)
     reason = f"about {needed:.0f} s needed, {max(0.0, left):.0f} s left"
     if needed <= left or plan.seconds is None or needed <= CONTROL_SHARE * plan.seconds <= left:
         reason = ""
@@ -206,18 +217,24 @@ def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -
     return conclude(outcome, used=budget.used)
 
 
-def saving_seconds(task: Task, decision: Decision) -> float:
-    """What comparing the saved folder of a prompt will take; of a training it is within what saving is given anyway."""
-    return decision.best.ms_per_row / 1000 * rows_of_saving(task) if decision.method in BY_PROMPT else 0.0
+def saving_seconds(search: Search, decision: Decision) -> float:
+    """What writing the folder, loading it again and comparing its answers will take, by the pace of late."""
+    looked = next(one for one in search.found.looked if one.facts.source == decision.source)
+    row = search.slow * decision.best.ms_per_row / 1000
+    return row * rows_of_saving(search.task) + LOADINGS / 2 * search.slow * looked.loading
 
 
-def _trials(base: Base, search: Search, task: Task, decision: Decision) -> dict[str, list[Trial]]:
-    """What was decided for, with its answers; a prompt has its raw answers beside them, as `adapt` shows them."""
-    ended = _ended(search.found, decision)
+def _trials(base: Base, search: Search, found: Findings, decision: Decision) -> dict[str, list[Trial]]:
+    """What was decided for, with its answers; a prompt has its raw answers beside them, as `adapt` shows them.
+
+    Leaves in `search.task` the rows that were answered.
+    """
+    ended = _ended(found, decision)
     if decision.method not in BY_PROMPT:
-        return {decision.method: [_trial(base, task, ended, decision)]}
+        return {decision.method: [_trial(base, search, ended, decision)]}
+    search.task = fewer_validation(search.task, what="set the temperature")
     asking = _asking(base, ended)
-    tried = score_prompt(asking, task, metric=search.metric, seed=decision.seed)
+    tried = score_prompt(asking, search.task, metric=search.metric, seed=decision.seed)
     return {one.method: [one] for one in (tried.calibrated, tried.raw)}
 
 
@@ -246,8 +263,8 @@ def _ended(found: Findings, decision: Decision) -> Trained:
     return run.ended
 
 
-def _trial(base: Base, task: Task, ended: Trained, decision: Decision) -> Trial:
-    """The training of `base` that was decided for, with its answers."""
+def _trial(base: Base, search: Search, ended: Trained, decision: Decision) -> Trial:
+    """The training of `base` that was decided for, with its answers; of fewer rows where time would run out."""
     assert ended.saved is not None, "a training that ended is saved"
     adapted = replace(Base.load(ended.saved), sketches=base.sketches, place="")  # where it lies now is soon gone
     fitted = Fitted(
@@ -262,7 +279,13 @@ def _trial(base: Base, task: Task, ended: Trained, decision: Decision) -> Trial:
         ended.value,
         (),
     )
-    validation, _ = ask(adapted, task.validation)
+    looked = search.found.looked
+    place = next(at for at, one in enumerate(looked) if one.facts.source == decision.source)
+    search.shorten(place, search.budget.left(), looks=1)
+    validation, seconds = ask(adapted, search.task.validation)
+    search.pace(looked[place], 1000 * seconds / len(search.task.validation))
+    search.shorten(place, search.budget.left(), looks=0)
+    task = search.task
     test, seconds = ask(adapted, task.test)
     return Trial(
         decision.method,

@@ -7,7 +7,7 @@ is taken; where a cheaper one is believed to be as good within `TIE`, the cheape
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -22,6 +22,8 @@ from headstart.evaluate.report import METHOD_TITLES, Pair
 TIE = 0.002  # of the metric: a fifth of a point is less than one seed moves a training
 CHEAPER = 0.75  # a candidate must cost less than this share of another to be called cheaper
 LARGER = 1.3  # a base must have this many times the parameters to be called larger
+Cost = Literal["ms_per_row", "megabytes", "seconds"]
+COSTS: tuple[Cost, ...] = get_args(Cost)
 Status = Literal["finished", "stopped", "paused", "failed", "not run"]
 
 
@@ -29,8 +31,9 @@ class Row(msgspec.Struct, frozen=True):
     """One candidate. value: its validation score, None where nothing was run. believed, ci90: of its final score.
 
     chance: that it is within a point of the best candidate. seconds: of training so far, full_seconds: of the whole.
-    share: of its steps that were run. front: nothing cheaper, in ms a row, is believed to be better. rows: the
-    validation rows that a prompt answered, None where `value` is of all.
+    share: of its steps that were run. fronts: the costs (`COSTS`) against which it is on the Pareto front: nothing that
+    costs as little is believed to be better; front: on one at least. rows: the validation rows that a prompt answered,
+    None where `value` is of all.
     """
 
     base: str
@@ -48,6 +51,7 @@ class Row(msgspec.Struct, frozen=True):
     front: bool = False
     reason: str = ""
     rows: int | None = None
+    fronts: list[Cost] = []
 
     @property
     def title(self) -> str:
@@ -100,7 +104,7 @@ def decide(found: Findings) -> Decision:
     leader = max(ended, key=lambda key: float(means[found.place(key)]))
     near = [key for key in ended if means[found.place(leader)] - means[found.place(key)] <= TIE]
     key = cheapest(found, leader, near)
-    rows = with_front([row_of(found, one, draws, float(chance[found.place(one)])) for one in found.keys])
+    rows = with_fronts([row_of(found, one, draws, float(chance[found.place(one)])) for one in found.keys])
     rows.sort(key=lambda row: (row.base, row.method) != name_of(found, key))
     rows[1:] = sorted(rows[1:], key=lambda row: (row.value is None, -row.believed))
     tied = [found.title(one) for one in near if one != key]
@@ -165,17 +169,18 @@ def row_of(found: Findings, key: Key, draws: Floats, chance: float) -> Row:
     )
 
 
-def with_front(rows: Sequence[Row]) -> list[Row]:
-    """The same rows with the Pareto front marked: among trained candidates, none as quick is believed to be better."""
+def with_fronts(rows: Sequence[Row]) -> list[Row]:
+    """The same rows with the Pareto fronts marked: among trained candidates, none as cheap is believed to be better."""
     trained = [row for row in rows if row.status in ("finished", "stopped")]
-    return [
-        msgspec.structs.replace(
-            row,
-            front=row in trained
-            and not any(other.ms_per_row <= row.ms_per_row and other.believed > row.believed for other in trained),
-        )
-        for row in rows
-    ]
+
+    def beaten(row: Row, cost: Cost) -> bool:
+        return any(getattr(o, cost) <= getattr(row, cost) and o.believed > row.believed for o in trained)
+
+    found = []
+    for row in rows:
+        fronts = [cost for cost in COSTS if row in trained and not beaten(row, cost)]
+        found.append(msgspec.structs.replace(row, fronts=fronts, front=bool(fronts)))
+    return found
 
 
 def recommendation(found: Findings, best: Row, chance: float, tied: Sequence[str]) -> str:
@@ -237,7 +242,8 @@ def labels_gain(found: Findings, base: int) -> Gain | None:
     None where its curve has one point, or does not end above always answering the same.
     """
     rows, held_out, _ = found.rows
-    curve = found.readings[base].curve
+    reading = found.readings[base]
+    curve = [] if reading is None else reading.curve
     if len(curve) < 2 or not held_out or not found.above_floor(curve[-1].value):
         return None
     sizes, values = [p.labels for p in curve], [shrunk(p.value, held_out) for p in curve]

@@ -23,6 +23,7 @@ from headstart.choose.belief import (
     shrunk,
     signals_of,
     standard_error,
+    unread,
 )
 from headstart.choose.curves import BY_STEPS, forecast
 from headstart.choose.estimators import Floats
@@ -35,6 +36,8 @@ SHARED_NOISE = 0.5  # of the validation rows' noise is the same for all candidat
 SEED_SD = 0.08  # of a log error between seeds of one training; 1 to 3 points under 1,000 rows
 ABOVE = 1.645  # standard errors above always answering the same: one-sided 5 %
 HOPE = 0.8  # candidates are ranked by the score that one draw in five exceeds: a chance counts, not only a mean
+
+BY_PRIOR = "size and pre-training loss"  # what a base without a reading is ranked by
 
 Key = tuple[int, str]  # a base's place in `looked`, and a method
 
@@ -71,7 +74,7 @@ class Unasked(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct):
-    """looked, readings: by base. rows: of the parts train, validation and test.
+    """looked, readings: by base; no reading where there was no time for one. rows: of train, validation and test.
 
     floor: what always answering the same scores on validation, None where nobody asked. unasked: prompts left out.
     """
@@ -81,7 +84,7 @@ class Findings(msgspec.Struct):
     seed: int
     prior: Prior
     looked: list[Looked] = []
-    readings: list[Reading] = []
+    readings: list[Reading | None] = []
     runs: list[Run] = []
     metric: str = ""
     floor: float | None = None
@@ -164,10 +167,14 @@ class Findings(msgspec.Struct):
     def belief(self) -> Belief:
         """What is believed of every candidate's final validation score, all trials so far included."""
         train, held_out, _ = self.rows
-        signals = [
-            signals_of(one.facts, reading, rows=train, held_out=held_out, seed=self.seed)
-            for one, reading in zip(self.looked, self.readings, strict=True)
-        ]
+        both = list(zip([one.facts for one in self.looked], self.readings, strict=True))
+        read = {
+            facts.source: signals_of(facts, reading, rows=train, held_out=held_out, seed=self.seed)
+            for facts, reading in both
+            if reading is not None
+        }
+        known = list(read.values())
+        signals = [read.get(facts.source) or unread(facts, known, self.floor) for facts, _ in both]
         trainings = believe(signals, self.trained, self.prior)
         start = beside(trainings, believe_prompts([base for base, _ in self.prompts], self.floor))
         return start.given([seen for key in self.keys if (seen := self._seen(key)) is not None])

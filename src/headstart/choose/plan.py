@@ -21,7 +21,8 @@ MOST_SEEDS = 3
 class Plan:
     """bases: names or paths. seconds: the budget, None for none. seeds: of a candidate at most, where others are near.
 
-    metric: None for the kind's default. command: the line that does it again.
+    metric: None for the kind's default. command: the line that does it again. megabytes: of the files that each base is
+    read from, in the order of `bases`; they are looked at from small to large. (): not known.
     """
 
     bases: tuple[str, ...]
@@ -35,6 +36,7 @@ class Plan:
     on: Place = field(default_factory=lambda: Place("here"))
     allow_pickle: bool = False
     command: str = ""
+    megabytes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.bases:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -48,6 +48,7 @@ HELD_OUT_ROWS = 500
 LAYER_ROWS = 400  # on which the best layer is found
 MOST_WORDS = 20_000  # of a tagging task
 SCORE_BINS = 5  # classes that a number is cut into where an estimator knows classes only
+Clock = Callable[[], float]  # seconds from some moment on
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
@@ -115,49 +116,79 @@ def read(
     seconds: float,
     held_out_rows: int = HELD_OUT_ROWS,
     most_rows: int = MOST_ROWS,
+    clock: Clock = time.monotonic,
 ) -> Reading:
-    """Read until `seconds` are over or `most_rows` are read; 100 rows are read whatever the clock says."""
-    begun = time.monotonic()
-    eyes = _Eyes(base, task)
-    train, held_out = eyes.see_at(task.train), eyes.see_at(task.validation)
-    order = nested_order(task.train, task.kind, seed)[:most_rows]
-    wanted = stream(seed, "held out").permutation(len(task.validation))[:held_out_rows]
-    judge = Judge(task, metric)
-    others = held_out(np.sort(wanted)) if len(wanted) else None
-    reading = time.monotonic() - begun if others is not None else 0.0
-    seen: list[Seen] = []
-    curve: list[CurvePoint] = []
-    moments: Moments | None = None
-    for start, stop in _stretches(len(order)):
-        left = begun + seconds - time.monotonic()
-        if seen and (_expected(time.monotonic() - begun, start, stop) > left or words(seen) > MOST_WORDS):
-            break
-        opened = time.monotonic()
-        block = train(order[start:stop])
-        reading += time.monotonic() - opened
-        seen.append(block)
-        moments = moments or Moments(block.layers.shape[2], block.y.shape[1])
-        moments.add(block.last, block.y)
-        if others is not None:
-            curve.append(CurvePoint(stop, crossed(moments, others, judge)))
-        rows = stop
-    whole = Seen(torch.cat([s.layers for s in seen], dim=1), np.concatenate([s.y for s in seen]))
-    estimates = estimate(whole, judge)
-    per_row = 1000 * reading / (rows + len(wanted))
-    return Reading(rows, len(whole.y), time.monotonic() - begun, per_row, estimates, curve)
+    """Read until `seconds` of `clock` are over or `most_rows` are read; 100 rows are read whatever the clock says."""
+    way = Pass(base, task, metric=metric, seed=seed, held_out_rows=held_out_rows, most_rows=most_rows, clock=clock)
+    while way.ahead and goes_on(way.spent, way.rows, way.ahead, seconds=seconds):
+        way.go()
+    return way.reading()
 
 
-def _stretches(rows: int) -> Iterator[tuple[int, int]]:
-    """(0, 100), (100, 200), (200, 400), ... to the end."""
-    start, stop = 0, min(FIRST_ROWS, rows)
-    while start < rows:
-        yield start, stop
-        start, stop = stop, min(2 * stop, rows)
+def goes_on(spent: float, rows: int, ahead: int, *, seconds: float) -> bool:
+    """Whether a pass that took `spent` for `rows` rows may read `ahead` more, its estimates at the end included."""
+    return rows == 0 or spent + spent * ahead / rows * 1.2 <= seconds
 
 
-def _expected(spent: float, start: int, stop: int) -> float:
-    """Seconds that the next stretch will take, the estimates at the end included."""
-    return spent * (stop - start) / max(1, start) * 1.2
+class Pass:
+    """A pass under way: it goes on by stretches (100 rows, then twice as many), and can be read off after each.
+
+    Seconds are those of `clock`; of the estimates only those of the last `reading` are in its `seconds`.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        task: Task,
+        *,
+        metric: str,
+        seed: int,
+        held_out_rows: int = HELD_OUT_ROWS,
+        most_rows: int = MOST_ROWS,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        begun, self._clock = clock(), clock
+        eyes = _Eyes(base, task)
+        self._train, held_out = eyes.see_at(task.train), eyes.see_at(task.validation)
+        self._order = nested_order(task.train, task.kind, seed)[:most_rows]
+        wanted = stream(seed, "held out").permutation(len(task.validation))[:held_out_rows]
+        self._judge, self.held_out_rows = Judge(task, metric), len(wanted)
+        self._others = held_out(np.sort(wanted)) if len(wanted) else None
+        self._seen: list[Seen] = []
+        self._curve: list[CurvePoint] = []
+        self._moments: Moments | None = None
+        self.rows = 0
+        self.spent = clock() - begun
+        self._reading = self.spent if len(wanted) else 0.0
+
+    @property
+    def ahead(self) -> int:
+        """Rows of the next stretch; 0 at the end."""
+        if self._seen and words(self._seen) > MOST_WORDS:
+            return 0
+        return min(max(FIRST_ROWS, self.rows), len(self._order) - self.rows)
+
+    def go(self) -> None:
+        """Read the next stretch."""
+        begun, stop = self._clock(), self.rows + self.ahead
+        block = self._train(self._order[self.rows : stop])
+        self._reading += self._clock() - begun
+        self._seen.append(block)
+        self._moments = self._moments or Moments(block.layers.shape[2], block.y.shape[1])
+        self._moments.add(block.last, block.y)
+        self.rows = stop
+        if self._others is not None:
+            self._curve.append(CurvePoint(stop, crossed(self._moments, self._others, self._judge)))
+        self.spent += self._clock() - begun
+
+    def reading(self) -> Reading:
+        """What the rows so far say."""
+        begun = self._clock()
+        whole = Seen(torch.cat([s.layers for s in self._seen], dim=1), np.concatenate([s.y for s in self._seen]))
+        estimates = estimate(whole, self._judge)
+        per_row = 1000 * self._reading / (self.rows + self.held_out_rows)
+        seconds = self.spent + self._clock() - begun
+        return Reading(self.rows, len(whole.y), seconds, per_row, estimates, list(self._curve))
 
 
 def words(seen: list[Seen]) -> int:

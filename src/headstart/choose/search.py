@@ -14,17 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 
 from headstart.choose.belief import load_prior
 from headstart.choose.constraints import Excluded, divide
-from headstart.choose.findings import Findings, Key, Run, Unasked
+from headstart.choose.findings import BY_PRIOR, Findings, Key, Run, Unasked
 from headstart.choose.ladder import RUNGS, entrants, survivors
 from headstart.choose.plan import Plan
 from headstart.choose.prompting import Ask, Asked, ask_task, rows_in_the_end, rows_of_saving
-from headstart.choose.reading import HELD_OUT_ROWS, Reading
+from headstart.choose.reading import FIRST_ROWS, HELD_OUT_ROWS, Reading
 from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train, write_task
+from headstart.data.examples import Examples
 from headstart.data.task import Task
 from headstart.evaluate.budget import BACKWARD, Budget
 from headstart.evaluate.controls import Answers, fit_control
@@ -34,10 +37,15 @@ from headstart.evaluate.plots import duration
 from headstart.evaluate.progress import Event, OnEvent
 from headstart.evaluate.trial import score
 from headstart.ground.errors import ConfigError, RunError
-from headstart.ground.fanout import Crew, Done, Failed, Outcome, fan_out
+from headstart.ground.fanout import Crew, Done, Failed, Outcome, fan_out, side_by_side
+from headstart.ground.seeds import stream
 from headstart.train.methods import MIN_EPOCHS, FitSettings, epochs_of
 
-READING_SHARE = 0.3  # of the budget at most, for stage 1
+LOOK_SHARE = 0.2  # of the budget at most, for stage 0; one base is looked at whatever it takes
+READING_SHARE = 0.3  # of what is left then at most, for stage 1
+ENDING_SHARE = 0.5  # of what is left then at most, for the answers that cannot be cut short
+MARGIN = 1.25  # on the time of those answers: a busy machine is never equally busy
+LOADINGS = 4  # of a base in the end: to answer, as it was trained, to write and to compare, which take about as long
 HELD_OUT_SHARE = 0.3  # of a reading's time, for held-out rows
 LEAST_HELD_OUT = 40
 PROMPT_SHARE = 0.15  # of what is left then at most, for stage 2
@@ -47,8 +55,12 @@ PROBE_SHARE = 0.2  # of what is left, for probes beyond the first
 NO_HOPE = 0.01  # chance of being within a point of the best below which nothing more is spent
 SURE = 0.95  # chance of being within a point of the best at which no further seed is run
 CLOSE = 0.2  # chance of it from which on a candidate counts as within noise of the best
+WORTH = 0.3  # of what a training still has to do that must fit, for it to be begun in the rest of a budget
+PROBE_ROWS = 64  # that a probe reads whatever the clock says (train/probe.py), of train as of validation
 COMPARED = 4  # trained candidates that a budget should hold, at the cost of fewer passes over the rows
 Fan = Callable[..., list[Outcome]]  # as `fan_out`
+NO_TIME = "no time was left for it"
+LATE = Failed("late", "the time was over before it was begun", 0)
 
 
 @dataclass
@@ -66,31 +78,33 @@ class Search:
     budget: Budget
     excluded: list[Excluded] = field(default_factory=list)
     correction: float = 1.0
+    slow: float = 1.0  # times that a row took longer lately than when its base was looked at
     interrupted: bool = False
     crew: Crew = field(default_factory=Crew)
     fan: Fan = fan_out
     nowhere: frozenset[str] = frozenset()
+    path: str = field(init=False)  # of the task, for workers
     settings: FitSettings = field(init=False)  # the plan's, with the passes that the budget leaves room for
 
     def __post_init__(self) -> None:
         self.metric = metric_for(self.task.kind, self.plan.metric, self.task.labels).name
         self.settings = self.plan.settings
-        self.path = write_task(self.task, self.folder / "task.json")
-        rows = len(self.task.train), len(self.task.validation), len(self.task.test)
-        self.found = Findings(list(self.plan.methods), rows, self.plan.seed, load_prior(), metric=self.metric)
-        self.found.floor = floor_of(self.task, self.metric)
+        self.found = Findings(list(self.plan.methods), (0, 0, 0), self.plan.seed, load_prior(), metric=self.metric)
+        self._settle()
 
     def go(self) -> Findings:
         """All stages; what is finished when the time is over, or on Ctrl-C, stands in the findings."""
         try:
             with self.crew:
                 self._look()
+                self._shorten_parts()
                 self._read()
                 self._ask()
                 if self.found.trained:
                     self._probe()
                     self._climb()
                     self._again()
+                    self._spend()
         except KeyboardInterrupt:
             self.interrupted = True
             if not self.found.finished():
@@ -106,13 +120,30 @@ class Search:
     # -- stages 0 and 1
 
     def _look(self) -> None:
-        names, plan = self.plan.bases, self.plan
-        jobs = [Look(name, self.path, plan.settings, plan.allow_pickle) for name in names]
-        outcomes = self.fan(look, plain(jobs), on=plan.on, deadline=self._end(), crew=self.crew)
-        found = [msgspec.convert(o.value, Looked) if isinstance(o, Done) else o.reason for o in outcomes]
-        self.found.looked, self.excluded = divide(names, found, plan.limits)
-        for one in self.excluded:
-            self.tell(Event("note", f"{one.base} is left out: {one.reason}"))
+        """Facts and pace of every base, the smallest first, while they fit the stage's part of the budget."""
+        plan, sizes = self.plan, dict(zip(self.plan.bases, self.plan.megabytes, strict=False))
+        todo, told = sorted(plan.bases, key=lambda name: sizes.get(name, 0.0)), dict[str, Looked | str]()
+        ends, pace = self.budget.used() + LOOK_SHARE * self.budget.left(), 0.0  # seconds a megabyte
+        while todo:
+            wave, todo = self._next_wave(todo)
+            left, there = ends - self.budget.used(), any(isinstance(one, Looked) for one in told.values())
+            needed = pace * sizes.get(wave[-1], 0.0)
+            if there and needed > left:
+                reason = f"loading it takes about {duration(needed)} here; {expected(left)}"
+                told |= dict.fromkeys((*wave, *todo), reason)
+                break
+            seconds = None if math.isinf(left) else max(0.0, left - needed)
+            jobs = [Look(name, self.path, plan.settings, plan.allow_pickle, seconds) for name in wave]
+            end = self._end() if there else None  # without one base there is no answer
+            outcomes = self.fan(look, plain(jobs), on=plan.on, deadline=end, crew=self.crew)
+            for name, outcome in zip(wave, outcomes, strict=True):
+                one = msgspec.convert(outcome.value, Looked) if isinstance(outcome, Done) else outcome.reason
+                told[name] = one
+                if isinstance(one, Looked) and sizes.get(name):
+                    pace = one.loading / sizes[name]
+        self.found.looked, self.excluded = divide(plan.bases, [told[name] for name in plan.bases], plan.limits)
+        for out in self.excluded:
+            self.tell(Event("note", f"{out.base} is left out: {out.reason}"))
         if not self.found.looked:
             reasons = "; ".join(f"{e.base}: {e.reason}" for e in self.excluded)
             raise ConfigError(f"no base is left ({reasons}); expected at least one. Loosen a limit, or add a base.")
@@ -120,14 +151,95 @@ class Search:
         limit = "" if plan.seconds is None else f" · budget {duration(plan.seconds)}"
         self.tell(Event("plan", f"{len(self.found.looked)} bases x {methods}{limit}"))
 
+    def _next_wave(self, todo: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Those that run side by side now, and the rest; without a limit nothing has to wait."""
+        number = len(todo) if math.isinf(self.budget.left()) else self.workers
+        return list(todo[:number]), list(todo[number:])
+
+    def _shorten_parts(self) -> None:
+        """Fewer validation and test rows where even the quickest base could else not answer them in time."""
+        quickest = min(range(len(self.found.looked)), key=self.ms_now)
+        if self.shorten(quickest, ENDING_SHARE * self.budget.left(), looks=2):
+            self._settle()
+
+    def shorten(self, base: int, seconds: float, *, looks: int) -> bool:
+        """Leave only as many validation and test rows as `base` can answer, with what else comes after the search, in
+        `seconds`. looks: how often it still has to answer validation; 0 leaves that part as it is."""
+        task, parts = self.task, ("validation", "test") if looks else ("test",)
+        rows = looks * len(task.validation) + len(task.test) + rows_of_saving(task)
+        share = max(0.0, seconds - self._loadings(base)) / max(rows * self.ms_now(base) / 1000 * MARGIN, 1e-9)
+        if share >= 1.0:
+            return False
+        for name in parts:
+            part = getattr(self.task, name)
+            fewer = some(part, max(LEAST_HELD_OUT, int(share * len(part))), seed=self.plan.seed)
+            note = (
+                f"{len(fewer):,} of {len(part):,} {name} rows are answered, drawn with the seed: the time holds no more"
+            )
+            self.task = replace(self.task, **{name: fewer}, notes=(*self.task.notes, note))
+            self.tell(Event("note", note))
+        return True
+
+    def _loadings(self, base: int) -> float:
+        """Seconds of loading a base as often as it is after the search."""
+        return LOADINGS * self.slow * self.found.looked[base].loading
+
+    def _settle(self) -> None:
+        """Write the task for workers, and count its rows."""
+        rows = len(self.task.train), len(self.task.validation), len(self.task.test)
+        self.path = write_task(self.task, self.folder / f"task-{rows[1]}-{rows[2]}.json")
+        self.found.rows, self.found.floor = rows, floor_of(self.task, self.metric)
+
     def _read(self) -> None:
-        plan, looked = self.plan, self.found.looked
-        pace = [one.ms_per_row for one in looked]
-        share = READING_SHARE * self.budget.left() * self.workers
+        """One pass with every base, the quickest first. What no time is left for is ranked without one."""
+        told: dict[int, Outcome] = {}
+        todo = sorted(range(len(self.found.looked)), key=lambda place: self.found.looked[place].ms_per_row)
+        ends = self.budget.used() + READING_SHARE * self.budget.left()
+        while todo:
+            left, rest = ends - self.budget.used(), todo
+            wave, todo = self._next_wave(todo)
+            if self._least_reading(wave[-1]) > left:
+                break
+            told |= self._read_wave(wave, self._shares(wave, rest, left))
+        found = self.found
+        looked, found.looked = found.looked, []
+        late: list[str] = []
+        for place, one in enumerate(looked):
+            outcome = told.get(place, LATE)
+            if isinstance(outcome, Done):
+                found.readings.append(msgspec.convert(outcome.value, Reading))
+            elif outcome.why == "late":
+                found.readings.append(None)
+                late.append(one.facts.name)
+            else:
+                self.excluded.append(Excluded(one.facts.name, f"it could not be read: {outcome.reason}"))
+                continue
+            found.looked.append(one)
+        if late:
+            self.tell(Event("note", f"{', '.join(late)}: no time to read the task with; ranked by {BY_PRIOR}"))
+        if not found.looked:
+            raise RunError(f"no base could be read ({self.excluded[-1].reason}); expected one. Give a longer --budget.")
+
+    def _least_reading(self, place: int) -> float:
+        """Seconds of the shortest pass with a base: its first rows and the fewest held-out ones."""
+        rows = min(FIRST_ROWS, len(self.task.train)) + min(LEAST_HELD_OUT, len(self.task.validation))
+        return 1.2 * rows * self.ms_now(place) / 1000
+
+    def _shares(self, wave: Sequence[int], rest: Sequence[int], left: float) -> list[float]:
+        """Seconds for each of `wave`, by the roots of their paces and those of the `rest` still to come."""
+        roots = [math.sqrt(self.found.looked[place].ms_per_row) for place in rest]
+        return [
+            max(self._least_reading(place), left * self.workers * root / sum(roots))
+            for place, root in zip(wave, roots, strict=False)
+        ]
+
+    def _read_wave(self, places: Sequence[int], shares: Sequence[float]) -> dict[int, Outcome]:
+        looked, plan = [self.found.looked[place] for place in places], self.plan
         jobs = []
-        for one, ms in zip(looked, pace, strict=True):
-            seconds = 1e9 if math.isinf(share) else max(1.0, share * math.sqrt(ms) / sum(map(math.sqrt, pace)))
-            held_out = min(HELD_OUT_ROWS, max(LEAST_HELD_OUT, int(HELD_OUT_SHARE * seconds * 1000 / ms)))
+        for place, one, share in zip(places, looked, shares, strict=True):
+            seconds = 1e9 if math.isinf(share) else share
+            affordable = int(HELD_OUT_SHARE * seconds * 1000 / self.ms_now(place))
+            held_out = min(HELD_OUT_ROWS, max(LEAST_HELD_OUT, affordable))
             jobs.append(
                 Read(
                     one.facts.source,
@@ -146,19 +258,12 @@ class Search:
                 self.tell(Event("note", f"{name} is left out: {outcome.reason}"))
                 return
             reading = msgspec.convert(outcome.value, Reading)
+            self.pace(looked[index], reading.ms_per_row)
             told = f"probe {reading.estimates.probe_last:.3f} on {reading.rows:,} rows in {duration(reading.seconds)}"
             self.tell(Event("choose", told, f"{name}, features", 1.0))
 
         outcomes = self.fan(read_task, plain(jobs), on=plan.on, deadline=self._end(), on_outcome=hear, crew=self.crew)
-        self.found.looked = []
-        for one, outcome in zip(looked, outcomes, strict=True):
-            if isinstance(outcome, Done):
-                self.found.looked.append(one)
-                self.found.readings.append(msgspec.convert(outcome.value, Reading))
-            else:
-                self.excluded.append(Excluded(one.facts.name, f"it could not be read: {outcome.reason}"))
-        if not self.found.looked:
-            raise RunError(f"no base could be read ({self.excluded[-1].reason}); expected one. Give a longer --budget.")
+        return dict(zip(places, outcomes, strict=True))
 
     # -- stage 2
 
@@ -168,6 +273,9 @@ class Search:
         share, answering = (PROMPT_SHARE, ANSWERING_SHARE) if self.found.trained else (0.8, 0.8)
         stage = share * self.left()
         while todo:
+            if stage - (self.budget.used() - used) <= 0:
+                self.found.unasked += [Unasked(*key, NO_TIME) for key in todo]
+                return
             waves = math.ceil(len(todo) / self.workers)
             wave, todo = todo[: self.workers], todo[self.workers :]
             seconds = (stage - (self.budget.used() - used)) / waves
@@ -212,7 +320,9 @@ class Search:
         end = self._end()
         outcomes = self.fan(ask_task, plain(jobs), on=self.plan.on, deadline=end, on_outcome=hear, crew=self.crew)
         for key, outcome in zip(keys, outcomes, strict=True):
-            if isinstance(outcome, Failed):
+            if isinstance(outcome, Failed) and not outcome.attempts:
+                self.found.unasked.append(Unasked(*key, NO_TIME))
+            elif isinstance(outcome, Failed):
                 self.found.run(key, self.plan.seed).failed = outcome.reason
 
     def _question(self, key: Key, seconds: float, answering: float) -> Ask:
@@ -247,14 +357,20 @@ class Search:
         order = [key for key in self.found.ranked() if key[1] == "probe"]
         if not order:
             return
-        self._train(order[:1], until=1.0, share=FIRST_SHARE if len(self.found.trained) > 1 else 1.0, anyway=True)
+        first = self._first(order)
+        self._train([first], until=1.0, share=FIRST_SHARE if len(self.found.trained) > 1 else 1.0, anyway=True)
         allowed, chance = PROBE_SHARE * self.left() * self.workers, self.found.chance()
         others = []
-        for key in order[1:]:
-            if self.cost(key) <= allowed and chance[self.found.place(key)] >= NO_HOPE:
+        for key in order:
+            if key != first and self.cost(key) <= allowed and chance[self.found.place(key)] >= NO_HOPE:
                 others.append(key)
                 allowed -= self.cost(key)
         self._train(others, until=1.0)
+
+    def _first(self, order: Sequence[Key]) -> Key:
+        """The first that fits the time with its answers in the end; the quickest where none does."""
+        quickest = min(order, key=lambda key: self.ms_now(key[0]))
+        return next(iter(self.fitting(order, lambda key: 2 * self.least(key))), quickest)
 
     def _climb(self) -> None:
         """Successive halving among the trained candidates."""
@@ -266,7 +382,7 @@ class Search:
         number, nothing = entrants([self.cost(key) for key in names], left), not self.found.finished()
         if not number and names and (nothing or 0.3 * self.cost(names[0]) <= left):
             number = 1  # cut short rather than not run
-        going = names[:number]
+        going = [self._first(names)] if number == 1 and nothing else names[:number]
         for rung in RUNGS:
             last = rung == RUNGS[-1] or len(going) == 1
             self._train(going, until=1.0 if last else rung, hurry=last, anyway=nothing)
@@ -302,7 +418,37 @@ class Search:
             if len(close) < 2 or not still_open or max(chance[found.place(key)] for key in close) > SURE:
                 return
             key = min(still_open, key=lambda k: len(found.runs_of(k)))
-            self._train([key], until=1.0, seed=self.plan.seed + len(found.runs_of(key)))
+            seeds = len(found.runs_of(key))
+            self._train([key], until=1.0, seed=self.plan.seed + seeds)
+            if len(found.runs_of(key)) == seeds:  # there was no room for it
+                return
+
+    def _spend(self) -> None:
+        """What is left of a budget goes to the most promising that would else not end, cut short where it must be."""
+        tried: set[Key] = set()
+        while not math.isinf(self.budget.left()):
+            found, chance = self.found, self.found.chance()
+            if max((chance[found.place(key)] for key in found.finished()), default=0.0) > SURE:
+                return
+            todo = [
+                key
+                for key in found.ranked()
+                if key[1] in found.trained
+                and key not in tried
+                and not found.ended(key)
+                and self._alive(key)
+                and chance[found.place(key)] >= NO_HOPE
+            ]
+            todo = self.fitting(todo, lambda key: max(2 * self.least(key), WORTH * self._rest(key)))
+            if not todo:
+                return
+            tried.add(todo[0])
+            self._train(todo[:1], until=1.0, hurry=True)
+
+    def _rest(self, key: Key) -> float:
+        """Predicted seconds of what a candidate's training still has to do; a probe of few rows is a probe."""
+        done = max((run.last.share for run in self.found.runs_of(key) if run.last is not None), default=0.0)
+        return 0.0 if key[1] == "probe" else (1.0 - done) * self.cost(key)
 
     def _train(
         self,
@@ -320,11 +466,15 @@ class Search:
         """
         runs = [self.found.run(key, self.plan.seed if seed is None else seed) for key in keys]
         todo = [run for run in runs if run.failed is None and run.ended is None]
+        if not anyway:
+            fitting = self.fitting([run.key for run in todo], self.least)
+            todo = [run for run in todo if run.key in fitting]
         waves = math.ceil(len(todo) / self.workers)
-        jobs = []
+        jobs, reserve, workers = [], self.answering(), self.workers
         for index, run in enumerate(todo):
-            wave = (index // self.workers + 1) / waves if hurry else 1.0
-            jobs.append(self._job(run, until, hurry, max(0.5, self.left() * share * wave)))
+            wave = (index // workers + 1) / waves if hurry else 1.0
+            answers = self.found.rows[1] * self.ms_now(run.base) / 1000  # of validation, after the training itself
+            jobs.append(self._job(run, until, hurry, max(0.0, self.room(run.key, reserve) * share * wave - answers)))
 
         def hear(index: int, outcome: Outcome) -> None:
             run = todo[index]
@@ -341,11 +491,12 @@ class Search:
             if piece.stopped == "interrupted":
                 raise KeyboardInterrupt
 
-        end = None if anyway else self._end()
+        end = None if anyway and not self.found.finished() else self._end()
         outcomes = self.fan(train, plain(jobs), on=self.plan.on, deadline=end, on_outcome=hear, crew=self.crew)
         for run, outcome in zip(todo, outcomes, strict=True):
-            if isinstance(outcome, Failed) and not run.pieces:
+            if isinstance(outcome, Failed) and not run.pieces and outcome.attempts:
                 run.failed = outcome.reason
+        self.found.runs = [run for run in self.found.runs if run.pieces or run.failed is not None]
 
     def _job(self, run: Run, until: float, hurry: bool, seconds: float) -> Train:
         return Train(
@@ -363,7 +514,9 @@ class Search:
         )
 
     def _learn(self, key: Key, piece: Trained) -> None:
-        """Correct the forecast of time by what a training really took."""
+        """Correct the forecast of time by what a training and its answers really took."""
+        if piece.answering and self.found.rows[1]:
+            self.pace(self.found.looked[key[0]], 1000 * piece.answering / self.found.rows[1])
         if key[1] == "probe" or piece.epochs < 0.1:
             return
         epochs = epochs_of(self.settings, len(self.task.train))
@@ -374,40 +527,71 @@ class Search:
 
     @property
     def workers(self) -> int:
-        return self.plan.on.workers
+        return side_by_side(self.plan.on)
 
     def cost(self, key: Key) -> float:
         """Predicted seconds of a candidate's whole training on one worker."""
         base, method = key
         train_rows, held_out, _ = self.found.rows
-        row = self.found.readings[base].ms_per_row / 1000
+        reading = self.found.readings[base]
+        row = (self.found.looked[base].ms_per_row if reading is None else reading.ms_per_row) / 1000
         if method == "probe":
             return row * (train_rows + 2 * held_out)
         epochs = epochs_of(self.settings, train_rows)
         return self.correction * row * (held_out + epochs * (BACKWARD[method] * train_rows + held_out))
 
+    def pace(self, looked: Looked, ms_per_row: float) -> None:
+        """Learn how much slower than at first the machine is; that it is quicker is not counted on."""
+        self.slow = max(1.0, ms_per_row / max(looked.ms_per_row, 1e-9))
+
+    def ms_now(self, base: int) -> float:
+        """Milliseconds of answering a row, by the pace of late."""
+        return self.slow * self.found.looked[base].ms_per_row
+
+    def least(self, key: Key) -> float:
+        """Seconds below which a training is not worth starting: few rows, and validation as often as it is read."""
+        train_rows, held_out, _ = self.found.rows
+        first = min(PROBE_ROWS, train_rows)
+        rows = first + min(PROBE_ROWS, held_out) + held_out
+        if key[1] != "probe":
+            rows = (
+                int(0.1 * BACKWARD[key[1]] * train_rows) + 5 * held_out
+            )  # timed, kept free twice, looked at, answered
+        return rows * self.ms_now(key[0]) / 1000
+
+    def ending(self, base: int) -> float:
+        """Seconds that come after a search which decides for a training of `base`: it is loaded, answers validation and
+        test rows, is written, loaded again and compared."""
+        rows = len(self.task.validation) + len(self.task.test) + rows_of_saving(self.task)
+        return MARGIN * rows * self.ms_now(base) / 1000 + self._loadings(base)
+
     def answering(self) -> float:
-        """Seconds that validation and test rows will take once more at the end."""
-        found, test, held_out = self.found, len(self.task.test), len(self.task.validation)
-        every = [key for key in found.keys if key[1] in found.trained]
-        ended = found.finished()
-        trained = [key for key in ended if key in every] or every
-        slowest = max((found.ms_per_row(key) for key in trained), default=0.0) * (test + held_out)
-        prompts = [key for key in ended if key not in every]
-        if not prompts:
-            return slowest / 1000
-        chance = found.chance()
-        asked = [found.ms_per_row(key) for key in prompts if chance[found.place(key)] >= NO_HOPE]
+        """Seconds that come after the search, if it decides for the dearest of what may win so far."""
+        found = self.found
+        finished = found.finished()
+        chance = found.chance() if finished else []
+        hopeful = [key for key in finished if chance[found.place(key)] >= NO_HOPE] or finished
+        trained = [self.ending(key[0]) for key in hopeful if key[1] in found.trained]
+        asked = [found.ms_per_row(key) * self.slow / 1000 for key in hopeful if key[1] not in found.trained]
         rows = rows_in_the_end(self.task) + rows_of_saving(self.task)
-        return max(slowest, max(asked, default=0.0) * rows) / 1000
+        return max([*trained, *(row * rows for row in asked)], default=0.0)
 
     def left(self) -> float:
-        """Seconds for trials: the budget's rest without what answering takes."""
+        """Seconds for trials: the budget's rest without what comes after the search."""
         return self.budget.left() - self.answering()
+
+    def room(self, key: Key, reserve: float) -> float:
+        """Seconds for a trial of `key`, should it be what the search decides for. reserve: as `answering` says."""
+        return self.budget.left() - max(reserve, self.ending(key[0]))
+
+    def fitting(self, keys: Sequence[Key], needed: Callable[[Key], float]) -> list[Key]:
+        """Those for which there is room."""
+        reserve = self.answering()
+        return [key for key in keys if self.room(key, reserve) >= needed(key)]
 
     def _end(self) -> float | None:
         """The moment at which workers are ended; a running job keeps to its own time before that."""
-        left = self.budget.left()
+        left = self.left()
         return None if math.isinf(left) else time.monotonic() + max(0.0, left)
 
 
@@ -420,6 +604,15 @@ def floor_of(task: Task, metric: str) -> float:
         return floor
     constant = Counter(rows.targets).most_common(1)[0][0]
     return max(floor, score(task, metric, rows, Answers((constant,) * len(rows))))
+
+
+def some(rows: Examples, most: int, *, seed: int) -> Examples:
+    """At most `most` rows, in their order."""
+    return rows.subset(np.sort(stream(seed, "some rows").permutation(len(rows))[:most]).tolist())
+
+
+def expected(seconds: float) -> str:
+    return f"expected at most {duration(max(0.0, seconds))}, its part of the budget. Give a longer --budget."
 
 
 def plain(jobs: Sequence[msgspec.Struct]) -> list[object]:

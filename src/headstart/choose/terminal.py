@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from headstart.choose.decision import Row
+from headstart.choose.findings import BY_PRIOR
 from headstart.choose.report import ChoiceReport
 from headstart.evaluate.report import METHOD_TITLES
 from headstart.evaluate.terminal import (
@@ -23,6 +24,7 @@ from headstart.evaluate.terminal import (
 )
 from headstart.evaluate.verdict import against_majority
 
+WIDE = 96  # columns from which on all costs are shown
 MOST_ROWS = 16  # of a table; the others are in the JSON
 
 
@@ -34,18 +36,19 @@ def show(report: ChoiceReport, console: Console) -> None:
 def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
     """The table, the sentence, the advice, the test score, what was left out, and commands to paste."""
     decision, rows = report.decision, report.decision.rows
-    names = max(16, min(34, width - 50, max(len(row.title) for row in rows)))
+    costs = width >= WIDE
+    names = max(16, min(34, width - 50 - 16 * costs, max(len(row.title) for row in rows)))
     yield Text()
     yield Text(
         f"{'':<{MARGIN}}  {'candidate':<{names}}  {report.winner.metric_title:>10}  {'believed (90%)':<14}  "
-        f"{'chance':>6}  {'ms/row':>6}",
+        f"{'chance':>6}  {'ms/row':>6}" + (f"  {'MB':>6}  {'trained':>6}" if costs else ""),
         style="dim",
     )
     for row in rows[:MOST_ROWS]:
         chosen = row is decision.best
         style = "bold" if chosen else "" if row.status in ("finished", "stopped") else "dim"
         mark = "  ▸ " if chosen else "  · " if row.front else "    "
-        yield Text.assemble((f"{'':<{MARGIN - 2}}{mark}", "bold cyan"), (row_text(row, names), style))
+        yield Text.assemble((f"{'':<{MARGIN - 2}}{mark}", "bold cyan"), (row_text(row, names, costs=costs), style))
     if len(rows) > MOST_ROWS:
         yield from wrapped("", f"and {len(rows) - MOST_ROWS} more, all in choice.json", width, "dim")
     yield from wrapped("", footnote(report), width, "dim")
@@ -57,6 +60,8 @@ def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
         yield from wrapped("left out" if place == 0 else "", f"{one.base}: {one.reason}", width)
     for place, line in enumerate(unasked_lines(report)):
         yield from wrapped("not asked" if place == 0 else "", line, width)
+    for line in unread_lines(report):
+        yield from wrapped("not read", line, width)
     yield from check_lines(report.winner, width)
     if report.saved is not None:
         yield headed("saved", report.saved)
@@ -64,13 +69,15 @@ def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
         yield headed("", f"python -m webbrowser {shlex.quote(f'{report.saved}/choice.html')}")
 
 
-def row_text(row: Row, names: int) -> str:
+def row_text(row: Row, names: int, *, costs: bool) -> str:
+    """costs: what it takes besides milliseconds, too."""
     name = row.title if len(row.title) <= names else row.title[: names - 1] + "…"
     value = "-" if row.value is None else f"{row.value:.3f}{'' if row.share >= 1.0 else '…'}"
     low, high = row.ci90
     return (
         f"{name:<{names}}  {value if row.status != 'failed' else 'failed':>10}  {f'[{low:.3f}, {high:.3f}]':<14}  "
         f"{row.chance:>6.0%}  {row.ms_per_row:>6.1f}"
+        + (f"  {row.megabytes:>6.0f}  {short(row.seconds) if row.seconds else '-':>6}" if costs else "")
     )
 
 
@@ -84,7 +91,8 @@ def footnote(report: ChoiceReport) -> str:
     budget = "" if report.asked.budget is None else f" of a budget of {short(report.asked.budget)}"
     return (
         "On validation rows; … is a training that was paused. chance: of being within a point of the best. · marks "
-        f"what nothing as quick beats. {ended} trained to the end, {paused} in part, {asked_words(asked)}"
+        f"what nothing as quick, as small or as soon trained beats. {ended} trained to the end, {paused} in part, "
+        f"{asked_words(asked)}"
         f"{f'{failed} failed, ' if failed else ''}{unseen} judged by features alone; "
         f"{short(report.environment.seconds)}{budget}."
     )
@@ -105,6 +113,13 @@ def unasked_lines(report: ChoiceReport) -> list[str]:
         methods.setdefault((one.base, one.reason), []).append(METHOD_TITLES[one.method])
     looked = report.findings.looked
     return [f"{looked[base].facts.name} + {', '.join(names)}: {why}" for (base, why), names in methods.items()]
+
+
+def unread_lines(report: ChoiceReport) -> list[str]:
+    """Which bases had no time for a reading, in one line; none where all were read."""
+    found = report.findings
+    names = [one.facts.name for one, r in zip(found.looked, found.readings, strict=True) if r is None]
+    return [f"{', '.join(names)}: no time was left for it; ranked by {BY_PRIOR}"] if names else []
 
 
 def tested_sentence(report: ChoiceReport) -> str:
@@ -129,7 +144,7 @@ def plain_lines(report: ChoiceReport) -> Iterator[str]:
             f"candidate base={quoted(row.base)} method={row.method} status={quoted(row.status)} value={value} "
             f"believed={row.believed:.4f} low={row.ci90[0]:.4f} high={row.ci90[1]:.4f} chance={row.chance:.3f} "
             f"ms_per_row={row.ms_per_row:.3f} megabytes={row.megabytes:.1f} seconds={row.seconds:.2f} "
-            f"share={row.share:.3f} seeds={row.seeds} front={str(row.front).lower()}"
+            f"share={row.share:.3f} seeds={row.seeds} front={str(row.front).lower()} fronts={','.join(row.fronts)}"
             + (f" rows={row.rows}" if row.rows is not None else "")
             + (f" reason={quoted(row.reason)}" if row.reason else "")
         )
@@ -138,6 +153,9 @@ def plain_lines(report: ChoiceReport) -> Iterator[str]:
     for prompt in report.findings.unasked:
         name = report.findings.looked[prompt.base].facts.name
         yield f"unasked base={quoted(name)} method={prompt.method} reason={quoted(prompt.reason)}"
+    for one, reading in zip(report.findings.looked, report.findings.readings, strict=True):
+        if reading is None:
+            yield f"unread base={quoted(one.facts.name)} ranked_by={quoted(BY_PRIOR)}"
     yield f"chosen base={quoted(decision.base)} method={decision.method} chance={decision.chance:.3f}"
     yield f"decision={quoted(decision.sentence)}"
     yield f"advice={quoted(decision.advice.sentence)}"

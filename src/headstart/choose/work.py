@@ -7,6 +7,7 @@ is trained from its beginning, with the same result.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -32,19 +33,24 @@ BASES_HELD = 2  # in memory at once; one is being asked, the next may be the sam
 
 
 class Look(msgspec.Struct, frozen=True):
-    """Job: the facts of a base and how fast it reads."""
+    """Job: the facts of a base and how fast it reads. seconds: that reading a sample may take, None for no limit."""
 
     base: str
     task: str
     settings: FitSettings
     allow_pickle: bool = False
+    seconds: float | None = None
 
 
 class Looked(msgspec.Struct, frozen=True):
-    """Answer to `Look`. ms_per_row: of answering one row of this task, alone on a thread or two as the machine has."""
+    """Answer to `Look`. ms_per_row: of answering one row of this task, alone on a thread or two as the machine has.
+
+    loading: seconds that it took to load the base.
+    """
 
     facts: BaseFacts
     ms_per_row: float
+    loading: float = 0.0
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -82,7 +88,7 @@ class Train(msgspec.Struct, frozen=True):
 
 class Trained(msgspec.Struct, frozen=True):
     """Answer to `Train`. share: of all steps that were run. value: the metric on validation; predictions only of a
-    training that ended. saved: the folder of the adapted base.
+    training that ended. saved: the folder of the adapted base. answering: seconds that all validation rows took.
 
     Of a prompt, where nothing is trained: rows, the validation rows that it answered; ms_per_row, what one took;
     prompt, its settings. All three are None of a training, which answers all rows as fast as its base reads.
@@ -101,15 +107,17 @@ class Trained(msgspec.Struct, frozen=True):
     rows: int | None = None
     ms_per_row: float | None = None
     prompt: dict[str, Any] | None = None
+    answering: float = 0.0
 
 
 def look(job: Any) -> Any:
     """Facts of a base, and the time it takes a row."""
-    asked = msgspec.convert(job, Look)
-    base, task = base_of(asked.base, asked.allow_pickle), task_of(asked.task)
+    asked, begun = msgspec.convert(job, Look), time.monotonic()
+    base, loading = base_of(asked.base, asked.allow_pickle), time.monotonic() - begun
+    task = task_of(asked.task)
     check_inputs(base, task)
-    pace = measure_pace(base, task, asked.settings)
-    return msgspec.to_builtins(Looked(facts_of(base, asked.base), 1000 * pace.row))
+    pace = measure_pace(base, task, asked.settings, seconds=math.inf if asked.seconds is None else asked.seconds)
+    return msgspec.to_builtins(Looked(facts_of(base, asked.base), 1000 * pace.row, loading))
 
 
 def read_task(job: Any) -> Any:
@@ -149,10 +157,11 @@ def train(job: Any) -> Any:
     )
     epochs = fitted.settings.epochs or 1
     predictions: list[Any] = []
-    saved, value = None, fitted.validation
+    saved, value, answering = None, fitted.validation, 0.0
     if fitted.stopped != "paused":
         adapted = with_threshold(fitted.base, task.validation)
-        predictions = list(ask(adapted, task.validation)[0].predictions)
+        answers, answering = ask(adapted, task.validation)
+        predictions = list(answers.predictions)
         value = judge(task.validation.targets, predictions) if predictions else 0.0
         saved = folder / "base"
         shutil.rmtree(folder / "kept", ignore_errors=True)
@@ -170,6 +179,7 @@ def train(job: Any) -> Any:
             fitted.settings,
             predictions,
             None if saved is None else str(saved),
+            answering=answering,
         )
     )
 

@@ -20,7 +20,7 @@ from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings, Method, resolve
 
 READING_RATE, DISTANCE_RATE = 3e-4, 1.5e-7  # seconds to decode and shrink an input, and for one distance
-SAMPLE_ROWS = 64
+SAMPLE_ROWS, WARMING_ROWS = 64, 4  # rows whose reading is timed, and rows read before
 BACKWARD = {"full": 3.0, "scratch": 3.0, "lora": 2.6}  # forward passes that one training pass over a row costs
 CONTROL_SAMPLE = 500  # rows; without validation rows only one of the two penalties is fitted
 FINISH_SECONDS = 1.5  # kept for intervals, temperature and the report
@@ -102,17 +102,22 @@ class Pace:
         self.correction = min(5.0, max(0.2, fitted.seconds / max(predicted, 1e-6)))
 
 
-def measure_pace(base: Base, task: Task, settings: FitSettings) -> Pace:
-    """Read a sample of train rows and time it."""
+def measure_pace(base: Base, task: Task, settings: FitSettings, *, seconds: float = math.inf) -> Pace:
+    """Read a sample of train rows and time it; a smaller one where `seconds` hold no more by the pace of the first."""
     picks = stream(0, "pace").permutation(len(task.train))[:SAMPLE_ROWS]
     rows = task.train.subset(picks.tolist())
     texts = [as_text(text) for text in rows.written]
     inputs = texts if rows.pairs is None else list(zip(texts, rows.pairs, strict=True))
     cut: list[Any] = list(rows.raws) or [t[: 12 * settings.max_length] if isinstance(t, str) else t for t in inputs]
-    base.encode(cut[:4])
     begin = time.perf_counter()
-    base.encode(cut)
-    return Pace((time.perf_counter() - begin) / max(1, len(cut)), base, task, settings)
+    base.encode(cut[:WARMING_ROWS])
+    each = (time.perf_counter() - begin) / max(1, min(WARMING_ROWS, len(cut)))
+    rows = len(cut) if each * len(cut) <= seconds else int(seconds / each) - WARMING_ROWS
+    if rows >= WARMING_ROWS:  # else the first rows have to do, which warmed up too
+        begin = time.perf_counter()
+        base.encode(cut[:rows])
+        each = (time.perf_counter() - begin) / min(rows, len(cut))
+    return Pace(each, base, task, settings)
 
 
 def plain_seconds(task: Task, *, measure: bool = False) -> float:

@@ -57,7 +57,8 @@ OnOutcome = Callable[[int, Outcome], None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where jobs run: `here` (this process), `local` (so many processes, a thread each) or `ray` (an address)."""
+    """Where jobs run: `here` (this process), `local` (so many processes, a thread each) or `ray` (an address, whose
+    cluster decides how many; `side_by_side`)."""
 
     kind: Kind
     workers: int = 1
@@ -114,6 +115,17 @@ def fan_out(
     else:
         _on_ray(name_of(function), jobs, on.address, attempts, deadline, board)
     return board.outcomes
+
+
+def side_by_side(on: Place) -> int:
+    """How many jobs run at once: of a Ray cluster as many as it has cores now, each job taking one.
+
+    Raises:
+        CapabilityError: Ray is asked for and not installed. RunError: no cluster is reached.
+    """
+    if on.kind != "ray":
+        return on.workers
+    return max(1, int(_ray(on.address).cluster_resources().get("CPU", 1)))
 
 
 def name_of(function: Work) -> str:
