@@ -123,6 +123,9 @@ class Clock(Budget):
     def used(self) -> float:
         return self.spent
 
+    def crowded(self) -> float:
+        return 1.0
+
 
 @dataclass(frozen=True)
 class Chosen:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from bench.choose import Gathering
 from bench.choose_replay import Table
-from bench.choose_truth import Truth, currency, load, machine_class, row_flops, save
+from bench.choose_truth import Truth, currency, load, machine_class, rounded, row_flops, save
 from bench.places import Places
 from tests.bench.test_choose_replay import GAIN, LEVELS, cell_of, truth_of
 from tests.train.tiny_base import tiny_base, toy_task
@@ -27,7 +27,12 @@ def places(tmp_path: Path) -> Places:
 def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
     truth, path = truth_of(LEVELS), tmp_path / "deep" / "toy.json"
     save(truth, path)
-    assert load(path, Truth("toy", truth.rows, truth.digest, "accuracy", 3)) == truth
+    found = load(path, Truth("toy", truth.rows, truth.digest, "accuracy", 3))
+    assert msgspec.to_builtins(found) == rounded(truth), "six digits of every number"
+    assert found.cells[-1].test == pytest.approx(truth.cells[-1].test, abs=1e-6)
+    written = path.read_bytes()
+    save(found, path)
+    assert path.read_bytes() == written
     assert len(path.read_text().splitlines()) == 5 + 2 * 2 + len(truth.reads) + len(truth.cells), "a line a cell"
     assert path.stat().st_size < 800 * (len(truth.reads) * 4 + len(truth.cells))
 

@@ -149,11 +149,12 @@ class Pass:
     ) -> None:
         begun, self._clock = clock(), clock
         eyes = _Eyes(base, task)
-        self._train, held_out = eyes.see_at(task.train), eyes.see_at(task.validation)
-        self._order = nested_order(task.train, task.kind, seed)[:most_rows]
+        order = nested_order(task.train, task.kind, seed)[:most_rows]
         wanted = stream(seed, "held out").permutation(len(task.validation))[:held_out_rows]
+        self._most, self._train = len(order), eyes.see_at(task.train.subset(order))  # what is not read is not encoded
         self._judge, self.held_out_rows = Judge(task, metric), len(wanted)
-        self._others = held_out(np.sort(wanted)) if len(wanted) else None
+        held_out = task.validation.subset(np.sort(wanted))
+        self._others = eyes.see_at(held_out)(np.arange(len(wanted))) if len(wanted) else None
         self._seen: list[Seen] = []
         self._curve: list[CurvePoint] = []
         self._moments: Moments | None = None
@@ -166,12 +167,12 @@ class Pass:
         """Rows of the next stretch; 0 at the end."""
         if self._seen and words(self._seen) > MOST_WORDS:
             return 0
-        return min(max(FIRST_ROWS, self.rows), len(self._order) - self.rows)
+        return min(max(FIRST_ROWS, self.rows), self._most - self.rows)
 
     def go(self) -> None:
         """Read the next stretch."""
         begun, stop = self._clock(), self.rows + self.ahead
-        block = self._train(self._order[self.rows : stop])
+        block = self._train(np.arange(self.rows, stop))
         self._reading += self._clock() - begun
         self._seen.append(block)
         self._moments = self._moments or Moments(block.layers.shape[2], block.y.shape[1])

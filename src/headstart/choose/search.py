@@ -29,7 +29,7 @@ from headstart.choose.reading import FIRST_ROWS, HELD_OUT_ROWS, Reading
 from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train, write_task
 from headstart.data.examples import Examples
 from headstart.data.task import Task
-from headstart.evaluate.budget import BACKWARD, Budget
+from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, Budget
 from headstart.evaluate.controls import Answers, fit_control
 from headstart.evaluate.metrics import metric_for
 from headstart.evaluate.plan import BY_PROMPT
@@ -45,6 +45,7 @@ LOOK_SHARE = 0.2  # of the budget at most, for stage 0; one base is looked at wh
 READING_SHARE = 0.3  # of what is left then at most, for stage 1
 ENDING_SHARE = 0.5  # of what is left then at most, for the answers that cannot be cut short
 MARGIN = 1.25  # on the time of those answers: a busy machine is never equally busy
+FINISHING = 1.0  # CPU seconds of what reads no row: 0.2 in a search over 500 test rows, and ending the process
 LOADINGS = 4  # of a base in the end: to answer, as it was trained, to write and to compare, which take about as long
 HELD_OUT_SHARE = 0.3  # of a reading's time, for held-out rows
 LEAST_HELD_OUT = 40
@@ -78,6 +79,7 @@ class Search:
     budget: Budget
     excluded: list[Excluded] = field(default_factory=list)
     correction: float = 1.0
+    starting: float = 0.0  # seconds that a pass or a training took before it read a row, at most so far
     slow: float = 1.0  # times that a row took longer lately than when its base was looked at
     interrupted: bool = False
     crew: Crew = field(default_factory=Crew)
@@ -167,12 +169,14 @@ class Search:
         `seconds`. looks: how often it still has to answer validation; 0 leaves that part as it is."""
         task, parts = self.task, ("validation", "test") if looks else ("test",)
         rows = looks * len(task.validation) + len(task.test) + rows_of_saving(task)
-        share = max(0.0, seconds - self._loadings(base)) / max(rows * self.ms_now(base) / 1000 * MARGIN, 1e-9)
+        share = max(0.0, seconds - self._others(base)) / max(rows * self.ms_now(base) / 1000 * MARGIN, 1e-9)
         if share >= 1.0:
             return False
         for name in parts:
             part = getattr(self.task, name)
             fewer = some(part, max(LEAST_HELD_OUT, int(share * len(part))), seed=self.plan.seed)
+            if len(fewer) == len(part):
+                continue
             note = (
                 f"{len(fewer):,} of {len(part):,} {name} rows are answered, drawn with the seed: the time holds no more"
             )
@@ -180,9 +184,14 @@ class Search:
             self.tell(Event("note", note))
         return True
 
-    def _loadings(self, base: int) -> float:
-        """Seconds of loading a base as often as it is after the search."""
-        return LOADINGS * self.slow * self.found.looked[base].loading
+    def _others(self, base: int) -> float:
+        """Seconds of what comes after the search besides answers: loading a base, and what no row is read for."""
+        return LOADINGS * self.slow * self.found.looked[base].loading + self._finishing()
+
+    def _finishing(self) -> float:
+        """Seconds of intervals, pages and files, beyond those that a budget keeps back, where others want the cores."""
+        crowded = self.budget.crowded() if self.plan.on.kind == "here" else 1.0
+        return max(0.0, FINISHING * crowded - FINISH_SECONDS)
 
     def _settle(self) -> None:
         """Write the task for workers, and count its rows."""
@@ -223,7 +232,7 @@ class Search:
     def _least_reading(self, place: int) -> float:
         """Seconds of the shortest pass with a base: its first rows and the fewest held-out ones."""
         rows = min(FIRST_ROWS, len(self.task.train)) + min(LEAST_HELD_OUT, len(self.task.validation))
-        return 1.2 * rows * self.ms_now(place) / 1000
+        return 1.2 * rows * self.ms_now(place) / 1000 + self.starting
 
     def _shares(self, wave: Sequence[int], rest: Sequence[int], left: float) -> list[float]:
         """Seconds for each of `wave`, by the roots of their paces and those of the `rest` still to come."""
@@ -259,6 +268,8 @@ class Search:
                 return
             reading = msgspec.convert(outcome.value, Reading)
             self.pace(looked[index], reading.ms_per_row)
+            rows = reading.rows + min(jobs[index].held_out, len(self.task.validation))
+            self.starting = max(self.starting, reading.seconds - rows * reading.ms_per_row / 1000)
             told = f"probe {reading.estimates.probe_last:.3f} on {reading.rows:,} rows in {duration(reading.seconds)}"
             self.tell(Event("choose", told, f"{name}, features", 1.0))
 
@@ -557,13 +568,13 @@ class Search:
             rows = (
                 int(0.1 * BACKWARD[key[1]] * train_rows) + 5 * held_out
             )  # timed, kept free twice, looked at, answered
-        return rows * self.ms_now(key[0]) / 1000
+        return self.starting + rows * self.ms_now(key[0]) / 1000
 
     def ending(self, base: int) -> float:
         """Seconds that come after a search which decides for a training of `base`: it is loaded, answers validation and
         test rows, is written, loaded again and compared."""
         rows = len(self.task.validation) + len(self.task.test) + rows_of_saving(self.task)
-        return MARGIN * rows * self.ms_now(base) / 1000 + self._loadings(base)
+        return MARGIN * rows * self.ms_now(base) / 1000 + self._others(base)
 
     def answering(self) -> float:
         """Seconds that come after the search, if it decides for the dearest of what may win so far."""
@@ -572,9 +583,10 @@ class Search:
         chance = found.chance() if finished else []
         hopeful = [key for key in finished if chance[found.place(key)] >= NO_HOPE] or finished
         trained = [self.ending(key[0]) for key in hopeful if key[1] in found.trained]
-        asked = [found.ms_per_row(key) * self.slow / 1000 for key in hopeful if key[1] not in found.trained]
+        prompts = [key for key in hopeful if key[1] not in found.trained]
         rows = rows_in_the_end(self.task) + rows_of_saving(self.task)
-        return max([*trained, *(row * rows for row in asked)], default=0.0)
+        asked = [rows * found.ms_per_row(key) * self.slow / 1000 + self._others(key[0]) for key in prompts]
+        return max([*trained, *asked], default=0.0)
 
     def left(self) -> float:
         """Seconds for trials: the budget's rest without what comes after the search."""

@@ -35,6 +35,7 @@ class Budget:
 
     seconds: float | None
     started: float = field(default_factory=time.monotonic)
+    cpu: float = field(default_factory=time.process_time)
 
     def left(self) -> float:
         """Seconds until the end, less what finishing needs; infinite without a limit."""
@@ -45,6 +46,10 @@ class Budget:
 
     def used(self) -> float:
         return time.monotonic() - self.started
+
+    def crowded(self) -> float:
+        """How many times longer than its own CPU seconds this process has taken so far: others want the cores, too."""
+        return max(1.0, self.used() / max(time.process_time() - self.cpu, 0.1))
 
     def deadline(self, share: float, *, after: float = 0.0) -> float | None:
         """The moment at which `share` of what is left is used up, less `after` seconds for what must follow."""
