@@ -109,6 +109,21 @@ def test_an_order_is_cut_where_the_time_ends(table: Table) -> None:
     cut = [in_order(table, order, seconds) for seconds in (61.0, 62.0)]
     assert [(one.pair, one.spent) for one in cut] == [(("big", "full"), 60.0), (("small", "probe"), 62.0)]
     assert in_order(table, order, 1000.0).pair == ("small", "full")
+    none = in_order(table, order, 1.0)
+    assert (none.pair, none.spent) == (("small", "probe"), 2.0), "none fits: the cheapest"
+
+
+def test_scores_are_of_the_rows_that_their_part_of_the_budget_holds() -> None:
+    table = table_of(truth_of(LEVELS))
+    assert table.reading(list(LEVELS), 0.1) == (0, 3 * 0.125), "the first rows whatever it is"
+    assert table.reading(list(LEVELS), 1.6) == (2, 1.5)
+    assert table.reading(list(LEVELS), 100.0) == (3, 3.0)
+    reads = [msgspec.structs.replace(read_of("small", 0.8), prefixes=read_of("small", 0.2).prefixes[:1])]
+    lured = truth_of(LEVELS)
+    late = reads[0].prefixes + lured.reads[0].prefixes[1:]
+    lured.reads[0] = msgspec.structs.replace(lured.reads[0], prefixes=late)
+    short, long = (policies(table_of(lured), list(LEVELS), list(GAIN), s, 0)["H-score top-1"].pair for s in (2.0, 70.0))
+    assert (short[0], long[0]) == ("big", "small"), "a score that misleads on the first rows does so at a small budget"
 
 
 def test_scores_pay_for_their_reading_and_top_1_trains_one_base(table: Table) -> None:

@@ -56,7 +56,6 @@ PROBE_SHARE = 0.2  # of what is left, for probes beyond the first
 NO_HOPE = 0.01  # chance of being within a point of the best below which nothing more is spent
 SURE = 0.95  # chance of being within a point of the best at which no further seed is run
 CLOSE = 0.2  # chance of it from which on a candidate counts as within noise of the best
-WORTH = 0.3  # of what a training still has to do that must fit, for it to be begun in the rest of a budget
 PROBE_ROWS = 64  # that a probe reads whatever the clock says (train/probe.py), of train as of validation
 COMPARED = 4  # trained candidates that a budget should hold, at the cost of fewer passes over the rows
 Fan = Callable[..., list[Outcome]]  # as `fan_out`
@@ -69,7 +68,8 @@ class Search:
     """One search under way.
 
     folder: its scratch, where workers find the task and keep their pieces. fan: who does the jobs; a bench that replays
-    recorded trainings gives its own. nowhere: sources of bases that lie in no folder which a saved prompt could name.
+    recorded trainings gives its own. worth: share of what a training still has to do that must fit, for it to be begun
+    at the end of a budget and cut short. nowhere: sources of bases without a folder that a saved prompt could name.
     """
 
     task: Task
@@ -85,6 +85,7 @@ class Search:
     crew: Crew = field(default_factory=Crew)
     fan: Fan = fan_out
     nowhere: frozenset[str] = frozenset()
+    worth: float = 0.3
     path: str = field(init=False)  # of the task, for workers
     settings: FitSettings = field(init=False)  # the plan's, with the passes that the budget leaves room for
 
@@ -391,7 +392,7 @@ class Search:
         left = 0.9 * self.left() * self.workers
         self._shorten(names, left)
         number, nothing = entrants([self.cost(key) for key in names], left), not self.found.finished()
-        if not number and names and (nothing or 0.3 * self.cost(names[0]) <= left):
+        if not number and names and (nothing or self.worth * self.cost(names[0]) <= left):
             number = 1  # cut short rather than not run
         going = [self._first(names)] if number == 1 and nothing else names[:number]
         for rung in RUNGS:
@@ -450,7 +451,7 @@ class Search:
                 and self._alive(key)
                 and chance[found.place(key)] >= NO_HOPE
             ]
-            todo = self.fitting(todo, lambda key: max(2 * self.least(key), WORTH * self._rest(key)))
+            todo = self.fitting(todo, lambda key: max(2 * self.least(key), self.worth * self._rest(key)))
             if not todo:
                 return
             tried.add(todo[0])
