@@ -168,22 +168,25 @@ class Search:
     def shorten(self, base: int, seconds: float, *, looks: int) -> bool:
         """Leave only as many validation and test rows as `base` can answer, with what else comes after the search, in
         `seconds`. looks: how often it still has to answer validation; 0 leaves that part as it is."""
-        task, parts = self.task, ("validation", "test") if looks else ("test",)
+        task = self.task
         rows = looks * len(task.validation) + len(task.test) + rows_of_saving(task)
         share = max(0.0, seconds - self._others(base)) / max(rows * self.ms_now(base) / 1000 * MARGIN, 1e-9)
         if share >= 1.0:
             return False
-        for name in parts:
-            part = getattr(self.task, name)
-            fewer = some(part, max(LEAST_HELD_OUT, int(share * len(part))), seed=self.plan.seed)
-            if len(fewer) == len(part):
-                continue
-            note = (
-                f"{len(fewer):,} of {len(part):,} {name} rows are answered, drawn with the seed: the time holds no more"
-            )
-            self.task = replace(self.task, **{name: fewer}, notes=(*self.task.notes, note))
-            self.tell(Event("note", note))
+        validation = self._fewer(task.validation, share, "validation") if looks else task.validation
+        test = self._fewer(task.test, share, "test")
+        self.task = replace(self.task, validation=validation, test=test)
         return True
+
+    def _fewer(self, rows: Examples, share: float, name: str) -> Examples:
+        """That share of a part, but a few at least; a note in the task says so where it is not all of it."""
+        fewer = some(rows, max(LEAST_HELD_OUT, int(share * len(rows))), seed=self.plan.seed)
+        if len(fewer) < len(rows):
+            told = f"{len(fewer):,} of {len(rows):,} {name} rows are answered, drawn with the seed"
+            note = f"{told}: the time holds no more"
+            self.task = replace(self.task, notes=(*self.task.notes, note))
+            self.tell(Event("note", note))
+        return fewer
 
     def _others(self, base: int) -> float:
         """Seconds of what comes after the search besides answers: loading a base, and what no row is read for."""
@@ -581,7 +584,9 @@ class Search:
         """Seconds that come after the search, if it decides for the dearest of what may win so far."""
         found = self.found
         finished = found.finished()
-        chance = found.chance() if finished else []
+        if not finished:
+            return 0.0
+        chance = found.chance()
         hopeful = [key for key in finished if chance[found.place(key)] >= NO_HOPE] or finished
         trained = [self.ending(key[0]) for key in hopeful if key[1] in found.trained]
         prompts = [key for key in hopeful if key[1] not in found.trained]

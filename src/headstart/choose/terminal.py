@@ -153,9 +153,9 @@ def plain_lines(report: ChoiceReport) -> Iterator[str]:
     for prompt in report.findings.unasked:
         name = report.findings.looked[prompt.base].facts.name
         yield f"unasked base={quoted(name)} method={prompt.method} reason={quoted(prompt.reason)}"
-    for one, reading in zip(report.findings.looked, report.findings.readings, strict=True):
+    for looked, reading in zip(report.findings.looked, report.findings.readings, strict=True):
         if reading is None:
-            yield f"unread base={quoted(one.facts.name)} ranked_by={quoted(BY_PRIOR)}"
+            yield f"unread base={quoted(looked.facts.name)} ranked_by={quoted(BY_PRIOR)}"
     yield f"chosen base={quoted(decision.base)} method={decision.method} chance={decision.chance:.3f}"
     yield f"decision={quoted(decision.sentence)}"
     yield f"advice={quoted(decision.advice.sentence)}"

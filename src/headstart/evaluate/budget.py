@@ -117,11 +117,11 @@ def measure_pace(base: Base, task: Task, settings: FitSettings, *, seconds: floa
     begin = time.perf_counter()
     base.encode(cut[:WARMING_ROWS])
     each = (time.perf_counter() - begin) / max(1, min(WARMING_ROWS, len(cut)))
-    rows = len(cut) if each * len(cut) <= seconds else int(seconds / each) - WARMING_ROWS
-    if rows >= WARMING_ROWS:  # else the first rows have to do, which warmed up too
+    count = len(cut) if each * len(cut) <= seconds else min(len(cut), int(seconds / each) - WARMING_ROWS)
+    if count >= WARMING_ROWS:  # else the first rows have to do, which warmed up too
         begin = time.perf_counter()
-        base.encode(cut[:rows])
-        each = (time.perf_counter() - begin) / min(rows, len(cut))
+        base.encode(cut[:count])
+        each = (time.perf_counter() - begin) / count
     return Pace(each, base, task, settings)
 
 
