@@ -18,9 +18,10 @@ from headstart.choose.decision import Decision, decide
 from headstart.choose.plan import Plan
 from headstart.choose.prompting import rows_of_saving
 from headstart.choose.reading import CurvePoint, Estimates, Reading, goes_on
-from headstart.choose.search import FINISHING, LOADINGS, Search
+from headstart.choose.search import FINISHING, LOADINGS, Search, share_fitting
 from headstart.choose.work import Looked, Trained, look, read_task
 from headstart.data.task import Task
+from headstart.evaluate.asking import PARITY_ROWS
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, SAMPLE_ROWS, WARMING_ROWS, Budget
 from headstart.evaluate.progress import Event
 from headstart.ground.fanout import Done, Failed, Outcome, Place
@@ -234,6 +235,24 @@ def test_a_base_too_slow_for_all_rows_answers_fewer(seconds: float, task: Task, 
     assert len(search.task.test) < 500
     assert 40 <= len(search.task.validation) <= search.found.rows[1] < 544
     assert any("of 500 test rows are answered, drawn with the seed" in line for line in said)
+
+
+@pytest.mark.parametrize("seconds", [110.0, 120.0])
+def test_a_better_base_is_worth_fewer_answered_rows(seconds: float, task: Task, tmp_path: Path) -> None:
+    """All rows, and those compared after saving, would take the better base 47 seconds, with the margin 58."""
+    bases = {"tiny": QUICK["tiny"], "better": Paced(30, 0.5, 120, 0.85)}
+    world = World(seconds, bases=bases)
+    search, decision = searched(task, world, tmp_path, [])
+    assert decision.base == "better"
+    assert 200 <= len(search.task.test) <= 500
+    assert world.now <= 1.05 * seconds
+
+
+@pytest.mark.parametrize(("validation", "test"), [(544, 500), (0, 500), (40, 2000), (300, 40)])
+@pytest.mark.parametrize("rows", [50.0, 400.0, 900.0, 1400.0])
+def test_a_share_of_the_rows_takes_what_it_is_given(rows: float, validation: int, test: int) -> None:
+    share = share_fitting(rows, validation, test)
+    assert share * (validation + test) + 2 * min(PARITY_ROWS, share * test) == pytest.approx(rows)
 
 
 def test_a_base_too_large_to_load_is_left_out_with_the_reason(task: Task, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from headstart.choose.reading import FIRST_ROWS, HELD_OUT_ROWS, Reading
 from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train, write_task
 from headstart.data.examples import Examples
 from headstart.data.task import Task
+from headstart.evaluate.asking import PARITY_ROWS
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, Budget
 from headstart.evaluate.controls import Answers, fit_control
 from headstart.evaluate.metrics import metric_for
@@ -44,6 +45,8 @@ from headstart.train.methods import MIN_EPOCHS, FitSettings, epochs_of
 LOOK_SHARE = 0.2  # of the budget at most, for stage 0; one base is looked at whatever it takes
 READING_SHARE = 0.3  # of what is left then at most, for stage 1
 ENDING_SHARE = 0.5  # of what is left then at most, for the answers that cannot be cut short
+CLOSING_SHARE = 0.3  # of the whole budget for those answers; what takes longer is answered in part
+ENOUGH = 200  # rows of validation and of test at least
 MARGIN = 1.25  # on the time of those answers: a busy machine is never equally busy
 FINISHING = 1.0  # CPU seconds of what reads no row: 0.2 in a search over 500 test rows, and ending the process
 LOADINGS = 4  # of a base in the end: to answer, as it was trained, to write and to compare, which take about as long
@@ -169,8 +172,8 @@ class Search:
         """Leave only as many validation and test rows as `base` can answer, with what else comes after the search, in
         `seconds`. looks: how often it still has to answer validation; 0 leaves that part as it is."""
         task = self.task
-        rows = looks * len(task.validation) + len(task.test) + rows_of_saving(task)
-        share = max(0.0, seconds - self._others(base)) / max(rows * self.ms_now(base) / 1000 * MARGIN, 1e-9)
+        rows = max(0.0, seconds - self._others(base)) / max(self.ms_now(base) / 1000 * MARGIN, 1e-9)
+        share = share_fitting(rows, looks * len(task.validation), len(task.test))
         if share >= 1.0:
             return False
         validation = self._fewer(task.validation, share, "validation") if looks else task.validation
@@ -576,9 +579,14 @@ class Search:
 
     def ending(self, base: int) -> float:
         """Seconds that come after a search which decides for a training of `base`: it is loaded, answers validation and
-        test rows, is written, loaded again and compared."""
-        rows = len(self.task.validation) + len(self.task.test) + rows_of_saving(self.task)
-        return MARGIN * rows * self.ms_now(base) / 1000 + self._others(base)
+        test rows, is written, loaded again and compared. Where all rows would take more than CLOSING_SHARE of the
+        budget, time is kept for fewer, but for ENOUGH of each part: a better base is worth that."""
+        row = MARGIN * self.ms_now(base) / 1000
+        validation, test = len(self.task.validation), len(self.task.test)
+        affordable = math.inf if self.plan.seconds is None else CLOSING_SHARE * self.plan.seconds / max(row, 1e-9)
+        share = max(share_fitting(affordable, validation, test), ENOUGH / max(1, min(validation or ENOUGH, test)))
+        kept = [math.ceil(min(1.0, share) * rows) for rows in (validation, test)]
+        return row * (sum(kept) + 2 * min(PARITY_ROWS, kept[1])) + self._others(base)
 
     def answering(self) -> float:
         """Seconds that come after the search, if it decides for the dearest of what may win so far."""
@@ -611,6 +619,12 @@ class Search:
         """The moment at which workers are ended; a running job keeps to its own time before that."""
         left = self.left()
         return None if math.isinf(left) else time.monotonic() + max(0.0, left)
+
+
+def share_fitting(rows: float, validation: int, test: int) -> float:
+    """Share of both parts whose answers, and the comparison of a saved folder's, come to `rows`."""
+    share = (rows - 2 * PARITY_ROWS) / max(1, validation + test)
+    return share if share * test >= PARITY_ROWS else rows / max(1, validation + 3 * test)
 
 
 def floor_of(task: Task, metric: str) -> float:
