@@ -17,8 +17,9 @@ from headstart.base.read_before import sketch_facts
 from headstart.data.sketch import sketch_texts, write_sketch
 from headstart.evaluate.proportions import wilson
 from headstart.evaluate.suite.leaderboard import human_lines, plain_lines
+from headstart.evaluate.suite.page import render_page
 from headstart.evaluate.suite.run import Settings, evaluate
-from headstart.evaluate.suite.scoreboard import Evaluation
+from headstart.evaluate.suite.scoreboard import Evaluation, to_json
 
 PLANTED, OTHERS = 500, 300
 
@@ -38,8 +39,12 @@ def pairs() -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def sets(pairs: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sets")
-    card = set_of(folder, "swaps", "schema", {"test": [schema(row) for row in pairs]})
-    (folder / "INDEX.json").write_text(json.dumps([card]), encoding="utf-8")
+    cards = [
+        set_of(folder, "swaps", "schema", {"test": [schema(row) for row in pairs]}),
+        set_of(folder, "read", "schema", {"test": [schema(row) for row in pairs[:30]]}),
+        set_of(folder, "unread", "schema", {"test": [schema(row) for row in pairs[PLANTED : PLANTED + 40]]}),
+    ]
+    (folder / "INDEX.json").write_text(json.dumps(cards), encoding="utf-8")
     return folder
 
 
@@ -99,6 +104,46 @@ def test_both_forms_tell_it(done: Evaluation) -> None:
     assert "500 read before (chance" in human
     assert "status=checked rows=800 found=500" in piped
     assert "unknown" not in human
+
+
+def test_the_aggregate_has_a_clean_one_beside_it(
+    tiny_base: Base, pairs: list[dict[str, str]], sets: Path, tmp_path: Path
+) -> None:
+    read = reader(tiny_base, [row["good"] for row in pairs[:PLANTED]], tmp_path)
+    settings = Settings(tasks=("swaps", "unread", "read"))
+    found = evaluate([read], data=sets, out=tmp_path / "out", settings=settings)
+    tables = {table.task.name: table for table in found.tasks}
+    assert {one.role for one in found.overall if one.clean is None} == {"majority", "tfidf"}, "they have read nothing"
+    for whole in (one for one in found.overall if one.role in ("base", "random")):
+        rows = {name: next(r for r in t.candidates if r.entry == whole.entry) for name, t in tables.items()}
+        told = {name: row.contamination for name, row in rows.items()}
+        assert told["swaps"] is not None
+        assert told["swaps"].clean is not None
+        kept = [told["swaps"].clean.value, rows["unread"].value]  # of `read` no item is left
+        assert whole.tasks == 3
+        assert whole.clean is not None
+        assert (whole.clean.tasks, whole.clean.touched) == (2, 2)
+        assert whole.clean.value == pytest.approx(sum(2 * value - 1 for value in kept) / 2), "guessing is 1/2"
+        assert whole.clean.value != pytest.approx(whole.value)
+        assert whole.clean.ci95[0] < whole.clean.value < whole.clean.ci95[1]
+    clean = next(row.clean for row in found.overall if row.role == "base")
+    assert clean is not None
+    words = f"{clean.value:.3f} [{clean.ci95[0]:.3f}, {clean.ci95[1]:.3f}]"
+    assert f"{words:<22}  items of 2 read before; over 2" in "\n".join(line.plain for line in human_lines(found))
+    assert f"clean={clean.value:.4f}" in next(line for line in plain_lines(found) if "role=base" in line)
+    page = render_page(found)
+    assert "without items read before</th>" in page
+    assert f"Without those items tiny reaches {words} over the 2 sets that are left." in page
+    assert json.loads(to_json(found))["overall"][0]["clean"]["touched"] == 2
+
+
+def test_an_aggregate_of_unread_items_has_no_clean_one(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    read = reader(tiny_base, [Prose(33).text(60)], tmp_path)
+    settings = Settings(tasks=("swaps", "unread"), limit=40)
+    found = evaluate([read], data=sets, out=tmp_path / "out", settings=settings)
+    assert [row.clean for row in found.overall] == [None] * len(found.overall)
+    assert "items of" not in "\n".join(line.plain for line in human_lines(found))
+    assert "without items read before</th>" not in render_page(found)
 
 
 def test_a_base_without_a_sketch_is_unknown_and_never_clean(tiny_base: Base, sets: Path, tmp_path: Path) -> None:

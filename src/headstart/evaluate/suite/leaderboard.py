@@ -14,6 +14,7 @@ from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.report import Worth
 from headstart.evaluate.suite.scoreboard import (
     OVERALL,
+    CleanOverall,
     Contamination,
     Evaluation,
     Forgetting,
@@ -88,6 +89,15 @@ def overall_lines(found: Evaluation) -> Iterator[Text]:
         line = f"{'':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {span(row.value, row.ci95):<22}  "
         line += f"{against(found, OVERALL, leader, row.entry):>9}  {row.tasks}"
         yield Text(line if row.tasks == row.of else f"{line} of {row.of}", style=style_of(row.role))
+    for row in found.overall:
+        if row.role == "base" and row.clean is not None:
+            line = f"{'clean':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {clean_overall_words(row.clean)}"
+            yield Text(line, style="yellow")
+
+
+def clean_overall_words(one: CleanOverall) -> str:
+    """The aggregate without found items, of how many sets some were found, and over how many it is."""
+    return f"{span(one.value, one.ci95):<22}  items of {one.touched} read before; over {one.tasks}"
 
 
 def task_lines(found: Evaluation, table: TaskTable) -> Iterator[Text]:
@@ -108,6 +118,16 @@ def task_lines(found: Evaluation, table: TaskTable) -> Iterator[Text]:
     for row in rows:
         if (worth := worth_of(row)) is not None:
             yield Text(f"{'':<{MARGIN}}  {cut(row.entry):<{NAMES}}  labels saved: {worth_words(worth)}")
+    if table.missing:
+        yield Text(f"{'no':<{MARGIN}}  {missing_words(table)}", style="dim")
+
+
+def missing_words(table: TaskTable) -> str:
+    """The controls that a table lacks, by the flags that add them."""
+    by_flags: dict[str, list[str]] = {}
+    for one in table.missing:
+        by_flags.setdefault(one.add, []).append(one.control)
+    return "; ".join(f"{', '.join(controls)}: add {flags}" for flags, controls in by_flags.items())
 
 
 def clean_words(one: Contamination) -> str:
@@ -209,9 +229,15 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
     asked = f"tasks={','.join(found.asked)}" if found.suite is None else f"suite={found.suite}"
     yield f"{asked} data={quoted(found.data)} limit={found.limit or 'none'} seeds={found.seeds}"
     for row in found.overall:
+        clean = (
+            ""
+            if row.clean is None
+            else f" clean={row.clean.value:.4f} clean_low={row.clean.ci95[0]:.4f} clean_high={row.clean.ci95[1]:.4f} "
+            f"clean_tasks={row.clean.tasks} touched={row.clean.touched}"
+        )
         yield (
             f"overall entry={quoted(row.entry)} role={row.role} value={row.value:.4f} low={row.ci95[0]:.4f} "
-            f"high={row.ci95[1]:.4f} tasks={row.tasks} of={row.of}"
+            f"high={row.ci95[1]:.4f} tasks={row.tasks} of={row.of}{clean}"
         )
     for table in found.tasks:
         card = table.task
@@ -239,6 +265,8 @@ def plain_lines(found: Evaluation) -> Iterator[str]:
                     f"worth task={quoted(card.name)} entry={quoted(one.entry)} relation={quoted(worth.relation)} "
                     f"times={worth.times:.3f}"
                 )
+        for gap in table.missing:
+            yield f"missing task={quoted(card.name)} control={quoted(gap.control)} add={quoted(gap.add)}"
     for pair in found.comparisons:
         yield (
             f"comparison task={quoted(pair.task)} a={quoted(pair.a)} b={quoted(pair.b)} of=b-a "

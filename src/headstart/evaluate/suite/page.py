@@ -20,6 +20,7 @@ from headstart.evaluate.suite.leaderboard import (
     footnote,
     leader_of,
     metric_title,
+    missing_words,
     passed_by,
     span,
     unknown,
@@ -92,6 +93,8 @@ def render_page(found: Evaluation) -> str:
             clean=clean_lines(found),
             unknown=unknown(found),
             passed=passed_by(found),
+            missing=missing(found),
+            touched=any(row.clean is not None for row in found.overall),
             notes=[(table.task.name, table.task.notes) for table in found.tasks if table.task.notes],
             footnote=footnote(found),
             brief=pictures.brief,
@@ -121,6 +124,9 @@ def sentences(found: Evaluation) -> Iterator[str]:
         items, hits = sum(one.told.rows for one in checked), sum(one.told.found for one in checked)
         chance = sum(one.told.expected_false for one in checked)
         yield f"Of {items:,} answers, {hits:,} are to items that the base may have read; chance finds {chance:,.1f}."
+    if rows and rows[0].of > 1 and (clean := rows[0].clean) is not None:
+        over = "" if clean.tasks == rows[0].tasks else f" over the {clean.tasks} sets that are left"
+        yield f"Without those items {rows[0].entry} reaches {span(clean.value, clean.ci95)}{over}."
     if found.limit is not None:
         yield f"At most {found.limit:,} rows a part were used: a quick look, no result."
 
@@ -193,6 +199,15 @@ def line_of(found: Evaluation, table: TaskTable, entries: Sequence[str]) -> Line
         cells.append(None if row is None else Cell(f"{row.value:.3f}", "*" if "*" in told else "", entry == leader))
     controls = [row for row in table.candidates if row.role != "base"]
     return Line(table, metric_title(table.task.metric), tuple(cells), controls[0] if controls else None)
+
+
+def missing(found: Evaluation) -> dict[str, list[str]]:
+    """The controls that nobody asked for: the sets by what they lack."""
+    lacking: dict[str, list[str]] = {}
+    for table in found.tasks:
+        if table.missing:
+            lacking.setdefault(missing_words(table), []).append(table.task.name)
+    return lacking
 
 
 def saved_lines(found: Evaluation) -> list[tuple[str, str, str]]:

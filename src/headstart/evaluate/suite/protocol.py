@@ -26,6 +26,7 @@ CONTROL_OF: dict[Method, Role] = {  # what stands beside a base: the same on ran
     "lora": "scratch",
     "full": "scratch",
 }
+LEARNING: tuple[Method, ...] = ("probe", "lora", "full")  # methods that labels teach
 
 
 @dataclass(frozen=True, slots=True)

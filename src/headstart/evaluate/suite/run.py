@@ -20,13 +20,14 @@ from headstart.evaluate.intervals import Evidence
 from headstart.evaluate.label_curve import build_curve, curve_sizes
 from headstart.evaluate.progress import Event, OnEvent, silent
 from headstart.evaluate.report import LabelCurve
+from headstart.evaluate.suite.absent import missing_controls
 from headstart.evaluate.suite.cells import Cell, Judged, Side, Work, is_done, keep, read_cell
 from headstart.evaluate.suite.clean import with_contamination
 from headstart.evaluate.suite.computing import Computed, Room, Twins, compute, job_of, parts_of, run_job
 from headstart.evaluate.suite.forgetting import forgetting_of
 from headstart.evaluate.suite.harness_results import write_results
 from headstart.evaluate.suite.index import SetOnDisk
-from headstart.evaluate.suite.protocol import CONTROL_OF
+from headstart.evaluate.suite.protocol import CONTROL_OF, LEARNING
 from headstart.evaluate.suite.protocols import methods_of, protocol_of
 from headstart.evaluate.suite.scoreboard import BaseFacts, Evaluation, Passed
 from headstart.evaluate.suite.shots import why_none
@@ -40,7 +41,6 @@ from headstart.train.frozen import MOST_BYTES
 
 HERE = Place("here")
 CONTROL_ENTRIES = {"majority": "majority", "tfidf": "TF-IDF", "nearest": "nearest neighbour"}
-LEARNING = ("probe", "lora", "full")  # methods that labels teach
 TWIN_ENTRIES = {"random": "random", "scratch": "from scratch"}
 
 
@@ -170,7 +170,9 @@ class _Run:
         played = [one for side in sides if (one := self._side(room, side, items)) is not None]
         if not any(one.side.role == "base" for one in played):
             return None
-        return Played(found, tuple(played), sides, self._curves(room, played))
+        curves, asked = self._curves(room, played), self.settings.label_curve
+        missing = missing_controls(sides, label_curve=asked) if found.spec.protocol == "adapt" else []
+        return Played(found, tuple(played), sides, curves, tuple(missing))
 
     def _sides(self, found: SetOnDisk) -> Iterator[Side]:
         """Controls first: they are quick and say at once what there is to beat."""
@@ -313,7 +315,7 @@ class _Run:
         self.tell(Event("note", f"{found.spec.name} is passed by{who}: {problem}"))
 
     def _conclude(self, played: Sequence[Played]) -> Evaluation:
-        tables = with_contamination([table_of(task) for task in played], played, self.by_digest)
+        tables, unread = with_contamination([table_of(task) for task in played], played, self.by_digest)
         comparisons = comparisons_of(played)
         return Evaluation(
             suite=None if self.settings.tasks else self.settings.suite,
@@ -324,7 +326,7 @@ class _Run:
                 for side, base in zip(self.own, self.bases, strict=True)
             ],
             tasks=tables,
-            overall=overall_of(played),
+            overall=overall_of(played, unread),
             comparisons=comparisons,
             skipped=self.passed,
             limit=self.settings.limit,

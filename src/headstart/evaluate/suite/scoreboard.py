@@ -112,15 +112,39 @@ class TaskCard(msgspec.Struct, frozen=True):
     notes: list[str] = []
 
 
+class Missing(msgspec.Struct, frozen=True):
+    """A control that nobody asked for. add: the flags that put it into the table."""
+
+    control: str
+    add: str
+
+
 class TaskTable(msgspec.Struct, frozen=True):
-    """One task: its card and its rows, the highest score first."""
+    """One task: its card, its rows, the highest score first, and the controls that are not among them."""
 
     task: TaskCard
     candidates: list[Standing]
+    missing: list[Missing] = []
+
+
+class CleanOverall(msgspec.Struct, frozen=True):
+    """An aggregate without the items that were found in what the base read.
+
+    tasks: over how many it is, without those that kept too few items. touched: of how many tasks items were left out;
+    the others, those where nobody can tell among them, are in it with all their items.
+    """
+
+    value: float
+    ci95: Pair
+    tasks: int
+    touched: int
 
 
 class Overall(msgspec.Struct, frozen=True):
-    """The mean over tasks of an entry's scores, 0 for guessing and 1 for perfect. tasks: over how many of `of`."""
+    """The mean over tasks of an entry's scores, 0 for guessing and 1 for perfect. tasks: over how many of `of`.
+
+    clean: of a base and its twins; None where no item was found, or no task kept enough.
+    """
 
     entry: str
     role: Role
@@ -128,6 +152,7 @@ class Overall(msgspec.Struct, frozen=True):
     ci95: Pair
     tasks: int
     of: int
+    clean: CleanOverall | None = None
 
 
 class Passed(msgspec.Struct, frozen=True):

@@ -27,6 +27,8 @@ from headstart.evaluate.suite.protocol import CONTROL_OF
 from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.scoreboard import (
     OVERALL,
+    CleanOverall,
+    Missing,
     Overall,
     Paired,
     SpreadFacts,
@@ -55,15 +57,23 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """One task with everybody who was scored on it. expected: also those who could not be. curves: by entry."""
+    """One task with everybody who was scored on it. expected: also those who could not be. curves: by entry.
+
+    missing: controls that nobody asked for.
+    """
 
     found: SetOnDisk
     sides: tuple[Scored, ...]
     expected: tuple[Side, ...]
     curves: Mapping[str, LabelCurve] = field(default_factory=dict)
+    missing: tuple[Missing, ...] = ()
 
     def of(self, entry: str) -> Scored | None:
         return next((one for one in self.sides if one.side.entry == entry), None)
+
+
+# By (task, entry) where items were found in what the base read: the side on the others, None where too few are left.
+Unread = Mapping[tuple[str, str], Scored | None]
 
 
 def scored(
@@ -103,7 +113,8 @@ def table_of(played: Played) -> TaskTable:
     """A task's card and rows, the best score first; the bases before the controls where equal."""
     sign = 1.0 if METRICS[played.sides[0].evidence.metric].smaller else -1.0
     rows = [standing(played, one) for one in played.sides]
-    return TaskTable(card_of(played), sorted(rows, key=lambda row: (sign * row.value, row.role, row.entry)))
+    rows.sort(key=lambda row: (sign * row.value, row.role, row.entry))
+    return TaskTable(card_of(played), rows, list(played.missing))
 
 
 def card_of(played: Played) -> TaskCard:
@@ -289,12 +300,25 @@ def parts_of(tasks: Sequence[Played], side: Side, *, beside: Side | None = None)
     return parts
 
 
-def overall_of(played: Sequence[Played]) -> list[Overall]:
+def overall_of(played: Sequence[Played], unread: Unread) -> list[Overall]:
     """Every entry's aggregate: those over all tasks first, the highest first."""
     tasks = counted(played)
     rows = []
     for side in everybody(tasks):
         parts = parts_of(tasks, side)
         value, found = aggregate(parts)
-        rows.append(Overall(side.entry, side.role, value, as_pair(found), len(parts), len(tasks)))
+        clean = clean_overall(tasks, side, unread)
+        rows.append(Overall(side.entry, side.role, value, as_pair(found), len(parts), len(tasks), clean))
     return sorted(rows, key=lambda row: (-row.tasks, -row.value, row.entry))
+
+
+def clean_overall(tasks: Sequence[Played], side: Side, unread: Unread) -> CleanOverall | None:
+    """The same mean without the items that were found in what the base read; None where none was."""
+    names = [task.found.spec.name for task in tasks]
+    touched = sum((name, side.entry) in unread for name in names)
+    scored_on = [unread.get((name, side.entry), task.of(side.entry)) for name, task in zip(names, tasks, strict=True)]
+    parts = [Part(one.evidence, one.cells[0].guess) for one in scored_on if one is not None]
+    if not (touched and parts):
+        return None
+    value, found = aggregate(parts)
+    return CleanOverall(value, as_pair(found), len(parts), touched)

@@ -1,0 +1,32 @@
+"""Which controls a table of a labelled set lacks, because nobody asked for them, and the flags that add them.
+
+Enter: the sides that were asked, whether curves were. Leave: what is missing. Training from random weights takes about
+nine times as long as a probe, and a curve twice that, so that a plain evaluation leaves them out
+(docs/notebook/2026-11-27-evaluate-oracles.md); it must not leave out that it did: from scratch a small network can
+reach what a probe reaches. What was asked for and failed is told elsewhere, with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headstart.evaluate.suite.cells import Side
+from headstart.evaluate.suite.protocol import LEARNING
+from headstart.evaluate.suite.scoreboard import Missing
+
+
+def missing_controls(sides: Sequence[Side], *, label_curve: bool) -> list[Missing]:
+    """Of a labelled set. label_curve: whether scores on fewer labels were asked for."""
+    roles = {side.role for side in sides}
+    methods = list(dict.fromkeys(side.method for side in sides if side.role == "base" and side.method is not None))
+    curve = "--label-curve"
+    missing = []
+    if "random" not in roles:
+        missing.append(Missing("random weights", f"--method {','.join((*methods, 'probe'))}"))
+    if "scratch" not in roles:
+        missing.append(Missing("from scratch", curve))
+    if not set(methods) & set(LEARNING):
+        missing.append(Missing("labels saved", f"--method {','.join((*methods, 'probe'))} {curve}"))
+    elif not label_curve:
+        missing.append(Missing("labels saved", curve))
+    return missing
