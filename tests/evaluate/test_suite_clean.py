@@ -134,7 +134,9 @@ def test_the_aggregate_has_a_clean_one_beside_it(
     page = render_page(found)
     assert "without items read before</th>" in page
     assert f"Without those items tiny reaches {words} over the 2 sets that are left." in page
-    assert json.loads(to_json(found))["overall"][0]["clean"]["touched"] == 2
+    written = {one["role"]: one["clean"] for one in json.loads(to_json(found))["overall"]}
+    assert written["base"] == json.loads(msgspec.json.encode(clean))
+    assert written["tfidf"] is None
 
 
 def test_an_aggregate_of_unread_items_has_no_clean_one(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
