@@ -6,13 +6,13 @@ killed goes on from its last checkpoint when the same command is given again.
 
 from __future__ import annotations
 
+import glob
 import json as jsonlib
 import math
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,7 +29,8 @@ from headstart.evaluate.training_page import write_training_page
 from headstart.flags import seconds_of
 from headstart.ground.device import pick_device
 from headstart.ground.errors import INTERRUPTED, ConfigError, DataError, GateError
-from headstart.ground.files import refuse_taken, refuse_unwritable
+from headstart.ground.files import publish_folder, refuse_taken, refuse_unwritable, sweep
+from headstart.ground.journal import Journal
 from headstart.ground.stopping import stop_on_signals
 from headstart.train.checkpoint import Tell
 from headstart.train.estimate import estimate
@@ -92,37 +93,52 @@ def pretrain_base(
     with joined() as ranks:
         log_file = work / "metrics.jsonl" if ranks.first else Path(os.devnull)
         console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not ranks.first)
-        with (
-            Speaker(console, chosen.num_steps) as speaker,
-            log_file.open("a", buffering=1, encoding="utf-8") as log,  # a line at a time: a kill must not lose steps
-        ):
+        with Speaker(console, chosen.num_steps) as speaker, Journal(log_file, speaker.tell) as log:
             for reason in reasons:
                 speaker.tell(f"{reason.name} {reason.value}: {reason.why}")
             if isinstance(chosen, Recipe) and not is_built(data):
                 speaker.tell(f"the text in {data} is read as it is: what `headstart data build` would drop stays in")
-            with stop_on_signals(speaker.tell) as stop:
-                watch = Watch(
-                    step_writer(chosen, log, speaker, ranks.size), point_writer(log, speaker.tell), speaker.tell, stop
-                )
-                base = (
-                    pretrain_patches(
-                        chosen, data=data, work=work, save_every=every, fork=fork, watch=watch, ranks=ranks
-                    )
-                    if isinstance(chosen, PatchRecipe)
-                    else pretrain(
-                        chosen, data=data, work=work, start=begin, save_every=every, fork=fork, watch=watch, ranks=ranks
-                    )
-                )
+            try:
+                with stop_on_signals(speaker.tell) as stop:
+                    steps, points = step_writer(chosen, log, speaker, ranks.size), point_writer(log, speaker.tell)
+                    watch = Watch(steps, points, speaker.tell, stop)
+                    base = trained(chosen, data, work, begin, save_every=every, fork=fork, watch=watch, ranks=ranks)
+            except KeyboardInterrupt:
+                speaker.tell(f"interrupted; the same command goes on from what is finished in {work}")
+                return INTERRUPTED
             results = base.report or {}
             if results["stopped"] == "asked":
                 speaker.tell(f"stopped after step {results['steps']:,}; the same command goes on from there")
                 return INTERRUPTED
         if ranks.first:
-            base.save(out)
-            if isinstance(chosen, Recipe):
-                write_training_page(base, out, metrics=work / "metrics.jsonl", roof=roof_of(chosen, ranks))
+            sweep(out.parent, glob.escape(out.name))
+            with publish_folder(out) as folder:  # the page with the base, or neither: a kill in between lost the page
+                base.save(folder)
+                if isinstance(chosen, Recipe):
+                    write_training_page(base, folder, out=out, metrics=log_file, roof=roof_of(chosen, ranks))
             show(base, out, json=json)
     return 0
+
+
+def trained(
+    recipe: Recipe | PatchRecipe,
+    data: Path,
+    work: Path,
+    start: Base | None,
+    *,
+    save_every: float,
+    fork: bool,
+    watch: Watch,
+    ranks: Ranks,
+) -> Base:
+    """Text or patches."""
+    if isinstance(recipe, PatchRecipe):
+        return pretrain_patches(
+            recipe, data=data, work=work, save_every=save_every, fork=fork, watch=watch, ranks=ranks
+        )
+    return pretrain(
+        recipe, data=data, work=work, start=start, save_every=save_every, fork=fork, watch=watch, ranks=ranks
+    )
 
 
 def chosen_recipe(recipe: str | None, size: str | None) -> tuple[Recipe | PatchRecipe, tuple[Reason, ...]]:
@@ -262,7 +278,7 @@ def prove(recipe: Recipe | PatchRecipe, data: Path, work: Path, start: Base | No
 
 
 def step_writer(
-    recipe: Recipe | PatchRecipe, log: TextIOWrapper, speaker: Speaker, processes: int
+    recipe: Recipe | PatchRecipe, log: Journal, speaker: Speaker, processes: int
 ) -> Callable[[StepRecord], None]:
     """A line of metrics.jsonl a step, with speed and share of the roof (`mfu`); every EVERY steps one for people."""
     settings = recipe.optimisation
@@ -278,7 +294,7 @@ def step_writer(
         told, took, before = asdict(record), record.seconds - before, record.seconds
         if took > 0:
             told |= {"per_second": settings.tokens_per_step / took, "mfu": recipe.step_flops(record.step) / took / roof}
-        log.write(jsonlib.dumps(told) + "\n")
+        log.add(told)
         speaker.reach(record.step + 1, f"loss {record.loss:.3f}")
         if last is not None and record.step % EVERY == 0:
             seconds = (record.seconds - last.seconds) / (record.step - last.step)
@@ -303,11 +319,11 @@ def roof_of(recipe: Recipe, ranks: Ranks) -> float | None:
     return arithmetic_speed(recipe.optimisation.dtype) * 1e9
 
 
-def point_writer(log: TextIOWrapper, tell: Tell) -> Callable[[CurvePoint], None]:
+def point_writer(log: Journal, tell: Tell) -> Callable[[CurvePoint], None]:
     """A line of metrics.jsonl and one for people a point of the held-out curve."""
 
     def write(point: CurvePoint) -> None:
-        log.write(jsonlib.dumps(asdict(point)) + "\n")
+        log.add(asdict(point))
         tell(f"held out after {point.units:,} units: {reading(point)}")
 
     return write

@@ -80,7 +80,7 @@ def metrics(tmp_path: Path) -> Path:
 def written(base: Base, metrics: Path, **more: Any) -> str:
     out = metrics.parent / "runs of mine" / "a base"
     out.mkdir(parents=True)
-    write_training_page(base, out, metrics=metrics, **more)
+    write_training_page(base, out, out=out, metrics=metrics, **more)
     return (out / "report.html").read_text(encoding="utf-8")
 
 
@@ -116,7 +116,7 @@ def test_the_figures_are_the_lineages(tiny_base: Base, metrics: Path) -> None:
 def written_again(base: Base, metrics: Path) -> str:
     out = metrics.parent / "again"
     out.mkdir()
-    write_training_page(trained(base), out, metrics=metrics)
+    write_training_page(trained(base), out, out=out, metrics=metrics)
     return (out / "report.html").read_text(encoding="utf-8")
 
 
@@ -172,10 +172,10 @@ def test_only_a_fresh_base_has_this_page(tiny_base: Base, metrics: Path) -> None
         ((imported("somewhere", family="bert", files={}),), "is ended by import"),
     ):
         with pytest.raises(BaseError, match=found):
-            write_training_page(dataclasses.replace(tiny_base, lineage=lineage), out, metrics=metrics)
+            write_training_page(dataclasses.replace(tiny_base, lineage=lineage), out, out=out, metrics=metrics)
     record = dataclasses.replace(trained(tiny_base).lineage[0], results={"curve": []})
     with pytest.raises(BaseError, match="has another form"):
-        write_training_page(dataclasses.replace(tiny_base, lineage=(record,)), out, metrics=metrics)
+        write_training_page(dataclasses.replace(tiny_base, lineage=(record,)), out, out=out, metrics=metrics)
     assert not (out / "report.html").exists()
 
 

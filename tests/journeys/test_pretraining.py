@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from io import BytesIO, StringIO, TextIOWrapper
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.train.test_pretrain import corpus as corpus  # a fixture
 import headstart
 from headstart.cli import run
 from headstart.ground.errors import DataError
+from headstart.ground.journal import Journal
 from headstart.pretraining import Speaker, in_passes, over_shards, step_writer, too_large
 from headstart.train.estimate import estimate
 from headstart.train.loop import StepRecord
@@ -103,6 +104,49 @@ def test_a_signal_saves_and_the_same_command_goes_on(recipe: Path, corpus: Path,
     assert f"read {STEPS * 1024 / 1000:.0f} k tokens" in page
 
 
+SLOWLY = """
+import sys, time
+import headstart.data.corpus as corpus
+from headstart.cli import main
+read = corpus.read_shard
+def slowly(path):
+    for document in read(path):
+        time.sleep(0.1)
+        yield document
+corpus.read_shard = slowly
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("number", "made"), [(signal.SIGTERM, ""), (signal.SIGINT, "tokenizer.json")])
+def test_the_first_signal_ends_the_preparation(
+    number: signal.Signals, made: str, recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """While the tokenizer is trained (compiled code calls back for text), and while the text is packed: 20 s each."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    line = command(recipe, corpus, out)
+    running = start([sys.executable, "-c", SLOWLY, *line[3:]])
+    work = out.with_name("out.work")
+    begun = [work / "train" / "units.bin"] if made else [work / "metrics.jsonl"]
+    deadline = time.monotonic() + 120
+    while not all(file.exists() for file in begun):
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.5)  # from the file to the first text
+    running.send_signal(number)
+    said, words = running.communicate(timeout=60)
+    assert running.returncode == 130, words
+    assert f"the same command goes on from what is finished in {work}" in words
+    assert said == ""
+    assert {path.name for path in work.rglob("*.json")} == ({made} if made else set()), "not all was packed in peace"
+    assert not out.exists()
+    finish(start(line))
+    finish(start(command(recipe, corpus, whole)))
+    assert losses(out) == losses(whole)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
 def test_resume_is_proved_on_request(recipe: Path, corpus: Path, tmp_path: Path) -> None:
     found = start(command(recipe, corpus, tmp_path / "out", "--verify-resume", "--json"))
     said, words = found.communicate(timeout=120)
@@ -111,10 +155,13 @@ def test_resume_is_proved_on_request(recipe: Path, corpus: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_lines_go_on_after_a_run_went_back() -> None:
+def test_the_lines_go_on_after_a_run_went_back(tmp_path: Path) -> None:
     said = StringIO()
-    with Speaker(Console(file=said, width=200), 40) as speaker:
-        write = step_writer(read_recipe("text-11m"), TextIOWrapper(BytesIO()), speaker, 1)
+    with (
+        Speaker(Console(file=said, width=200), 40) as speaker,
+        Journal(tmp_path / "metrics.jsonl", speaker.tell) as log,
+    ):
+        write = step_writer(read_recipe("text-11m"), log, speaker, 1)
         for step in (149, 150, 155, 145, 150, 200):
             write(StepRecord(step, 3.0, 0.1, 1.0, step * 8192, 2.0 * step))
     assert "step 200 of" in said.getvalue()

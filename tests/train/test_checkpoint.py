@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,28 @@ def test_a_run_in_pieces_is_the_run_in_one_piece(packed: tuple[PackedCorpus, Pac
     assert all(
         torch.equal(a, b) for a, b in zip(one.model.trunk.parameters(), two.model.trunk.parameters(), strict=True)
     )
+
+
+def test_100_steps_are_50_and_50_bit_for_bit(packed: tuple[PackedCorpus, PackedCorpus], tmp_path: Path) -> None:
+    """Losses, weights and the optimiser's state; going on is another call that has only the folder."""
+    settings = msgspec.structs.replace(recipe().optimisation, tokens=100 * 1024)
+    hundred = msgspec.structs.replace(recipe(), optimisation=settings)
+
+    def stretch(folder: Path, steps: int) -> dict[int, float]:
+        seen = Until(steps)
+        checkpoints = Checkpoints(folder, HERE, every=1e9)
+        train_text(hundred, *packed, probe_every=1000, compile_blocks=False, checkpoints=checkpoints, watch=seen.watch)
+        return seen.losses
+
+    whole = stretch(tmp_path / "whole", 100)
+    first, second = stretch(tmp_path / "halves", 50), stretch(tmp_path / "halves", 50)
+    assert (list(first), list(second)) == (list(range(50)), list(range(50, 100)))
+    assert first | second == whole
+    states = [Checkpoints(tmp_path / name, HERE).newest() for name in ("whole", "halves")]
+    one, two = (saved.tensors() for saved in states if saved is not None and saved.progress.step == 100)
+    assert one.keys() == two.keys()
+    assert {name.split("/")[0] for name in one} > {"weight"}
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(
@@ -234,6 +258,27 @@ def test_a_disk_that_fails_at_any_write_leaves_the_old_checkpoint(
     assert not list(tmp_path.glob(".step*"))
 
 
+def test_a_disk_that_fills_within_a_file_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    """The kernel refuses: a limit on the size of files stands in for a full disk, below that of either file."""
+    checkpoints = Checkpoints(tmp_path, HERE)
+    saved = checkpoints.save(*small(1))
+    largest = max(file.stat().st_size for file in saved.iterdir())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in range(0, largest, 50):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            problem = refused(checkpoints)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert problem is not None
+        assert "no space left" in problem
+        assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+        newest = checkpoints.newest()
+        assert newest is not None
+        assert float(newest.tensors()["weight/a"][0]) == 1.0
+    checkpoints.save(*small(2))
+
+
 def refused(checkpoints: Checkpoints) -> str | None:
     """What saving step 2 is refused with."""
     try:
@@ -260,7 +305,7 @@ def test_training_goes_on_over_a_full_disk_and_gives_up_at_the_third(
             checkpoints=Checkpoints(tmp_path / "c", HERE, every=0.0),
             watch=seen.watch,
         )
-    assert len(seen.losses) == 2  # two tries were forgiven
+    assert len(seen.losses) == 3  # tries after the first, second and third step; two were forgiven
     assert sum("Training goes on" in w for w in seen.words) == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,6 +261,27 @@ def test_packing_is_reused_and_names_what_is_wrong(data: Path, tmp_path: Path) -
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="holds no audio data"):
         pack_patches(tmp_path / "none", recipe("audio").codec(), tmp_path / "other")
+
+
+def test_what_an_interrupted_packing_left_is_never_taken_for_planes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed, then interrupted over other data, then asked for the first data again."""
+    codec, target = recipe("series").codec(), tmp_path / "planes"
+    planes = pack_patches(data / "series", codec, target).planes.copy()
+    shutil.copytree(data / "series", tmp_path / "more")
+    (file,) = (tmp_path / "more").glob("*.parquet")
+    shutil.copy(file, file.with_name("again.parquet"))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headstart.data.patch_corpus.to_plane", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pack_patches(tmp_path / "more", codec, target)
+    assert not (target / "meta.json").exists()
+    assert np.array_equal(pack_patches(data / "series", codec, target).planes, planes)
 
 
 @pytest.mark.parametrize("name", ["image-tiny", "audio-tiny", "series-tiny"])

@@ -32,11 +32,12 @@ def stretch(folder: Path, stop_at: int, *, processes: int) -> dict[int, float]:
     return {int(step): loss for step, loss in losses.items()}
 
 
-def room(corpus: Path, name: str, *, rule: str) -> Path:
-    """A folder beside the corpus with the recipe in it."""
+def room(corpus: Path, name: str, *, rule: str, micro_tokens: int = 512) -> Path:
+    """A folder beside the corpus with the recipe in it: fp32, steps of 1,024 tokens."""
     folder = corpus / name
     folder.mkdir()
     text = TOY.replace("tokens = 40_960", f"tokens = {STEPS * 1024}")
+    text = text.replace("micro_tokens = 512", f"micro_tokens = {micro_tokens}")
     (folder / "toy.toml").write_text(text.replace("seed = 1", f'seed = 1\nrule = "{rule}"'))
     return folder
 
@@ -55,6 +56,16 @@ def test_two_processes_are_one_bit_for_bit(corpus: Path) -> None:
     assert list(alone) == list(range(STEPS))
     assert alone == both
     assert apart(one, two) == 0.0
+
+
+def test_two_processes_are_one_within_1e5_where_sums_are_taken_in_another_order(corpus: Path) -> None:
+    """Four micro-batches a step: each process adds up two, then the two sums are added."""
+    one, two = (room(corpus, name, rule="muon", micro_tokens=256) for name in ("one", "two"))
+    alone, both = stretch(one, STEPS, processes=1), stretch(two, STEPS, processes=2)
+    assert list(alone) == list(both) == list(range(STEPS)) == list(range(20))
+    assert max(abs(alone[step] - both[step]) for step in alone) <= 1e-5
+    assert alone != both, "the sums are the same ones, and the test is that above"
+    assert apart(one, two) <= 1e-3
 
 
 def test_a_run_goes_on_with_another_number_of_processes(corpus: Path) -> None:

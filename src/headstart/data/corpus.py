@@ -21,8 +21,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 
 from headstart.data.shards import read_shard
 from headstart.ground.errors import DataError
-from headstart.ground.files import sha256_file, write_atomic
+from headstart.ground.files import disk_errors, sha256_file, sync, write_atomic
 from headstart.ground.seeds import stream
+from headstart.ground.stopping import in_a_thread
 
 PAD, BOS, EOS, MASK = "<pad>", "<s>", "</s>", "<mask>"
 SPECIALS = (PAD, BOS, EOS, MASK)
@@ -97,7 +98,7 @@ def train_tokenizer(texts: Iterator[str], *, vocab_size: int) -> Tokenizer:
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    in_a_thread(lambda: tokenizer.train_from_iterator(texts, trainer))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A {EOS} $B:1", special_tokens=[(BOS, BOS_ID), (EOS, EOS_ID)]
     )
@@ -105,7 +106,11 @@ def train_tokenizer(texts: Iterator[str], *, vocab_size: int) -> Tokenizer:
 
 
 def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCorpus:
-    """Tokenise shards into `target` (units.bin and meta.json); an up-to-date target is reused."""
+    """Tokenise shards into `target` (units.bin and meta.json, in this order); an up-to-date target is reused.
+
+    Raises:
+        DataError: two shards have one name, or one cannot be read. RunError: the disk is full or refuses.
+    """
     digests, tokenizer_digest = {s.name: sha256_file(s) for s in shards}, sha256_file(tokenizer_file)
     if len(digests) < len(shards):
         raise DataError(
@@ -118,13 +123,16 @@ def pack(shards: Sequence[Path], tokenizer_file: Path, target: Path) -> PackedCo
         same = [*meta.shards.items()] == [*digests.items()] and meta.tokenizer_sha256 == tokenizer_digest
         if same and units_file.stat().st_size == 2 * meta.num_units:
             return PackedCorpus(np.memmap(units_file, dtype=np.uint16, mode="r"), meta)
-        meta_file.unlink()  # it must not stand beside units that are half written
-    target.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     num_documents = num_bytes = num_units = 0
-    with units_file.open("wb") as out:
-        for text, units in write_units(read_documents(shards), tokenizer, out):
-            num_documents, num_bytes, num_units = num_documents + 1, num_bytes + len(text.encode()), num_units + units
+    with disk_errors(units_file):
+        meta_file.unlink(missing_ok=True)  # it must not stand beside units that are half written
+        target.mkdir(parents=True, exist_ok=True)
+        with units_file.open("wb") as out:
+            for text, units in write_units(read_documents(shards), tokenizer, out):
+                num_documents, num_bytes = num_documents + 1, num_bytes + len(text.encode())
+                num_units += units
+        sync(units_file)
     meta = PackedMeta(
         num_units=num_units,
         num_documents=num_documents,

@@ -23,7 +23,7 @@ from headstart.data.planes import to_plane
 from headstart.data.raw import read_file
 from headstart.data.sound import from_pcm16
 from headstart.ground.errors import DataError
-from headstart.ground.files import sha256_file, write_atomic
+from headstart.ground.files import sha256_file, sync, write_atomic
 
 COLUMNS: dict[Modality, str] = {"image": "image", "audio": "pcm_s16le", "series": "series"}
 SUFFIXES: dict[Modality, tuple[str, ...]] = {
@@ -90,9 +90,11 @@ def pack_patches(folder: Path, codec: PatchCodec, target: Path) -> PatchCorpus:
         meta = msgspec.json.decode(meta_file.read_bytes(), type=PlanesMeta)
         if meta.files == digests and meta.codec == codec.digest and meta.licences == licences:
             return _open(planes_file, meta)
+        meta_file.unlink()  # it must not stand beside planes that are half written
     target.mkdir(parents=True, exist_ok=True)
     with planes_file.open("wb") as out:
         columns, levels = _write(files, codec, out)
+    sync(planes_file)
     levelled = tuple(levels) if codec.levels else ()
     meta = PlanesMeta(len(columns), plane_shape(codec), tuple(columns), digests, licences, codec.digest, levelled)
     write_atomic(meta_file, msgspec.json.encode(meta))

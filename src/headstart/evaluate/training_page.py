@@ -39,15 +39,16 @@ class Fact:
     small: str
 
 
-def write_training_page(base: Base, out: Path, *, metrics: Path, roof: float | None = None) -> None:
+def write_training_page(base: Base, folder: Path, *, out: Path, metrics: Path, roof: float | None = None) -> None:
     """Put report.html into the folder of a base fresh from pre-training.
 
-    metrics: the run's metrics.jsonl. roof: FLOP/s that the machine reaches in a matrix product, for the share reached.
+    out: where that folder will stand, for the commands on the page. metrics: the run's metrics.jsonl. roof: FLOP/s
+    that the machine reaches in a matrix product, for the share reached.
 
     Raises:
         BaseError: the last step of the base's life was no pre-training. RunError: no disk space.
     """
-    write_atomic(out / "report.html", render_training(base, read_losses(metrics), out=out, roof=roof).encode())
+    write_atomic(folder / "report.html", render_training(base, read_losses(metrics), out=out, roof=roof).encode())
 
 
 def render_training(base: Base, losses: Losses, *, out: Path, roof: float | None) -> str:

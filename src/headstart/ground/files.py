@@ -99,6 +99,19 @@ def sibling(target: Path, mark: str) -> Path:
     return target.with_name(f".{target.name}.tmp-{mark}")
 
 
+def remove_folder(folder: Path) -> None:
+    """Take a folder away. A kill on the way leaves it whole, or a leftover that `sweep` knows, never a part of it."""
+    leaving = sibling(folder, secrets.token_hex(4))
+    folder.replace(leaving)
+    shutil.rmtree(leaving)
+
+
+def sweep(place: Path, names: str) -> None:
+    """Remove the folders that killed writers left in `place` of targets whose names match a glob pattern."""
+    for leftover in place.glob(f".{names}.tmp-*"):
+        shutil.rmtree(leftover)
+
+
 def publish(temporary: Path, target: Path) -> None:
     """A finished folder, synced to the disk, becomes `target`."""
     for path in sorted(temporary.rglob("*")):
@@ -134,3 +147,12 @@ def disk_error(path: Path, problem: OSError) -> RunError:
     return RunError(
         f"{path} cannot be written: {problem.strerror or problem}; nothing half-written was kept. Give another --out."
     )
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """An OSError in the block, which writes `path`, as a RunError that says what to do."""
+    try:
+        yield
+    except OSError as problem:
+        raise disk_error(path, problem) from problem

@@ -1,30 +1,63 @@
-"""Ctrl-C and SIGTERM as a request: the first lets the work come to a safe end, the second ends it at once."""
+"""Ctrl-C and SIGTERM as a request: the first lets the work come to a safe end, the second ends it at once.
+
+Python runs a signal's handler between two of its own instructions, in the main thread. A call into compiled code that
+lasts therefore goes to a thread of its own.
+"""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Thread
 from types import FrameType
+from typing import TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+T = TypeVar("T")
 
 
 @contextmanager
 def stop_on_signals(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether to stop. tell: gets one line when the first signal comes. Main thread only."""
-    asked = False
+    """Yield a function that says whether to stop. tell: gets one line when the first signal comes. Main thread only.
+
+    Until that function is first called nobody would heed a request, so a signal ends the work at once.
+    """
+    asked = heeded = False
 
     def ask(number: int, _: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked or not heeded:
             raise KeyboardInterrupt
         asked = True
         tell(f"{signal.Signals(number).name}: stopping after this step; once more stops at once")
 
+    def stop() -> bool:
+        nonlocal heeded
+        heeded = True
+        return asked
+
     before = [signal.signal(number, ask) for number in SIGNALS]
     try:
-        yield lambda: asked
+        yield stop
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
+
+
+def in_a_thread(work: Callable[[], T]) -> T:
+    """work(), which a signal interrupts although it is one long call into compiled code that cannot be broken off.
+
+    After a KeyboardInterrupt the call goes on unheard until it returns or the process ends.
+    """
+    done: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as problem:
+            done.set_exception(problem)
+
+    Thread(target=call, daemon=True).start()
+    return done.result()

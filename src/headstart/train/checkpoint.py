@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from headstart.ground.errors import ConfigError, RunError
-from headstart.ground.files import disk_error, publish, sha256_file, sibling
+from headstart.ground.files import disk_errors, publish, remove_folder, sha256_file, sibling, sweep
 from headstart.train.held_out import CurvePoint
 from headstart.train.optim import State
 from headstart.train.ranks import ALONE, Ranks, mine
@@ -150,13 +150,16 @@ class Checkpoints:
         manifest = Manifest(2, digests, self.identity, this_machine(self.ranks), progress)
         (temporary / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         if target.exists():
-            shutil.rmtree(target)  # the same step, saved before a roll-back or found broken
+            remove_folder(target)  # the same step, found broken
         publish(temporary, target)
         for later in self.found():  # none of them could be read, or this step would not be made again
             if step_of(later) > progress.step:
                 later.rename(later.with_name(f"damaged-{later.name}-{secrets.token_hex(2)}"))
-        for old in self.found()[:-KEPT]:
-            shutil.rmtree(old)
+        try:
+            for old in self.found()[:-KEPT]:
+                remove_folder(old)
+        except OSError as problem:  # the new one stands all the same, and the next start sweeps
+            self.tell(f"an old checkpoint in {self.folder} cannot be removed: {problem.strerror or problem}")
 
     def found(self) -> list[Path]:
         """Finished checkpoints, oldest first; leftovers of killed writers are no checkpoints."""
@@ -167,25 +170,33 @@ class Checkpoints:
 
         Raises:
             ConfigError: the run was made of another recipe, corpus or tokenizer, and `fork` was not asked for.
+            RunError: what a killed writer left cannot be removed, or the disk no longer reads what it just read.
         """
         last: Path | None = None
-        with self.ranks.together():
+        with self.ranks.together(), disk_errors(self.folder):
             if self.ranks.first:
-                self._sweep()
+                sweep(self.folder, "step-*")
                 last = self._newest()
         step = self.ranks.first_says(-1 if last is None else step_of(last))
         if step < 0:
             return None
         path = self.folder / f"step-{step:08d}"
-        return Saved(path, read_manifest(path).progress)
+        with self.ranks.together():
+            try:
+                return Saved(path, read_manifest(path).progress)
+            except OSError as problem:
+                raise RunError(
+                    f"{path / MANIFEST} cannot be read: {problem.strerror or problem}; expected what was read a moment "
+                    "ago. Check the disk, then give the command again."
+                ) from problem
 
     def forget(self, *, after: int) -> None:
         """Remove the checkpoints above a step: a run that goes back must not meet them again."""
-        with self.ranks.together():
+        with self.ranks.together(), disk_errors(self.folder):
             if self.ranks.first:
                 for path in self.found():
                     if step_of(path) > after:
-                        shutil.rmtree(path)
+                        remove_folder(path)
 
     def _newest(self) -> Path | None:
         for path in reversed(self.found()):
@@ -196,18 +207,15 @@ class Checkpoints:
         return None
 
     def require_space(self, size: int) -> None:
-        """RunError where the disk has less than three times `size` bytes left."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.folder).free
+        """RunError where the disk has less than three times `size` bytes left, or takes nothing."""
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
         if free < SPARE * size:
             raise RunError(
                 f"{self.folder} has {free / 1e6:,.0f} MB free; expected {SPARE * size / 1e6:,.0f} MB for checkpoints. "
                 "Free some disk space or give another --out."
             )
-
-    def _sweep(self) -> None:
-        for leftover in self.folder.glob(".step-*.tmp-*"):
-            shutil.rmtree(leftover)
 
     def _whole(self, path: Path) -> Manifest | None:
         """The manifest of a checkpoint whose files have the digests it names; says what is wrong with another."""
@@ -261,15 +269,6 @@ def require_finite(state: State, step: int) -> None:
                 f"{name} at step {step} holds values that are not finite; expected numbers. Nothing was saved: go on "
                 "from the last checkpoint with a lower learning rate."
             )
-
-
-@contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """An OSError in the block as one that says what to do."""
-    try:
-        yield
-    except OSError as problem:
-        raise disk_error(target, problem) from problem
 
 
 def write_state(state: State, folder: Path) -> None:

@@ -185,6 +185,7 @@ class _Stretch(Generic[Trained]):
         self.guard = Guard(progress.recent, progress.above)
         self.seconds_before = progress.seconds
         self.begun = self.saved_at = time.monotonic()
+        self.saved_step = progress.step  # a checkpoint of it stands, or it is the beginning
         self.failed_saves = 0
 
     def run(self) -> Outcome[Trained]:
@@ -236,6 +237,7 @@ class _Stretch(Generic[Trained]):
         """Save where it is time; whether to stop here. All processes do the same."""
         checkpoints, ranks = self.setup.checkpoints, self.setup.ranks
         late = checkpoints is not None and ranks.first and time.monotonic() - self.saved_at >= checkpoints.every
+        late = late and self.progress.step > self.saved_step  # what the run stands on is not written again
         late = late and not self.guard.above  # what may have to be undone is no place to go back to
         saving, stopping = ranks.sums(late, self.setup.watch.stop())
         if checkpoints is not None and saving:
@@ -254,6 +256,7 @@ class _Stretch(Generic[Trained]):
         guard = self.guard
         self.progress = msgspec.structs.replace(self.progress, recent=guard.recent, above=guard.above)
         checkpoints.save(self.optimiser.state(self.model), self.progress)
+        self.saved_step = self.progress.step
 
 
 def begun(model: Trained, settings: Optimisation, start: Trained | None = None, *, compile_blocks: bool) -> Trained:
