@@ -91,6 +91,10 @@ def pretrain_base(
     if verify:
         return prove(chosen, data, work, begin, json=json)
     with joined() as ranks:
+        if ranks.first:
+            sweep(out.parent, glob.escape(out.name))
+            for place in (work, *filter(Path.is_dir, work.iterdir())):
+                sweep(place, "*")
         log_file = work / "metrics.jsonl" if ranks.first else Path(os.devnull)
         console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not ranks.first)
         with Speaker(console, chosen.num_steps) as speaker, Journal(log_file, speaker.tell) as log:
@@ -111,7 +115,6 @@ def pretrain_base(
                 speaker.tell(f"stopped after step {results['steps']:,}; the same command goes on from there")
                 return INTERRUPTED
         if ranks.first:
-            sweep(out.parent, glob.escape(out.name))
             with publish_folder(out) as folder:  # the page with the base, or neither: a kill in between lost the page
                 base.save(folder)
                 if isinstance(chosen, Recipe):

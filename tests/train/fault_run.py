@@ -42,10 +42,11 @@ from headstart.train.objective import LanguageModel
 from headstart.train.pretrain import TextCourse, pack_corpus
 from headstart.train.recipe import Recipe
 
-STEPS = 4
+STEPS = 3
 TREE = {"os.mkdir": "make", "os.rename": "rename", "os.remove": "remove", "os.rmdir": "remove", "os.chmod": "chmod"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 GROWING = ("create", "write", "tear", "sync", "make")  # what a full disk goes on refusing; it lets go what is there
+TRIED = ".headstart.tmp-"  # an empty folder of ground.files.refuse_unwritable, which other writers may be trying too
 Act = Callable[[str], None]
 
 
@@ -187,7 +188,7 @@ class CommandRun:
         return {
             "losses": {line["step"]: line["loss"] for line in lines if "loss" in line},
             "files": files | timed,
-            "folder": sorted(path.name for path in disk.iterdir()),
+            "folder": sorted(path.name for path in disk.iterdir() if not path.name.startswith(TRIED)),
         }
 
 
@@ -255,7 +256,8 @@ def met(job: CourseRun | CommandRun, home: Path, at: int, fault: str) -> dict[st
     record: dict[str, Any] = {"at": at, "operations": done, "code": code, "words": words, **standing(home)}
     record["published"] = any(home.glob("disk/out/headstart.json"))
     again, more = forked(job, home, None)
-    record |= {"again": again, "words_again": more, "hidden": [str(p) for p in home.glob("disk/**/.*")]}
+    hidden = [str(path) for path in home.glob("disk/**/.*") if not path.name.startswith(TRIED)]
+    record |= {"again": again, "words_again": more, "hidden": hidden}
     return record | {"outcome": job.outcome(home) if again == 0 else {}}
 
 

@@ -15,7 +15,7 @@ from tests.train.test_pretrain import corpus as corpus  # a fixture
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
-    "tokens = 40_960": "tokens = 512",
+    "tokens = 40_960": "tokens = 384",
     "tokens_per_step = 1024": "tokens_per_step = 128",
     "micro_tokens = 512": "micro_tokens = 64",
 }
@@ -42,6 +42,12 @@ def kinds(record: dict[str, Any]) -> list[str]:
     return [operation.split()[0] for operation in record["operations"]]
 
 
+def published(record: dict[str, Any], before: int | None = None) -> list[int]:
+    """The steps whose checkpoints got their names, in all or before an operation."""
+    done = record["operations"][: None if before is None else before - 1]
+    return [int(operation.removeprefix("rename step-")) for operation in done if operation.startswith("rename step-")]
+
+
 def require_nothing_lost(found: list[dict[str, Any]], fault: str, first: int) -> None:
     """What holds after every fault: the checkpoints of before, no half ones, and the same end after going on."""
     usual, *met = found
@@ -49,8 +55,7 @@ def require_nothing_lost(found: list[dict[str, Any]], fault: str, first: int) ->
     assert len(met) == len(usual["operations"])
     for at, record in enumerate(met, start=1):
         place = f"operation {at}, {record['operations'][at - 1]}: {record['words']}"
-        before = [done.split("-")[-1] for done in record["operations"][: at - 1] if done.startswith("rename step-")]
-        saved = max([first, *map(int, before)])
+        saved = max([first, *published(record, before=at)])
         if fault == "kill":
             assert record["code"] == -9, place
             assert kinds(record) == kinds(usual)[:at], place
@@ -65,20 +70,20 @@ def require_nothing_lost(found: list[dict[str, Any]], fault: str, first: int) ->
         assert record["hidden"] == [], place
 
 
-@pytest.mark.parametrize("fault", ["kill", "ENOSPC"])
-def test_a_save_that_meets_a_fault_at_any_operation(fault: str, corpus: Path) -> None:
-    """The fourth checkpoint of a run, in whose place the second one goes."""
-    found = faults("course", fault, corpus, first=3)
+def test_a_save_that_is_killed_at_any_operation(corpus: Path) -> None:
+    """The third checkpoint of a run, in whose place the first one goes."""
+    found = faults("course", "kill", corpus, first=2)
     assert set(kinds(found[0])) == KINDS
-    require_nothing_lost(found, fault, first=3)
+    assert published(found[0]) == [3], "what the run stood on was written again"
+    require_nothing_lost(found, "kill", first=2)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("fault", ["kill", "ENOSPC", "EIO"])
 def test_a_run_that_meets_a_fault_at_any_operation(fault: str, corpus: Path) -> None:
-    """Four checkpoints, two of which go again: from the first folder to the last file."""
+    """Three checkpoints, one of which goes again: from the first folder to the last file."""
     found = faults("course", fault, corpus, first=0)
-    assert sum(done.startswith("rename step-") for done in found[0]["operations"]) == 4
+    assert published(found[0]) == [1, 2, 3]
     require_nothing_lost(found, fault, first=0)
 
 

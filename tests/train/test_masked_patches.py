@@ -273,7 +273,7 @@ def test_what_an_interrupted_packing_left_is_never_taken_for_planes(
     (file,) = (tmp_path / "more").glob("*.parquet")
     shutil.copy(file, file.with_name("again.parquet"))
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

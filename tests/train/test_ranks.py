@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,13 +33,15 @@ def stretch(folder: Path, stop_at: int, *, processes: int) -> dict[int, float]:
     return {int(step): loss for step, loss in losses.items()}
 
 
-def room(corpus: Path, name: str, *, rule: str, micro_tokens: int = 512) -> Path:
-    """A folder beside the corpus with the recipe in it: fp32, steps of 1,024 tokens."""
+def room(corpus: Path, name: str, *, rule: str, **changes: float) -> Path:
+    """A folder beside the corpus with the recipe in it: fp32, 20 steps of 1,024 tokens in two micro-batches."""
     folder = corpus / name
     folder.mkdir()
-    text = TOY.replace("tokens = 40_960", f"tokens = {STEPS * 1024}")
-    text = text.replace("micro_tokens = 512", f"micro_tokens = {micro_tokens}")
-    (folder / "toy.toml").write_text(text.replace("seed = 1", f'seed = 1\nrule = "{rule}"'))
+    text = TOY.replace("tokens = 40_960", f"tokens = {STEPS * 1024}").replace("seed = 1", f'seed = 1\nrule = "{rule}"')
+    for key, value in changes.items():
+        text, found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
+        assert found == 1
+    (folder / "toy.toml").write_text(text)
     return folder
 
 
@@ -59,13 +62,14 @@ def test_two_processes_are_one_bit_for_bit(corpus: Path) -> None:
 
 
 def test_two_processes_are_one_within_1e5_where_sums_are_taken_in_another_order(corpus: Path) -> None:
-    """Four micro-batches a step: each process adds up two, then the two sums are added."""
-    one, two = (room(corpus, name, rule="muon", micro_tokens=256) for name in ("one", "two"))
-    alone, both = stretch(one, STEPS, processes=1), stretch(two, STEPS, processes=2)
-    assert list(alone) == list(both) == list(range(STEPS)) == list(range(20))
+    """Four micro-batches a step: each process adds up two, then the two sums are added. AdamW, at the rate of our
+    recipes: Muon's rounding to bfloat16 makes more of a last bit (docs/notebook/2026-11-27-faults.md)."""
+    rooms = [room(corpus, name, rule="adamw", micro_tokens=256, adamw_lr=0.004) for name in ("one", "two")]
+    alone, both = stretch(rooms[0], STEPS, processes=1), stretch(rooms[1], STEPS, processes=2)
+    assert list(alone) == list(both) == list(range(20))
+    assert alone != both, "the sums were the same ones after all"
     assert max(abs(alone[step] - both[step]) for step in alone) <= 1e-5
-    assert alone != both, "the sums are the same ones, and the test is that above"
-    assert apart(one, two) <= 1e-3
+    assert apart(*rooms) <= 1e-5
 
 
 def test_a_run_goes_on_with_another_number_of_processes(corpus: Path) -> None:

@@ -107,9 +107,12 @@ def remove_folder(folder: Path) -> None:
 
 
 def sweep(place: Path, names: str) -> None:
-    """Remove the folders that killed writers left in `place` of targets whose names match a glob pattern."""
+    """Remove what killed writers left in `place` of targets whose names match a glob pattern."""
     for leftover in place.glob(f".{names}.tmp-*"):
-        shutil.rmtree(leftover)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def publish(temporary: Path, target: Path) -> None:
