@@ -32,6 +32,7 @@ import headstart.base.tensors
 import headstart.pretraining
 from headstart.cli import run
 from headstart.data.corpus import PackedCorpus
+from headstart.evaluate.training_run import read_losses
 from headstart.ground.errors import HeadstartError
 from headstart.ground.files import sha256_file
 from headstart.train.checkpoint import MANIFEST, Checkpoints, Identity, read_manifest, step_of
@@ -86,10 +87,12 @@ class Disk:
         class Watched(io.FileIO):
             def write(self, data: Any) -> int:
                 disk.step("write", self.name)
-                if disk.count + 1 == disk.at:
-                    super().write(memoryview(data).cast("B")[: len(data) // 2])
+                torn = disk.count + 1 == disk.at
+                written = super().write(memoryview(data).cast("B")[: len(data) // 2]) if torn else 0
+                if torn and disk.act is not kill:  # as the kernel does it: less is written, and the next call refused
+                    disk.at += 1
                 disk.step("tear", self.name)
-                return super().write(data)
+                return written if torn else super().write(data)
 
         def opened(file: Any, mode: str = "r", buffering: int = -1, *more: Any, **named: Any) -> Any:
             if not set(mode) & set("wax+") or not disk.holds(file):
@@ -166,7 +169,7 @@ class Quick(TextCourse):
 
 
 class CommandRun:
-    """`headstart pretrain` from the first file of OUT.work to the last one of OUT."""
+    """`headstart pretrain` from the first file of OUT.work to the last of OUT; from a first step on, of OUT alone."""
 
     def __init__(self, corpus: Path, folder: Path) -> None:
         self.corpus = corpus
@@ -175,18 +178,17 @@ class CommandRun:
     def run(self, home: Path, until: int = STEPS) -> int:
         if (home / "disk" / "out").exists():
             return 0  # it ended, and says that the place is taken
-        (home / "disk").mkdir(exist_ok=True)
         flags = ["--data", str(self.corpus), "--out", str(home / "disk" / "out"), "--save-every", "0.0001s"]
         return run(["pretrain", str(self.corpus / "toy.toml"), *flags])
 
     def outcome(self, home: Path) -> dict[str, Any]:
         """Losses and the files of the base, but for times: lineage and page tell how long it took."""
         disk = home / "disk"
-        lines = [json.loads(line) for line in (disk / "out.work" / "metrics.jsonl").read_text().splitlines() if line]
+        losses = read_losses(disk / "out.work" / "metrics.jsonl")
         files = {path.name: sha256_file(path) for path in sorted((disk / "out").iterdir())}
         timed = {name: "there" for name in ("headstart.json", "README.md", "report.html") if name in files}
         return {
-            "losses": {line["step"]: line["loss"] for line in lines if "loss" in line},
+            "losses": losses.values.tolist(),
             "files": files | timed,
             "folder": sorted(path.name for path in disk.iterdir() if not path.name.startswith(TRIED)),
         }
@@ -240,7 +242,8 @@ def standing(home: Path) -> dict[str, list[Any]]:
     folders = sorted(home.glob("disk/**/checkpoints/[!.]*"))
     for path in folders:
         whole = (path / MANIFEST).is_file() and all(
-            sha256_file(path / name) == digest for name, digest in read_manifest(path).sha256.items()
+            (path / name).is_file() and sha256_file(path / name) == digest
+            for name, digest in read_manifest(path).sha256.items()
         )
         found["whole" if whole else "broken"].append(step_of(path) if whole else path.name)
     return found
@@ -265,13 +268,14 @@ def main(what: str, fault: str, corpus: Path, folder: Path, first: int = 0) -> N
     """Faults until a run has no operation left to meet one."""
     job = (CourseRun if what == "course" else CommandRun)(corpus, folder)
     warm, template = folder / "warm", folder / "template"
-    warm.mkdir(parents=True)
+    (warm / "disk").mkdir(parents=True)
     with redirect_stdout(io.StringIO()):
         job.run(warm)  # what is imported and built at first use, a fork has ready
-    template.mkdir()
+    (template / "disk").mkdir(parents=True)
     if first:
         code, words = forked(job, template, None, first)
         assert code == 0, words
+        shutil.rmtree(template / "disk" / "out", ignore_errors=True)
     at, total = 0, 1
     while at <= total:
         home = folder / "home"

@@ -14,12 +14,13 @@ from tests.train.test_pretrain import TOY
 from tests.train.test_pretrain import corpus as corpus  # a fixture
 
 ROOT = Path(__file__).parents[2]
+STEPS = 3
 SMALL = {
-    "tokens = 40_960": "tokens = 384",
+    "tokens = 40_960": f"tokens = {STEPS * 128}",
     "tokens_per_step = 1024": "tokens_per_step = 128",
     "micro_tokens = 512": "micro_tokens = 64",
 }
-WORDS = {"ENOSPC": "no space left to write", "EIO": "Input/output error"}
+WORDS = {"ENOSPC": "no space left", "EIO": "input/output error"}
 KINDS = {"make", "create", "write", "tear", "sync", "rename", "remove"}
 
 
@@ -60,9 +61,9 @@ def require_nothing_lost(found: list[dict[str, Any]], fault: str, first: int) ->
             assert record["code"] == -9, place
             assert kinds(record) == kinds(usual)[:at], place
         else:
-            assert record["code"] in (0, 1), place
+            assert record["code"] in (0, 1, 2), place
             assert "Traceback" not in record["words"], place
-            assert record["code"] == 0 or WORDS[fault] in record["words"], place
+            assert record["code"] == 0 or WORDS[fault] in record["words"].lower(), place
         assert record["broken"] == [], place
         assert not saved or max(record["whole"]) >= saved, place
         assert record["again"] == 0, f"{place}\n{record['words_again']}"
@@ -89,12 +90,14 @@ def test_a_run_that_meets_a_fault_at_any_operation(fault: str, corpus: Path) -> 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("fault", ["kill", "ENOSPC", "EIO"])
-def test_a_command_that_meets_a_fault_at_any_operation(fault: str, corpus: Path) -> None:
-    """`headstart pretrain`: tokenizer, packed text, checkpoints, metrics, sketch, base and page."""
-    found = faults("command", fault, corpus, first=0)
+@pytest.mark.parametrize("first", [0, STEPS])
+def test_a_command_that_meets_a_fault_at_any_operation(fault: str, first: int, corpus: Path) -> None:
+    """`headstart pretrain`: tokenizer, packed text, checkpoints, metrics, sketch, base and page; or, where all steps
+    are made, what comes after them: a base is there with its page, or there is none."""
+    found = faults("command", fault, corpus, first)
     made = {done.split(maxsplit=1)[1] for done in found[0]["operations"] if done.startswith("create ")}
-    written = {"units.bin", "metrics.jsonl", "model.safetensors", "manifest.json"}
-    assert written <= made, made
-    require_nothing_lost(found, fault, first=0)
+    assert "model.safetensors" in made
+    assert first or {"units.bin", "metrics.jsonl", "manifest.json"} <= made
+    require_nothing_lost(found, fault, first)
     assert {"report.html", "model.safetensors", "headstart.json"} <= set(found[0]["outcome"]["files"])
     assert found[0]["outcome"]["folder"] == ["out", "out.work"]
