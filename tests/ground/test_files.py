@@ -11,7 +11,7 @@ import pytest
 from tests.train.tiny_base import tiny_base
 
 from headstart.ground.errors import RunError
-from headstart.ground.files import publish_folder
+from headstart.ground.files import publish_folder, sibling, sweep
 
 
 def test_an_input_that_cannot_be_read_is_named_and_not_the_target(tmp_path: Path) -> None:
@@ -52,3 +52,24 @@ def test_a_target_below_a_file_is_the_targets_fault(tmp_path: Path) -> None:
         publish_folder(tmp_path / "file" / "out"),
     ):
         pass
+
+
+def test_a_sweep_takes_what_killed_writers_left_of_a_target_and_nothing_else(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    left = sibling(out, "0a")
+    for folder in (out, left, sibling(left, "0b"), sibling(tmp_path / "outer", "0c")):
+        folder.mkdir()
+        (folder / "file").touch()
+    sibling(out, "0d").touch()
+    sweep(tmp_path, "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".outer.tmp-0c", "out"]
+
+
+def test_a_folder_that_becomes_part_of_another_appears_with_it(tmp_path: Path) -> None:
+    """A base saved into a folder that is still being written."""
+    with publish_folder(tmp_path / "out") as folder:
+        tiny_base().save(folder)
+        (folder / "report.html").write_text("page")
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {"report.html", "model.safetensors"} <= {path.name for path in (tmp_path / "out").iterdir()}

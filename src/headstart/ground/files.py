@@ -95,8 +95,8 @@ def publish_folder(target: Path) -> Iterator[Path]:
 
 
 def sibling(target: Path, mark: str) -> Path:
-    """Where what will be `target` is written; leftovers of killed writers are known by the name."""
-    return target.with_name(f".{target.name}.tmp-{mark}")
+    """Where what will be `target` is written; killed writers' leftovers, siblings of siblings too, are known by it."""
+    return target.with_name(f".{target.name.removeprefix('.')}.tmp-{mark}")
 
 
 def remove_folder(folder: Path) -> None:
@@ -108,7 +108,7 @@ def remove_folder(folder: Path) -> None:
 
 def sweep(place: Path, names: str) -> None:
     """Remove what killed writers left in `place` of targets whose names match a glob pattern."""
-    for leftover in place.glob(f".{names}.tmp-*"):
+    for leftover in place.glob(f".{names.removeprefix('.')}.tmp-*"):
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
