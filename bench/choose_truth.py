@@ -52,11 +52,11 @@ class Read(msgspec.Struct, frozen=True):
     machine: str
     code: str
 
-    def reading(self, place: int) -> Reading:
-        """As it was at prefix `place`, with nothing that was read later."""
+    def reading(self, place: int, *, held_out: int) -> Reading:
+        """As it was at prefix `place`, with nothing that was read later. held_out: validation rows of the truth."""
         at = self.prefixes[place]
         curve = [point for point in self.curve if point.labels <= at.rows]
-        return Reading(at.rows, at.units, at.seconds, at.ms_per_row, at.estimates, curve)
+        return Reading(at.rows, at.units, at.seconds, at.ms_per_row, at.estimates, curve, held_out)
 
 
 class Piece(msgspec.Struct, frozen=True):

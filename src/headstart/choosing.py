@@ -60,7 +60,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
             command=command(),
             on_event=live,
         )
-    report = save_choice(found, task, flags.out or free_folder(task))
+    report = save_choice(found, flags.out or free_folder(task))
     if flags.json:
         sys.stdout.write(to_json(report).decode() + "\n")
     else:
@@ -68,9 +68,9 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
     return after_saving(report.winner)
 
 
-def save_choice(found: Choice, task: Task, out: Path) -> ChoiceReport:
+def save_choice(found: Choice, out: Path) -> ChoiceReport:
     """The chosen base as `adapt` saves one, and the decision record beside it."""
-    winner = save(Study(found.base, found.report.winner), task, out)
+    winner = save(Study(found.base, found.report.winner), found.task, out)
     report = msgspec.structs.replace(found.report, winner=winner, saved=str(out))
     write_atomic(out / "choice.json", to_json(report) + b"\n")
     write_atomic(out / "choice.html", render_html(report).encode())

@@ -25,7 +25,7 @@ from headstart.train.methods import FitSettings
 
 def reading(level: float, *, best: float = 0.0) -> Reading:
     points = [CurvePoint(n, level - 10 / n) for n in (100, 200, 400)]
-    return Reading(400, 400, 1.0, 1.0, Estimates(level, level, level, level, level, level + best, 0), points)
+    return Reading(400, 400, 1.0, 1.0, Estimates(level, level, level, level, level, level + best, 0), points, 200)
 
 
 def base(name: str, params: int = 10_000_000, bits: float | None = None) -> BaseFacts:
@@ -44,7 +44,7 @@ def test_conditioning_is_the_formula() -> None:
 
 
 def test_a_trial_moves_its_relatives_and_narrows_itself() -> None:
-    signals = [signals_of(base(n), reading(0.7), rows=400, held_out=200) for n in ("a", "b")]
+    signals = [signals_of(base(n), reading(0.7), rows=400) for n in ("a", "b")]
     before = believe(signals, ("probe", "lora", "full"), hand_set())
     after = before.given([Seen(2, before.mean[2] - 0.4, 0.05)])  # a + full is better than was thought
     assert after.mean[1] < before.mean[1], "a + lora shares a's features"
@@ -53,14 +53,14 @@ def test_a_trial_moves_its_relatives_and_narrows_itself() -> None:
 
 
 def test_a_better_reading_is_believed_to_end_better() -> None:
-    signals = [signals_of(base(n), reading(level), rows=400, held_out=200) for n, level in (("a", 0.6), ("b", 0.8))]
+    signals = [signals_of(base(n), reading(level), rows=400) for n, level in (("a", 0.6), ("b", 0.8))]
     mean = believe(signals, ("probe", "full"), hand_set()).mean
     assert mean[2] < mean[0]
     assert mean[3] < mean[1]
 
 
 def test_signals_that_are_missing_say_nothing() -> None:
-    signals = [signals_of(base("a"), reading(0.7), rows=400, held_out=200)]
+    signals = [signals_of(base("a"), reading(0.7), rows=400)]
     row = features(signals, "full")[0]
     assert row[load_prior().mean.index(hand_set().mean[0])] == row[0]
     assert np.all(np.isfinite(row))
@@ -75,7 +75,7 @@ def test_few_rows_are_never_sure(value: float, rows: int) -> None:
 
 def test_all_of_five_rows_right_does_not_settle_it() -> None:
     facts, estimates = [base("a"), base("b")], Estimates(0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0)
-    readings = [Reading(50, 50, 1.0, 1.0, estimates, [CurvePoint(50, level)]) for level in (1.0, 0.8)]
+    readings = [Reading(50, 50, 1.0, 1.0, estimates, [CurvePoint(50, level)], 5) for level in (1.0, 0.8)]
     runs = [
         Run(at, "probe", 0, [Trained(level, 1.0, 1.0, 10, 0, 1.0, "probe", FitSettings())])
         for at, level in enumerate((1.0, 0.8))

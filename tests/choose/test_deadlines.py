@@ -18,10 +18,9 @@ from headstart.choose.decision import Decision, decide
 from headstart.choose.plan import Plan
 from headstart.choose.prompting import rows_of_saving
 from headstart.choose.reading import CurvePoint, Estimates, Reading, goes_on
-from headstart.choose.search import FINISHING, LOADINGS, Search, share_fitting
+from headstart.choose.search import FINISHING, LOADINGS, Search, closing_rows, rows_fitting
 from headstart.choose.work import Looked, Trained, look, read_task
 from headstart.data.task import Task
-from headstart.evaluate.asking import PARITY_ROWS
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, SAMPLE_ROWS, WARMING_ROWS, Budget
 from headstart.evaluate.progress import Event
 from headstart.ground.fanout import Done, Failed, Outcome, Place
@@ -125,7 +124,7 @@ class World(Budget):
                 break
             spent, rows = spent + self.answer(ahead, job["base"]), rows + ahead
             curve.append(CurvePoint(rows, level - 10 / rows))
-        return Reading(rows, rows, spent, 1000 * spent / (rows + held_out), Estimates(*[level] * 6, 0), curve)
+        return Reading(rows, rows, spent, 1000 * spent / (rows + held_out), Estimates(*[level] * 6, 0), curve, held_out)
 
     def train(self, job: Any) -> Trained:
         """As `fit`: it keeps to its own end but for the rows that it reads whatever the clock says."""
@@ -248,11 +247,27 @@ def test_a_better_base_is_worth_fewer_answered_rows(seconds: float, task: Task, 
     assert world.now <= 1.05 * seconds
 
 
-@pytest.mark.parametrize(("validation", "test"), [(544, 500), (0, 500), (40, 2000), (300, 40)])
-@pytest.mark.parametrize("rows", [50.0, 400.0, 900.0, 1400.0])
-def test_a_share_of_the_rows_takes_what_it_is_given(rows: float, validation: int, test: int) -> None:
-    share = share_fitting(rows, validation, test)
-    assert share * (validation + test) + 2 * min(PARITY_ROWS, share * test) == pytest.approx(rows)
+@pytest.mark.parametrize(("validation", "test"), [(544, 500), (0, 500), (150, 10_000), (600, 40)])
+@pytest.mark.parametrize("rows", [300.0, 900.0, 1400.0, 5000.0])
+def test_rows_are_fitted_to_what_there_is_time_for(rows: float, validation: int, test: int) -> None:
+    kept = rows_fitting(rows, validation, test)
+    assert closing_rows(*kept) <= rows
+    assert kept == (validation, test) or closing_rows(*kept) >= 0.97 * rows - 3, "what there is time for is used"
+    if rows >= closing_rows(min(200, validation), min(200, test)):
+        assert kept >= (min(200, validation), min(200, test))
+    assert rows_fitting(rows, validation, test, looks=0)[0] == validation
+    assert rows_fitting(1.0, validation, test) == (min(40, validation), min(40, test))
+
+
+def test_few_validation_rows_do_not_reserve_all_of_a_large_test_part(task: Task, tmp_path: Path) -> None:
+    small = replace(task, validation=task.validation.subset(range(150)))
+    large = replace(small, test=task.test.subset(stream(0, "large").integers(0, len(task.test), 10_000).tolist()))
+    bases = {"tiny": Paced(1, 0.1, 10, 0.5), "better": Paced(5, 0.3, 90, 0.8)}
+    world = World(60.0, bases=bases)
+    search, decision = searched(large, world, tmp_path, [])
+    assert decision.base == "better"
+    assert len(search.task.validation) == 150
+    assert world.now <= 1.05 * 60.0
 
 
 def test_a_base_too_large_to_load_is_left_out_with_the_reason(task: Task, tmp_path: Path) -> None:
@@ -293,7 +308,7 @@ def test_a_cluster_is_given_as_many_jobs_at_once_as_it_has_cores(
 
     world.fan = counting  # type: ignore[method-assign]
     searched(task, world, tmp_path, [], on=Place("ray", address="auto"))
-    assert sizes[:2] == [("look", 3), ("read_task", 3)]
+    assert sizes[:3] == [("look", 1), ("look", 2), ("read_task", 3)], "what one look takes is known before others begin"
 
 
 def test_a_pass_takes_no_stretch_that_does_not_fit() -> None:

@@ -86,8 +86,9 @@ class Signals:
     probe_sd: float
 
 
-def signals_of(facts: BaseFacts, reading: Reading, *, rows: int, held_out: int, seed: int = 0) -> Signals:
+def signals_of(facts: BaseFacts, reading: Reading, *, rows: int, seed: int = 0) -> Signals:
     """The closed-form probe's label curve carried on to `rows` labels, in log error."""
+    held_out = reading.held_out
     if reading.curve and held_out:
         values = [shrunk(p.value, held_out) for p in reading.curve]
         noise = [standard_error(v, held_out) for v in values]

@@ -23,7 +23,7 @@ from headstart.choose.findings import Findings
 from headstart.choose.plan import Plan, check_methods
 from headstart.choose.prompting import rows_of_saving
 from headstart.choose.report import ChoiceReport, asked_of, for_lineage, without_rows
-from headstart.choose.search import LOADINGS, Search
+from headstart.choose.search import LOADINGS, MARGIN, Search
 from headstart.choose.work import Trained
 from headstart.data.task import Task
 from headstart.evaluate.asking import ask
@@ -47,10 +47,14 @@ CONTROL_SHARE = 0.1  # of the budget that the control which learns from the inpu
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What `choose` leaves: the chosen base, adapted, with its lineage, and the report."""
+    """What `choose` leaves: the chosen base, adapted, with its lineage, and the report.
+
+    task: with the rows that were answered, where time held not all of them.
+    """
 
     base: Base
     report: ChoiceReport
+    task: Task
 
 
 def choose(
@@ -147,7 +151,6 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
     search = Search(task, plan, scratch, tell, budget, nowhere=nowhere)
     found = search.go()
     decision = decide(found)
-    tell(Event("score", f"{decision.best.title}: scoring {len(search.task.test):,} test rows"))
     base = values.get(decision.source) or Base.load(decision.source, allow_pickle=plan.allow_pickle)
     study = _conclude(base, search, found, decision)
     report = study.report
@@ -156,7 +159,7 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
         study.base,
         ChoiceReport(
             task=report.task,
-            rows=RowCounts(*found.rows),
+            rows=RowCounts(*found.rows[:2], len(search.task.test)),
             asked=asked_of(plan),
             decision=decision,
             excluded=search.excluded,
@@ -166,6 +169,7 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
             command=plan.command,
             interrupted=search.interrupted,
         ),
+        search.task,
     )
 
 
@@ -221,7 +225,8 @@ def saving_seconds(search: Search, decision: Decision) -> float:
     """What writing the folder, loading it again and comparing its answers will take, by the pace of late."""
     looked = next(one for one in search.found.looked if one.facts.source == decision.source)
     row = search.slow * decision.best.ms_per_row / 1000
-    return row * rows_of_saving(search.task) + LOADINGS / 2 * search.slow * looked.loading
+    loading = LOADINGS / 2 * search.slow * looked.loading
+    return MARGIN * row * rows_of_saving(search.task) + loading + search.finishing()
 
 
 def _trials(base: Base, search: Search, found: Findings, decision: Decision) -> dict[str, list[Trial]]:
@@ -233,6 +238,7 @@ def _trials(base: Base, search: Search, found: Findings, decision: Decision) -> 
     if decision.method not in BY_PROMPT:
         return {decision.method: [_trial(base, search, ended, decision)]}
     search.task = fewer_validation(search.task, what="set the temperature")
+    search.tell(Event("score", f"{decision.best.title}: scoring {len(search.task.test):,} test rows"))
     asking = _asking(base, ended)
     tried = score_prompt(asking, search.task, metric=search.metric, seed=decision.seed)
     return {one.method: [one] for one in (tried.calibrated, tried.raw)}
@@ -286,6 +292,7 @@ def _trial(base: Base, search: Search, ended: Trained, decision: Decision) -> Tr
     search.pace(looked[place], 1000 * seconds / len(search.task.validation))
     search.shorten(place, search.budget.left(), looks=0)
     task = search.task
+    search.tell(Event("score", f"{decision.best.title}: scoring {len(task.test):,} test rows"))
     test, seconds = ask(adapted, task.test)
     return Trial(
         decision.method,

@@ -30,7 +30,7 @@ Status = Literal["finished", "stopped", "paused", "failed", "not run"]
 class Row(msgspec.Struct, frozen=True):
     """One candidate. value: its validation score, None where nothing was run. believed, ci90: of its final score.
 
-    chance: that it is within a point of the best candidate. seconds: of training so far, full_seconds: of the whole.
+    chance: that it is within a point of the best candidate. seconds: of one training so far.
     share: of its steps that were run. fronts: the costs (`COSTS`) against which it is on the Pareto front: nothing that
     costs as little is believed to be better; front: on one at least. rows: the validation rows that a prompt answered,
     None where `value` is of all.
@@ -161,7 +161,7 @@ def row_of(found: Findings, key: Key, draws: Floats, chance: float) -> Row:
         chance=chance,
         ms_per_row=found.ms_per_row(key),
         megabytes=looked.facts.megabytes,
-        seconds=sum(run.last.seconds for run in runs if run.last is not None),
+        seconds=max((run.last.seconds for run in runs if run.last is not None), default=0.0),
         share=max((run.last.share for run in runs if run.last is not None), default=0.0),
         seeds=len(ended),
         reason=failed,
@@ -241,10 +241,11 @@ def labels_gain(found: Findings, base: int) -> Gain | None:
 
     None where its curve has one point, or does not end above always answering the same.
     """
-    rows, held_out, _ = found.rows
-    reading = found.readings[base]
-    curve = [] if reading is None else reading.curve
-    if len(curve) < 2 or not held_out or not found.above_floor(curve[-1].value):
+    rows, reading = found.rows[0], found.readings[base]
+    if reading is None or len(reading.curve) < 2 or not reading.held_out:
+        return None
+    curve, held_out = reading.curve, reading.held_out
+    if not found.above_floor(curve[-1].value, rows=held_out):
         return None
     sizes, values = [p.labels for p in curve], [shrunk(p.value, held_out) for p in curve]
     noise = [standard_error(v, held_out) for v in values]

@@ -166,10 +166,10 @@ class Findings(msgspec.Struct):
 
     def belief(self) -> Belief:
         """What is believed of every candidate's final validation score, all trials so far included."""
-        train, held_out, _ = self.rows
+        train = self.rows[0]
         both = list(zip([one.facts for one in self.looked], self.readings, strict=True))
         read = {
-            facts.source: signals_of(facts, reading, rows=train, held_out=held_out, seed=self.seed)
+            facts.source: signals_of(facts, reading, rows=train, seed=self.seed)
             for facts, reading in both
             if reading is not None
         }

@@ -78,7 +78,8 @@ class Estimates(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """A pass over `rows` train rows (`units` rows or words of features) in `seconds`.
 
-    ms_per_row: of reading alone, in the training dtype and over length buckets, estimators left out.
+    ms_per_row: of reading alone, in the training dtype and over length buckets, estimators left out. held_out: the
+    validation rows that the curve's scores are of.
     """
 
     rows: int
@@ -87,6 +88,7 @@ class Reading(msgspec.Struct, frozen=True):
     ms_per_row: float
     estimates: Estimates
     curve: list[CurvePoint]
+    held_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ class Pass:
         estimates = estimate(whole, self._judge)
         per_row = 1000 * self._reading / (self.rows + self.held_out_rows)
         seconds = self.spent + self._clock() - begun
-        return Reading(self.rows, len(whole.y), seconds, per_row, estimates, list(self._curve))
+        return Reading(self.rows, len(whole.y), seconds, per_row, estimates, list(self._curve), self.held_out_rows)
 
 
 def words(seen: list[Seen]) -> int:

@@ -82,7 +82,6 @@ class Search:
     budget: Budget
     excluded: list[Excluded] = field(default_factory=list)
     correction: float = 1.0
-    starting: float = 0.0  # seconds that a pass or a training took before it read a row, at most so far
     slow: float = 1.0  # times that a row took longer lately than when its base was looked at
     interrupted: bool = False
     crew: Crew = field(default_factory=Crew)
@@ -131,8 +130,9 @@ class Search:
         todo, told = sorted(plan.bases, key=lambda name: sizes.get(name, 0.0)), dict[str, Looked | str]()
         ends, pace = self.budget.used() + LOOK_SHARE * self.budget.left(), 0.0  # seconds a megabyte
         while todo:
-            wave, todo = self._next_wave(todo)
-            left, there = ends - self.budget.used(), any(isinstance(one, Looked) for one in told.values())
+            there = any(isinstance(one, Looked) for one in told.values())
+            wave, todo = self._next_wave(todo, self.workers if there else 1)
+            left = ends - self.budget.used()
             needed = pace * sizes.get(wave[-1], 0.0)
             if there and needed > left:
                 reason = f"loading it takes about {duration(needed)} here; {expected(left)}"
@@ -157,9 +157,9 @@ class Search:
         limit = "" if plan.seconds is None else f" · budget {duration(plan.seconds)}"
         self.tell(Event("plan", f"{len(self.found.looked)} bases x {methods}{limit}"))
 
-    def _next_wave(self, todo: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Those that run side by side now, and the rest; without a limit nothing has to wait."""
-        number = len(todo) if math.isinf(self.budget.left()) else self.workers
+    def _next_wave(self, todo: Sequence[Any], most: int) -> tuple[list[Any], list[Any]]:
+        """The first `most`, and the rest; without a limit nothing has to wait."""
+        number = len(todo) if math.isinf(self.budget.left()) else most
         return list(todo[:number]), list(todo[number:])
 
     def _shorten_parts(self) -> None:
@@ -173,17 +173,16 @@ class Search:
         `seconds`. looks: how often it still has to answer validation; 0 leaves that part as it is."""
         task = self.task
         rows = max(0.0, seconds - self._others(base)) / max(self.ms_now(base) / 1000 * MARGIN, 1e-9)
-        share = share_fitting(rows, looks * len(task.validation), len(task.test))
-        if share >= 1.0:
+        kept = rows_fitting(rows, len(task.validation), len(task.test), looks=looks)
+        if kept == (len(task.validation), len(task.test)):
             return False
-        validation = self._fewer(task.validation, share, "validation") if looks else task.validation
-        test = self._fewer(task.test, share, "test")
+        validation, test = self._fewer(task.validation, kept[0], "validation"), self._fewer(task.test, kept[1], "test")
         self.task = replace(self.task, validation=validation, test=test)
         return True
 
-    def _fewer(self, rows: Examples, share: float, name: str) -> Examples:
-        """That share of a part, but a few at least; a note in the task says so where it is not all of it."""
-        fewer = some(rows, max(LEAST_HELD_OUT, int(share * len(rows))), seed=self.plan.seed)
+    def _fewer(self, rows: Examples, most: int, name: str) -> Examples:
+        """At most so many rows of a part; a note in the task says so where it is not all of it."""
+        fewer = some(rows, most, seed=self.plan.seed)
         if len(fewer) < len(rows):
             told = f"{len(fewer):,} of {len(rows):,} {name} rows are answered, drawn with the seed"
             note = f"{told}: the time holds no more"
@@ -193,9 +192,13 @@ class Search:
 
     def _others(self, base: int) -> float:
         """Seconds of what comes after the search besides answers: loading a base, and what no row is read for."""
-        return LOADINGS * self.slow * self.found.looked[base].loading + self._finishing()
+        return LOADINGS * self.loading(base) + self.finishing()
 
-    def _finishing(self) -> float:
+    def loading(self, base: int) -> float:
+        """Seconds of loading a base, by the pace of late; a worker holds few of them at once."""
+        return self.slow * self.found.looked[base].loading
+
+    def finishing(self) -> float:
         """Seconds of intervals, pages and files, beyond those that a budget keeps back, where others want the cores."""
         crowded = self.budget.crowded() if self.plan.on.kind == "here" else 1.0
         return max(0.0, FINISHING * crowded - FINISH_SECONDS)
@@ -213,7 +216,7 @@ class Search:
         ends = self.budget.used() + READING_SHARE * self.budget.left()
         while todo:
             left, rest = ends - self.budget.used(), todo
-            wave, todo = self._next_wave(todo)
+            wave, todo = self._next_wave(todo, self.workers)
             if self._least_reading(wave[-1]) > left:
                 break
             told |= self._read_wave(wave, self._shares(wave, rest, left))
@@ -239,13 +242,15 @@ class Search:
     def _least_reading(self, place: int) -> float:
         """Seconds of the shortest pass with a base: its first rows and the fewest held-out ones."""
         rows = min(FIRST_ROWS, len(self.task.train)) + min(LEAST_HELD_OUT, len(self.task.validation))
-        return 1.2 * rows * self.ms_now(place) / 1000 + self.starting
+        return 1.2 * rows * self.ms_now(place) / 1000 + self.loading(place)
 
     def _shares(self, wave: Sequence[int], rest: Sequence[int], left: float) -> list[float]:
-        """Seconds for each of `wave`, by the roots of their paces and those of the `rest` still to come."""
+        """Seconds for each of `wave`, by the roots of their paces and those of the `rest` still to come; none has more
+        than is `left`."""
         roots = [math.sqrt(self.found.looked[place].ms_per_row) for place in rest]
+        together = left * min(self.workers, len(rest))
         return [
-            max(self._least_reading(place), left * self.workers * root / sum(roots))
+            max(self._least_reading(place), min(left, together * root / sum(roots)))
             for place, root in zip(wave, roots, strict=False)
         ]
 
@@ -275,8 +280,6 @@ class Search:
                 return
             reading = msgspec.convert(outcome.value, Reading)
             self.pace(looked[index], reading.ms_per_row)
-            rows = reading.rows + min(jobs[index].held_out, len(self.task.validation))
-            self.starting = max(self.starting, reading.seconds - rows * reading.ms_per_row / 1000)
             told = f"probe {reading.estimates.probe_last:.3f} on {reading.rows:,} rows in {duration(reading.seconds)}"
             self.tell(Event("choose", told, f"{name}, features", 1.0))
 
@@ -575,7 +578,7 @@ class Search:
             rows = (
                 int(0.1 * BACKWARD[key[1]] * train_rows) + 5 * held_out
             )  # timed, kept free twice, looked at, answered
-        return self.starting + rows * self.ms_now(key[0]) / 1000
+        return self.loading(key[0]) + rows * self.ms_now(key[0]) / 1000
 
     def ending(self, base: int) -> float:
         """Seconds that come after a search which decides for a training of `base`: it is loaded, answers validation and
@@ -584,9 +587,9 @@ class Search:
         row = MARGIN * self.ms_now(base) / 1000
         validation, test = len(self.task.validation), len(self.task.test)
         affordable = math.inf if self.plan.seconds is None else CLOSING_SHARE * self.plan.seconds / max(row, 1e-9)
-        share = max(share_fitting(affordable, validation, test), ENOUGH / max(1, min(validation or ENOUGH, test)))
-        kept = [math.ceil(min(1.0, share) * rows) for rows in (validation, test)]
-        return row * (sum(kept) + 2 * min(PARITY_ROWS, kept[1])) + self._others(base)
+        least = closing_rows(min(ENOUGH, validation), min(ENOUGH, test))
+        kept = rows_fitting(max(least, affordable), validation, test)
+        return row * closing_rows(*kept) + self._others(base)
 
     def answering(self) -> float:
         """Seconds that come after the search, if it decides for the dearest of what may win so far."""
@@ -599,7 +602,8 @@ class Search:
         trained = [self.ending(key[0]) for key in hopeful if key[1] in found.trained]
         prompts = [key for key in hopeful if key[1] not in found.trained]
         rows = rows_in_the_end(self.task) + rows_of_saving(self.task)
-        asked = [rows * found.ms_per_row(key) * self.slow / 1000 + self._others(key[0]) for key in prompts]
+        row = MARGIN * self.slow / 1000
+        asked = [rows * row * found.ms_per_row(key) + self._others(key[0]) for key in prompts]
         return max([*trained, *asked], default=0.0)
 
     def left(self) -> float:
@@ -621,10 +625,34 @@ class Search:
         return None if math.isinf(left) else time.monotonic() + max(0.0, left)
 
 
-def share_fitting(rows: float, validation: int, test: int) -> float:
-    """Share of both parts whose answers, and the comparison of a saved folder's, come to `rows`."""
-    share = (rows - 2 * PARITY_ROWS) / max(1, validation + test)
-    return share if share * test >= PARITY_ROWS else rows / max(1, validation + 3 * test)
+def closing_rows(validation: int, test: int) -> int:
+    """Rows that are answered after a search: both parts, and what a saved folder is compared with, twice."""
+    return validation + test + 2 * min(PARITY_ROWS, test)
+
+
+def rows_fitting(rows: float, validation: int, test: int, *, looks: int = 1) -> tuple[int, int]:
+    """The most rows of both parts whose `closing_rows` are within `rows`: a like share of each beyond ENOUGH, of ENOUGH
+    where that is too many, and LEAST_HELD_OUT at least. looks: as `Search.shorten`."""
+
+    def kept(extent: float) -> tuple[int, int]:
+        within, beyond = min(1.0, extent), max(0.0, extent - 1.0)
+        sizes = [
+            max(min(LEAST_HELD_OUT, size), int(within * min(ENOUGH, size) + beyond * max(0, size - ENOUGH)))
+            for size in (validation, test)
+        ]
+        return (sizes[0] if looks else validation), sizes[1]
+
+    def needed(extent: float) -> int:
+        first, second = kept(extent)
+        return closing_rows(looks * first, second)
+
+    if needed(2.0) <= rows:
+        return validation, test
+    low, high = 0.0, 2.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if needed(middle) <= rows else (low, middle)
+    return kept(low)
 
 
 def floor_of(task: Task, metric: str) -> float:

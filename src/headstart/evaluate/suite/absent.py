@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headstart.evaluate.label_curve import curve_sizes
 from headstart.evaluate.suite.cells import Side
 from headstart.evaluate.suite.protocol import LEARNING
 from headstart.evaluate.suite.scoreboard import Missing
 
 
-def missing_controls(sides: Sequence[Side], *, label_curve: bool) -> list[Missing]:
-    """Of a labelled set. label_curve: whether scores on fewer labels were asked for."""
+def missing_controls(sides: Sequence[Side], *, label_curve: bool, rows: int) -> list[Missing]:
+    """Of a labelled set of so many train rows; of too few there is no curve to add. label_curve: whether it was asked
+    for."""
     roles = {side.role for side in sides}
     methods = list(dict.fromkeys(side.method for side in sides if side.role == "base" and side.method is not None))
     curve = "--label-curve"
@@ -25,8 +27,8 @@ def missing_controls(sides: Sequence[Side], *, label_curve: bool) -> list[Missin
         missing.append(Missing("random weights", f"--method {','.join((*methods, 'probe'))}"))
     if "scratch" not in roles:
         missing.append(Missing("from scratch", curve))
-    if not set(methods) & set(LEARNING):
+    if not set(methods) & set(LEARNING) and curve_sizes(rows):
         missing.append(Missing("labels saved", f"--method {','.join((*methods, 'probe'))} {curve}"))
-    elif not label_curve:
+    elif not label_curve and curve_sizes(rows):
         missing.append(Missing("labels saved", curve))
     return missing

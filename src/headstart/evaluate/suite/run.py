@@ -171,7 +171,8 @@ class _Run:
         if not any(one.side.role == "base" for one in played):
             return None
         curves, asked = self._curves(room, played), self.settings.label_curve
-        missing = missing_controls(sides, label_curve=asked) if found.spec.protocol == "adapt" else []
+        rows = max(one.cells[0].rows.get("train", 0) for one in played)
+        missing = missing_controls(sides, label_curve=asked, rows=rows) if found.spec.protocol == "adapt" else []
         return Played(found, tuple(played), sides, curves, tuple(missing))
 
     def _sides(self, found: SetOnDisk) -> Iterator[Side]:
