@@ -25,7 +25,7 @@ from headstart.doctor import arithmetic_speed
 from headstart.ground.errors import HeadstartError
 from headstart.train.estimate import estimate
 from headstart.train.finished import Found, Run, read_runs
-from headstart.train.recipe import Recipe
+from headstart.train.recipe import Recipe, in_fast_numbers
 from headstart.train.recipe_file import recipe_text
 from headstart.train.scaling import Law, Prediction, fit
 from headstart.train.sizing import recipe_for
@@ -192,7 +192,7 @@ def main() -> None:
     (results / "bases").mkdir(parents=True, exist_ok=True)
     require_quiet(force=chosen.force)
     rungs, records, began = rungs_of(chosen), {}, time.monotonic()
-    speed = arithmetic_speed(rungs[0].recipe.optimisation.dtype) * 1e9
+    speed = arithmetic_speed(in_fast_numbers(rungs[0].recipe.optimisation).dtype) * 1e9
     data = (chosen.data or places.shared / "corpus").resolve()
     for rung in rungs:
         late = chosen.minutes is not None and time.monotonic() - began > 60 * chosen.minutes

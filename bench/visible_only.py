@@ -23,6 +23,7 @@ from headstart.model.trunk import initialise
 from headstart.train.masked_patches import Hiding, PatchModel, hidden_batch
 from headstart.train.patch_course import new_model
 from headstart.train.patch_recipe import PatchRecipe, read_patch_recipe
+from headstart.train.recipe import in_fast_numbers
 
 
 def whole(batch: Batch, places: int) -> Batch:
@@ -59,7 +60,7 @@ def measure(recipe: PatchRecipe, rounds: int) -> dict[str, float | str]:
     everything = whole(visible, patches.prefix + patches.num_patches)
     model = new_model(recipe)
     initialise(model.trunk, seed=0)
-    model.to(dtype=getattr(torch, recipe.optimisation.dtype)).train()
+    model.to(dtype=getattr(torch, in_fast_numbers(recipe.optimisation).dtype)).train()
     seen = visible.units.shape[1]
     times: dict[str, list[float]] = {"visible": [], "whole": []}
     for _ in range(rounds + 1):
@@ -71,7 +72,7 @@ def measure(recipe: PatchRecipe, rounds: int) -> dict[str, float | str]:
     more = train_flops(config, units=rows * places, context=places) - train_flops(
         config, units=rows * seen, context=seen
     )
-    roof = roof_of(getattr(torch, recipe.optimisation.dtype))
+    roof = roof_of(getattr(torch, in_fast_numbers(recipe.optimisation).dtype))
     return {
         "recipe": recipe.name,
         "patches_per_cpu_second": rows * patches.num_patches / medians["visible"],

@@ -91,13 +91,13 @@ def pretrain_base(
     if verify:
         return prove(chosen, data, work, begin, json=json)
     with joined() as ranks:
-        if ranks.first:
-            sweep(out.parent, glob.escape(out.name))
-            for place in (work, *filter(Path.is_dir, work.iterdir())):
-                sweep(place, "*")
         log_file = work / "metrics.jsonl" if ranks.first else Path(os.devnull)
         console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not ranks.first)
         with Speaker(console, chosen.num_steps) as speaker, Journal(log_file, speaker.tell) as log:
+            if ranks.first:
+                sweep(out.parent, glob.escape(out.name), speaker.tell)
+                for place in (work, *filter(Path.is_dir, work.iterdir())):
+                    sweep(place, "*", speaker.tell)
             for reason in reasons:
                 speaker.tell(f"{reason.name} {reason.value}: {reason.why}")
             if isinstance(chosen, Recipe) and not is_built(data):
@@ -105,7 +105,7 @@ def pretrain_base(
             try:
                 with stop_on_signals(speaker.tell) as stop:
                     steps, points = step_writer(chosen, log, speaker, ranks.size), point_writer(log, speaker.tell)
-                    watch = Watch(steps, points, speaker.tell, stop)
+                    watch = Watch(steps, points, speaker.tell, stop, stop.done)
                     base = trained(chosen, data, work, begin, save_every=every, fork=fork, watch=watch, ranks=ranks)
             except KeyboardInterrupt:
                 speaker.tell(f"interrupted; the same command goes on from what is finished in {work}")
@@ -145,16 +145,14 @@ def trained(
 
 
 def chosen_recipe(recipe: str | None, size: str | None) -> tuple[Recipe | PatchRecipe, tuple[Reason, ...]]:
-    """The named recipe, or the one the dial gives, in the machine's numbers, with reasons; ConfigError unless one is
-    given."""
+    """The named recipe, or the one the dial gives, with reasons; ConfigError unless exactly one is given."""
     if (recipe is None) == (size is None):
         given = "neither" if recipe is None else "both"
         raise ConfigError(f"{given} of RECIPE and --size is given; expected one. Write text-tiny, or --size 11m.")
     if recipe is not None:
         named = (read_patch_recipe if is_for_patches(recipe_values(recipe)) else read_recipe)(recipe)
-        settings = in_fast_numbers(named.optimisation)
-        reasons = () if settings == named.optimisation else (numbers_reason(settings),)
-        return msgspec.structs.replace(named, optimisation=settings), reasons
+        same = in_fast_numbers(named.optimisation) == named.optimisation
+        return named, () if same else (numbers_reason(named.optimisation),)
     assert size is not None
     sized = recipe_for(size)
     return sized.recipe, sized.reasons
@@ -209,8 +207,8 @@ def over_shards(recipe: Recipe, data: Path) -> Recipe:
 def explain(recipe: Recipe | PatchRecipe, reasons: tuple[Reason, ...], *, json: bool) -> int:
     """What would be trained, why so, and what it would cost here; nothing is read or written."""
     if isinstance(recipe, PatchRecipe):
-        return explain_patches(recipe, json=json)
-    cost = estimate(recipe, speed=arithmetic_speed(recipe.optimisation.dtype) * 1e9)
+        return explain_patches(recipe, reasons, json=json)
+    cost = estimate(recipe, speed=arithmetic_speed(in_fast_numbers(recipe.optimisation).dtype) * 1e9)
     assert cost.seconds is not None, "a speed was given"
     if json:
         facts = {
@@ -235,7 +233,7 @@ def explain(recipe: Recipe | PatchRecipe, reasons: tuple[Reason, ...], *, json: 
     return 0
 
 
-def explain_patches(recipe: PatchRecipe, *, json: bool) -> int:
+def explain_patches(recipe: PatchRecipe, reasons: tuple[Reason, ...], *, json: bool) -> int:
     """The same of a recipe for patches; its memory is not foretold."""
     config, patches = recipe.trunk_config(), recipe.patches()
     flops = float(sum(map(recipe.step_flops, range(recipe.num_steps))))
@@ -243,13 +241,14 @@ def explain_patches(recipe: PatchRecipe, *, json: bool) -> int:
         "recipe": msgspec.to_builtins(recipe),
         "parameters": config.num_parameters + patches.num_parameters(config.dim),
         "flops": flops,
-        "seconds": flops / (arithmetic_speed(recipe.optimisation.dtype) * 1e9),
+        "seconds": flops / (arithmetic_speed(in_fast_numbers(recipe.optimisation).dtype) * 1e9),
     }
     words = (
         f"{recipe.name}: {facts['parameters']:,} parameters, {recipe.optimisation.tokens:,} patches of "
         f"{patches.unit_size} numbers, {recipe.hidden.share:.0%} of them hidden\n{flops:.2g} FLOPs"
     )
-    sys.stdout.write((jsonlib.dumps(facts) if json else words) + "\n")
+    told = "".join(f"{reason.name} {reason.value}: {reason.why}\n" for reason in reasons)
+    sys.stdout.write((jsonlib.dumps(facts) if json else told + words) + "\n")
     return 0
 
 
@@ -285,7 +284,7 @@ def step_writer(
 ) -> Callable[[StepRecord], None]:
     """A line of metrics.jsonl a step, with speed and share of the roof (`mfu`); every EVERY steps one for people."""
     settings = recipe.optimisation
-    roof = processes * arithmetic_speed(settings.dtype) * 1e9
+    roof = processes * arithmetic_speed(in_fast_numbers(settings).dtype) * 1e9
     noun = "patches" if isinstance(recipe, PatchRecipe) else "tokens"
     last: StepRecord | None = None
     before = math.nan  # seconds at the end of the step before
@@ -319,7 +318,7 @@ def roof_of(recipe: Recipe, ranks: Ranks) -> float | None:
     """FLOP/s of this machine's matrix products; None where an accelerator or several processes did the work."""
     if ranks.size > 1 or pick_device().type != "cpu":
         return None
-    return arithmetic_speed(recipe.optimisation.dtype) * 1e9
+    return arithmetic_speed(in_fast_numbers(recipe.optimisation).dtype) * 1e9
 
 
 def point_writer(log: Journal, tell: Tell) -> Callable[[CurvePoint], None]:

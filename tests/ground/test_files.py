@@ -61,8 +61,28 @@ def test_a_sweep_takes_what_killed_writers_left_of_a_target_and_nothing_else(tmp
         folder.mkdir()
         (folder / "file").touch()
     sibling(out, "0d").touch()
-    sweep(tmp_path, "out")
+    sweep(tmp_path, "out", print)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".outer.tmp-0c", "out"]
+
+
+def test_a_leftover_that_cannot_be_removed_is_told_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mark in ("0a", "0b"):
+        sibling(tmp_path / "out", mark).touch()
+    told, unlink = list[str](), Path.unlink
+
+    def refusing(path: Path) -> None:
+        if path.name.endswith("0a"):
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    sweep(tmp_path, "out", told.append)
+    assert [path.name for path in tmp_path.iterdir()] == [".out.tmp-0a"]
+    assert told == [
+        f"{tmp_path / '.out.tmp-0a'}, left by a run that was killed, cannot be removed: Operation not permitted"
+    ]
 
 
 def test_a_folder_that_becomes_part_of_another_appears_with_it(tmp_path: Path) -> None:

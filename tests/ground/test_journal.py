@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from headstart.ground.errors import RunError
 from headstart.ground.journal import Journal
 
 
@@ -44,12 +43,32 @@ def test_lines_wait_for_room(tmp_path: Path) -> None:
     assert "no space left to write" in told[0]
 
 
-def test_lines_that_wait_to_the_end_are_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
+def test_lines_that_wait_to_the_end_are_lost_and_counted(tmp_path: Path) -> None:
+    path, told = tmp_path / "metrics.jsonl", list[str]()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5, before[1]))
     try:
-        with pytest.raises(RunError, match=r"no space left to write .*metrics\.jsonl"), Journal(path, str) as journal:
+        with Journal(path, told.append) as journal:
             journal.add({"step": 0})
+            journal.add({"step": 1})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(told) == 2
+    assert all("no space left to write" in line and "metrics.jsonl" in line for line in told)
+    assert told[1].endswith("2 lines are lost")
+
+
+def test_lines_that_wait_are_written_after_an_exception_too(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def stopped() -> None:
+        with Journal(path, str) as journal:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5, before[1]))
+            journal.add({"step": 0})
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        stopped()
+    assert lines(path) == [{"step": 0}]

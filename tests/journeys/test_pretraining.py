@@ -110,23 +110,24 @@ import headstart.data.corpus as corpus
 from headstart.cli import main
 read = corpus.read_shard
 def slowly(path):
-    for document in read(path):
-        time.sleep(0.04)
+    for number, document in enumerate(read(path)):
+        time.sleep(float(sys.argv[1]) if number else 0.04)
         yield document
 corpus.read_shard = slowly
-main(sys.argv[1:])
+main(sys.argv[2:])
 """
 
 
 def test_the_first_signal_ends_the_preparation(recipe: Path, corpus: Path, tmp_path: Path) -> None:
-    """While the tokenizer is trained (compiled code calls back for text), then while the text is packed: 8 s each."""
+    """While the tokenizer is trained, by compiled code that waits an hour for its second text: who sees the signal only
+    when that returns does not see it. Then while the text is packed, 8 s."""
     recipe.write_text(recipe.read_text().replace(f"tokens = {STEPS * 1024}", "tokens = 4096"))
     whole, out = tmp_path / "whole", tmp_path / "out"
     work, line = out.with_name("out.work"), command(recipe, corpus, out)
-    first = (signal.SIGTERM, work / "metrics.jsonl", set[str]())
-    second = (signal.SIGINT, work / "train" / "units.bin", {"tokenizer.json"})
-    for number, begun, made in (first, second):
-        running = start([sys.executable, "-c", SLOWLY, *line[3:]])
+    first = (signal.SIGTERM, work / "metrics.jsonl", set[str](), "3600")
+    second = (signal.SIGINT, work / "train" / "units.bin", {"tokenizer.json"}, "0.04")
+    for number, begun, made, pause in (first, second):
+        running = start([sys.executable, "-c", SLOWLY, pause, *line[3:]])
         deadline = time.monotonic() + 120
         while not begun.exists():
             assert time.monotonic() < deadline

@@ -19,8 +19,9 @@ from headstart.train import optim, recipe
 from headstart.train.cross_entropy import low_softmax_gradient, softmax_gradient
 from headstart.train.loop import ahead
 from headstart.train.optim import StackedMuon
+from headstart.train.pretrain import fresh
 from headstart.train.recipe import read_recipe
-from headstart.train.sizing import recipe_for
+from headstart.train.sizing import numbers_reason, recipe_for
 
 
 @pytest.mark.parametrize("z_loss", [0.0, 1e-2])
@@ -84,12 +85,16 @@ def test_where_bf16_is_emulated_muon_takes_the_same_steps_in_fp32(
 def test_a_recipe_is_computed_in_bf16_only_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = read_recipe("text-11m").optimisation
     assert asked.dtype == "bfloat16"
-    monkeypatch.setattr(recipe, "training_dtype", lambda device: torch.float32)
-    assert recipe.in_fast_numbers(asked) == msgspec.structs.replace(asked, dtype="float32")
-    assert recipe_for("1m").recipe.optimisation.dtype == "float32"
-    monkeypatch.setattr(recipe, "training_dtype", lambda device: torch.bfloat16)
-    assert recipe.in_fast_numbers(asked) == asked
-    assert recipe_for("1m").recipe.optimisation.dtype == "bfloat16"
+    sized = recipe_for("200k")
+    assert sized.recipe.optimisation.dtype == "bfloat16", "a recipe is the same everywhere"
+    for dtype, name in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
+        monkeypatch.setattr(recipe, "training_dtype", lambda device, known=dtype: known)
+        assert recipe.in_fast_numbers(asked) == msgspec.structs.replace(asked, dtype=name)
+        model = fresh(sized.recipe, compile_blocks=False)
+        assert {p.dtype for p in model.parameters()} == {dtype}
+        assert numbers_reason(asked).value == name
+        plain = msgspec.structs.replace(asked, dtype="float32")
+        assert recipe.in_fast_numbers(plain) == plain
 
 
 def test_batches_made_ahead_are_those_of_the_steps_in_order() -> None:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from headstart.ground.errors import ConfigError, RunError
@@ -106,21 +106,32 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(leaving)
 
 
-def sweep(place: Path, names: str) -> None:
-    """Remove what killed writers left in `place` of targets whose names match a glob pattern."""
+def sweep(place: Path, names: str, tell: Callable[[str], None]) -> None:
+    """Remove what killed writers left in `place` of targets whose names match a glob pattern. tell: of what cannot be
+    removed, which hurts nobody but takes room."""
     for leftover in place.glob(f".{names.removeprefix('.')}.tmp-*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+        try:
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+        except FileNotFoundError:  # another process swept it
+            continue
+        except OSError as problem:
+            tell(f"{leftover}, left by a run that was killed, cannot be removed: {problem.strerror or problem}")
+
+
+def settle(folder: Path) -> None:
+    """All files of a folder, and the folder, synced to the disk."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            sync(path)
+    sync(folder)
 
 
 def publish(temporary: Path, target: Path) -> None:
     """A finished folder, synced to the disk, becomes `target`."""
-    for path in sorted(temporary.rglob("*")):
-        if path.is_file():
-            sync(path)
-    sync(temporary)
+    settle(temporary)
     temporary.replace(target)
     sync(target.parent)
 

@@ -14,12 +14,15 @@ from typing import Any
 
 from headstart.ground.files import disk_error, disk_errors
 
+NEWLINE = b"\n"
+
 
 class Journal:
-    """Opens `path` to append to it. tell: gets one line when the disk first refuses.
+    """Opens `path` to append to it. tell: gets one line when the disk first refuses, and one of lines that it still
+    refuses when the block ends, which are lost: what was written about is worth more.
 
     Raises:
-        RunError: the file cannot be opened, or lines still wait when the block ends.
+        RunError: the file cannot be opened.
     """
 
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
@@ -29,22 +32,22 @@ class Journal:
             self._file = path.open("a+b", buffering=0)
             if self._file.tell():
                 self._file.seek(-1, os.SEEK_END)
-                self._waiting = b"" if self._file.read(1) == b"\n" else b"\n"
+                self._waiting = b"" if self._file.read(1) == NEWLINE else NEWLINE
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
-            if kind is None:
-                with disk_errors(self._path):
-                    self._write()
+            self._write()
+        except OSError as problem:
+            self._tell(f"{disk_error(self._path, problem)} {self._waiting.count(NEWLINE):,} lines are lost")
         finally:
             self._file.close()
 
     def add(self, record: dict[str, Any]) -> None:
         """Append one line."""
-        self._waiting += json.dumps(record).encode() + b"\n"
+        self._waiting += json.dumps(record).encode() + NEWLINE
         try:
             self._write()
         except OSError as problem:

@@ -18,29 +18,38 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
 
 
-@contextmanager
-def stop_on_signals(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether to stop. tell: gets one line when the first signal comes. Main thread only.
+class Request:
+    """Whether to stop, for who looks between two safe places. Before the first look, and once it is `done`, nobody
+    would heed a request: a signal then ends the work at once."""
 
-    Until that function is first called nobody would heed a request, so a signal ends the work at once.
-    """
-    asked = heeded = False
+    def __init__(self) -> None:
+        self.asked = self.heeded = False
+
+    def __call__(self) -> bool:
+        self.heeded = True
+        return self.asked
+
+    def done(self) -> None:
+        """Nobody looks any more. KeyboardInterrupt where a request came after the last look."""
+        self.heeded = False
+        if self.asked:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def stop_on_signals(tell: Callable[[str], None]) -> Iterator[Request]:
+    """Yield what says whether to stop. tell: gets one line when a signal comes that is heeded. Main thread only."""
+    request = Request()
 
     def ask(number: int, _: FrameType | None) -> None:
-        nonlocal asked
-        if asked or not heeded:
+        if request.asked or not request.heeded:
             raise KeyboardInterrupt
-        asked = True
+        request.asked = True
         tell(f"{signal.Signals(number).name}: stopping after this step; once more stops at once")
-
-    def stop() -> bool:
-        nonlocal heeded
-        heeded = True
-        return asked
 
     before = [signal.signal(number, ask) for number in SIGNALS]
     try:
-        yield stop
+        yield request
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)

@@ -1,6 +1,7 @@
 """Dividing a budget of compute or time between the size of a base and the text that it reads.
 
-With a law of both size and text, the division whose predicted loss is lowest, among ratios near those that were run.
+With a law of both size and text, the division whose predicted loss is lowest, among ratios near those that were run;
+where their middle ratio is foretold as good within the law's noise, that one, because a law is weakest at its edges.
 Without one, 20 tokens a parameter (Hoffmann et al. 2022), or the ratio of the runs where they all have one.
 """
 
@@ -49,9 +50,10 @@ def allocate(
     ]
     if law is not None and law.form == "both":
         near = [p for p in plans if min(ratios) / REACH <= ratio_of(p) <= max(ratios) * REACH]
-        known = [p for p in near if p.prediction is not None]
-        if known:
-            return min(known, key=lambda p: p.prediction.bits_per_byte if p.prediction else math.inf)
+        if near:
+            middle = float(np.median(ratios))
+            best, usual = min(near, key=loss_of), min(near, key=lambda p: abs(math.log(ratio_of(p) / middle)))
+            return usual if loss_of(usual) <= loss_of(best) * (1.0 + law.noise) else best
     wanted = float(np.median(ratios)) if law is not None else TOKENS_PER_PARAMETER
     if not plans:
         raise ConfigError(
@@ -59,6 +61,11 @@ def allocate(
             "use. Give another --flops or --hours."
         )
     return min(plans, key=lambda p: abs(math.log(ratio_of(p) / wanted)))
+
+
+def loss_of(plan: Plan) -> float:
+    """Bits per byte foretold; infinite where nothing is."""
+    return math.inf if plan.prediction is None else plan.prediction.bits_per_byte
 
 
 def ratio_of(plan: Plan) -> float:

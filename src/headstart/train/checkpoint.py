@@ -26,8 +26,9 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.errors import ConfigError, RunError
-from headstart.ground.files import disk_errors, publish, remove_folder, sha256_file, sibling, sweep
+from headstart.ground.files import disk_errors, publish, remove_folder, settle, sha256_file, sibling, sweep
 from headstart.train.held_out import CurvePoint
 from headstart.train.optim import State
 from headstart.train.ranks import ALONE, Ranks, mine
@@ -58,6 +59,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     torch: str
     isa: str
     device: str
+    numbers: str = "bfloat16"  # in which products asked for in bfloat16, and Muon's, are computed
 
 
 class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,10 +110,11 @@ class Saved:
 
 
 def this_machine(ranks: Ranks) -> Machine:
-    """Threads, processes, torch, instruction set and device of this run."""
+    """Threads, processes, torch, instruction set, device and fast numbers of this run."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     isa = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return Machine(torch.get_num_threads(), ranks.size, str(torch.__version__), isa, device)
+    numbers = str(training_dtype(pick_device())).removeprefix("torch.")
+    return Machine(torch.get_num_threads(), ranks.size, str(torch.__version__), isa, device, numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +152,9 @@ class Checkpoints:
         digests = {path.name: sha256_file(path) for path in sorted(temporary.iterdir())}
         manifest = Manifest(2, digests, self.identity, this_machine(self.ranks), progress)
         (temporary / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-        if target.exists():
-            remove_folder(target)  # the same step, found broken
+        if target.exists():  # the same step, found broken
+            settle(temporary)
+            remove_folder(target)
         publish(temporary, target)
         for later in self.found():  # none of them could be read, or this step would not be made again
             if step_of(later) > progress.step:
@@ -175,7 +179,7 @@ class Checkpoints:
         last: Path | None = None
         with self.ranks.together(), disk_errors(self.folder):
             if self.ranks.first:
-                sweep(self.folder, "step-*")
+                sweep(self.folder, "step-*", self.tell)
                 last = self._newest()
         step = self.ranks.first_says(-1 if last is None else step_of(last))
         if step < 0:

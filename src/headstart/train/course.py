@@ -28,7 +28,7 @@ from headstart.train.loop import Job, StepRecord, Stopped, run
 from headstart.train.objective import Learner, LossRecord
 from headstart.train.optim import Group, Optimiser
 from headstart.train.ranks import ALONE, Ranks, spread, whole
-from headstart.train.recipe import Optimisation
+from headstart.train.recipe import Optimisation, in_fast_numbers
 from headstart.train.schedule import Schedule, cosine, trapezoid
 
 MAX_ROLLBACKS = 3
@@ -96,12 +96,16 @@ class Outcome(Generic[Trained]):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told what while a run goes on, and who may stop it between two steps."""
+    """Who is told what while a run goes on, and who may stop it between two steps.
+
+    done: called when the last step is over and saved; what is made of it then is made again by another start.
+    """
 
     on_step: Callable[[StepRecord], None] = lambda record: None
     on_point: Callable[[CurvePoint], None] = lambda point: None
     tell: Callable[[str], None] = lambda words: None
     stop: Callable[[], bool] = lambda: False
+    done: Callable[[], None] = lambda: None
 
 
 SILENT = Watch()
@@ -240,7 +244,7 @@ class _Stretch(Generic[Trained]):
         late = late and self.progress.step > self.saved_step  # what the run stands on is not written again
         late = late and not self.guard.above  # what may have to be undone is no place to go back to
         saving, stopping = ranks.sums(late, self.setup.watch.stop())
-        if checkpoints is not None and saving:
+        if checkpoints is not None and saving and not stopping:  # who stops saves in the end
             try:
                 self._save(checkpoints)
                 self.failed_saves = 0
@@ -265,7 +269,7 @@ def begun(model: Trained, settings: Optimisation, start: Trained | None = None, 
         initialise(model.trunk, seed=settings.seed, zero_outputs=settings.rule == "muon")
     else:
         model.load_state_dict(start.state_dict())
-    model.to(device=pick_device(), dtype=getattr(torch, settings.dtype))
+    model.to(device=pick_device(), dtype=getattr(torch, in_fast_numbers(settings).dtype))
     if compile_blocks:
         config = torch._dynamo.config  # a width in a pattern is a variant; above its limit torch goes on uncompiled
         config.recompile_limit = max(config.recompile_limit, VARIANTS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from headstart.model.config import TrunkConfig
 from headstart.model.flops import train_flops
-from headstart.train.recipe import Recipe
+from headstart.train.recipe import Recipe, in_fast_numbers
 
 PROCESS = 450_000_000  # bytes before any weight exists: between training alone (390 MB) and the whole command (550 MB)
 IN_FLIGHT = {"bfloat16": 1.3, "float32": 1.65}  # what a backward pass holds over what the forward pass saved, fitted
@@ -32,7 +32,8 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, *, speed: float | None = None) -> Estimate:
-    """The cost of a whole run. speed: FLOP/s of this machine's matrix products in the recipe's dtype (`doctor`)."""
+    """The cost of a whole run. speed: FLOP/s of this machine's matrix products (`doctor`), in the numbers in which it
+    computes the recipe."""
     parts, flops = memory_parts(recipe), training_flops(recipe)
     seconds = None if speed is None else (flops + muon_flops(recipe) + elementwise_flops(recipe)) / speed
     return Estimate(sum(parts.values()), parts, flops, seconds)
@@ -86,7 +87,7 @@ def matrices(config: TrunkConfig) -> list[tuple[int, int]]:
 
 def memory_parts(recipe: Recipe) -> dict[str, int]:
     """Bytes by what holds them at the peak: the backward pass of the last micro-batch of a step."""
-    config, settings = recipe.trunk_config(), recipe.optimisation
+    config, settings = recipe.trunk_config(), in_fast_numbers(recipe.optimisation)
     low = settings.dtype != "float32"
     size = 2 if low else 4
     everything = config.num_parameters

@@ -18,6 +18,7 @@ from headstart.train.masked_patches import PatchModel
 from headstart.train.patch_course import PatchCourse
 from headstart.train.patch_recipe import FAMILY, PatchRecipe, read_patch_recipe
 from headstart.train.ranks import ALONE, Ranks
+from headstart.train.recipe import in_fast_numbers
 
 POINTS = 20  # of the curve, evenly over the run
 
@@ -50,6 +51,8 @@ def pretrain_patches(
         watch=watch,
         ranks=ranks,
     )
+    if found.stopped != "asked":
+        watch.done()
     return base_of(chosen, found, corpus)
 
 
@@ -71,6 +74,7 @@ def base_of(recipe: PatchRecipe, found: Outcome[PatchModel], corpus: PatchCorpus
         "units": found.steps * recipe.optimisation.tokens_per_step,
         "steps": found.steps,
         "stopped": found.stopped,
+        "numbers": in_fast_numbers(recipe.optimisation).dtype,
         "corpus": {"planes": len(corpus), "shape": list(corpus.meta.shape)},
     }
     record = Record(

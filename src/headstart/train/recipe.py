@@ -116,7 +116,7 @@ class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def in_fast_numbers(settings: Optimisation) -> Optimisation:
-    """The settings in float32 where they ask for bfloat16 and this machine only emulates it."""
+    """The settings as this machine computes them: in float32 where they ask for bfloat16 and it is only emulated."""
     if settings.dtype == "bfloat16" and training_dtype(pick_device()) == torch.float32:
         return msgspec.structs.replace(settings, dtype="float32")
     return settings

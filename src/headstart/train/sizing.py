@@ -2,7 +2,7 @@
 
 A size such as "11m" goes in; a Recipe and one (name, value, reason) a setting come out. The idea is nanochat's --depth
 (scripts/base_train.py): tune one model, say once how every setting moves with size, and let nobody turn two knobs at a
-time. What the dial does not move is the shipped recipe text-11m, which is also its anchor, in the machine's numbers.
+time. What the dial does not move is the shipped recipe text-11m, which is also its anchor.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def recipe_for(size: str | int, *, tokens_per_parameter: float = TOKENS_PER_PARA
     anchor, shape = anchor_recipe(), nearest_shape(wanted)
     recipe = msgspec.structs.replace(anchor, name=f"text-{short(wanted)}", shape=shape)
     parameters = recipe.trunk_config().num_parameters
-    known = in_fast_numbers(anchor.optimisation)
+    known = anchor.optimisation
     asked = tokens_per_parameter * parameters
     batch = batch_for(asked)
     tokens = max(1, round(asked / batch)) * batch
@@ -245,6 +245,7 @@ def training_reasons(recipe: Recipe, parameters: int) -> tuple[Reason, ...]:
 
 def numbers_reason(settings: Optimisation) -> Reason:
     """Why a run computes in the numbers it does on this machine."""
-    if settings.dtype == "float32":
-        return Reason("numbers", "float32", "this machine only emulates bfloat16, more than a hundred times slower")
-    return Reason("numbers", settings.dtype, "products twice as fast as in float32, in which weights and sums stay")
+    here = in_fast_numbers(settings).dtype
+    if here != settings.dtype:
+        return Reason("numbers", here, f"this machine only emulates {settings.dtype}, which takes many times as long")
+    return Reason("numbers", here, "as the recipe says; weights and sums stay in float32")

@@ -32,7 +32,7 @@ from headstart.train.objective import LanguageModel
 from headstart.train.pretrain import SILENT, TOKENIZER, Watch, pack_corpus, train_text
 from headstart.train.ranks import ALONE, Ranks
 from headstart.train.reading import sketch_run
-from headstart.train.recipe import Recipe, read_recipe
+from headstart.train.recipe import Recipe, in_fast_numbers, read_recipe
 
 POINTS = 20  # of the curve, evenly over the run
 COMPILE_FROM = (
@@ -80,6 +80,8 @@ def pretrain(
         ranks=ranks,
         start=None if start is None else started_from(start),
     )
+    if found.stopped != "asked":
+        watch.done()
     tokenizer, sketch = shards if is_built(shards) else folder, None
     if ranks.first and found.stopped != "asked":
         sketch = folder / SKETCH
@@ -230,6 +232,7 @@ def base_of(
         "units": found.steps * recipe.optimisation.tokens_per_step,
         "steps": found.steps,
         "stopped": found.stopped,
+        "numbers": in_fast_numbers(recipe.optimisation).dtype,
         "corpus": {
             "units": corpus.meta.num_units,
             "documents": corpus.meta.num_documents,
