@@ -1,6 +1,7 @@
 """Cold start: what a person waits for before anything happens, in CPU seconds of a fresh process, best of three.
 
-CPU and not wall time: the figure must not depend on what else the machine is doing.
+CPU and not wall time, and beside what the command line's own library takes: the figure must depend neither on what else
+the machine is doing nor on how fast it is: --help took 0.17 s on one and 0.31 on another.
 """
 
 from __future__ import annotations
@@ -59,10 +60,16 @@ def test_import_is_light(statement: str) -> None:
     assert seconds <= 0.1
 
 
+@pytest.fixture(scope="module")
+def library() -> float:
+    """CPU seconds of importing what parses and prints, of which no command line built on it can be rid."""
+    return measure("import cyclopts, rich.console, rich.table, rich.panel")[1]
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["adapt", "--help"], ["--version"]])
-def test_help_is_quick_and_opens_no_socket(arguments: list[str]) -> None:
+def test_help_is_quick_and_opens_no_socket(arguments: list[str], library: float) -> None:
     record, seconds = measure(f"from headstart.cli import main; main({arguments!r})")
     assert record["code"] == 0
     assert record["heavy"] == []
     assert record["sockets"] == []
-    assert seconds <= 0.3
+    assert seconds <= 3 * library

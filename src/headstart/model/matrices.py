@@ -144,10 +144,12 @@ class EightBits(Matrix):
         self._packed = torch.ops.quantized.linear_prepack(quantised, None)
         self._product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
         self._bias = bias_O
-        # Without VNNI, FBGEMM adds pairs of products in 16 bits; 7-bit rows keep them from overflowing.
+        # Without VNNI, FBGEMM adds pairs of products in 16 bits, up to 32,767. Rows of 7 bits, counted from their own
+        # zero, keep below: 2 x 127 x 127 is 32,258.
         self._levels = LEVELS if torch.cpu._is_vnni_supported() else LEVELS // 2
+        self._zero = self._levels + 1
 
     def __call__(self, x_RI: Tensor) -> Tensor:
         scale_R1 = torch.linalg.vector_norm(x_RI, torch.inf, -1, True).clamp_(min=1e-30).mul_(1.0 / self._levels)
-        product: Tensor = self._product(x_RI / scale_R1, 1.0, 128, self._packed)
+        product: Tensor = self._product(x_RI / scale_R1, 1.0, self._zero, self._packed)
         return product.mul_(scale_R1) if self._bias is None else torch.addcmul(self._bias, product, scale_R1)
