@@ -24,7 +24,7 @@ from headstart.train.loop import Job, StepRecord, run
 from headstart.train.objective import LanguageModel, lm_loss
 from headstart.train.optim import Optimiser
 from headstart.train.pretrain import fresh, parameter_groups, schedule_of
-from headstart.train.recipe import Recipe, Shape, read_recipe
+from headstart.train.recipe import Recipe, Shape, in_fast_numbers, read_recipe
 from headstart.train.step_plan import StepPlan
 
 SKIPPED = 3  # steps at the start, and after the row width changes: blocks are compiled there
@@ -132,12 +132,13 @@ def main() -> None:
     per_step = chosen.batch_size * chosen.accum * chosen.context
     steps = chosen.steps if chosen.tokens is None else -(-chosen.tokens // per_step)
     recipe = recipe_of(chosen, vocab_size=vocab, steps=steps)
-    roof = arithmetic_speed(chosen.dtype) * 1e9
+    numbers = in_fast_numbers(recipe.optimisation).dtype
+    roof = arithmetic_speed(numbers) * 1e9
     begun = time.perf_counter()
     model, times = train(recipe, corpus)
     train_seconds = time.perf_counter() - begun
     model.float().eval()
-    roof = max(roof, arithmetic_speed(chosen.dtype) * 1e9)  # a slow second at the start would flatter the share
+    roof = max(roof, arithmetic_speed(numbers) * 1e9)  # a slow second at the start would flatter the share
     val = common.lm_val_loss(partial(logits_of, model), val_ids, val_bytes, chosen.context, chosen.val_windows)
     steady = seconds_a_step(recipe, times, common.median)
     flops = sum(recipe.step_flops(step) for step in range(steps)) / steps
@@ -152,6 +153,7 @@ def main() -> None:
         tokens_per_s_steady=per_step / steady,
         mfu=flops / steady / roof,
         roof_gflops=roof / 1e9,
+        numbers=numbers,
         **val,
         **info,
         versions=common.versions("torch", "tokenizers"),
