@@ -42,7 +42,7 @@ from headstart.train.patch_course import PatchCourse
 from headstart.train.patch_recipe import PatchRecipe, is_for_patches, read_patch_recipe
 from headstart.train.pretrain import Watch
 from headstart.train.ranks import Ranks, joined
-from headstart.train.recipe import Recipe, in_fast_numbers, read_recipe, recipe_values
+from headstart.train.recipe import Optimisation, Recipe, in_fast_numbers, read_recipe, recipe_values
 from headstart.train.sizing import Reason, numbers_reason, recipe_for
 from headstart.train.text_base import COMPILE_FROM, find_corpus, identity_of, pretrain, require_shards, started_from
 from headstart.train.verify import verify_course, verify_resume
@@ -208,7 +208,7 @@ def explain(recipe: Recipe | PatchRecipe, reasons: tuple[Reason, ...], *, json: 
     """What would be trained, why so, and what it would cost here; nothing is read or written."""
     if isinstance(recipe, PatchRecipe):
         return explain_patches(recipe, reasons, json=json)
-    cost = estimate(recipe, speed=arithmetic_speed(in_fast_numbers(recipe.optimisation).dtype) * 1e9)
+    cost = estimate(recipe, speed=speed_of(recipe.optimisation))
     assert cost.seconds is not None, "a speed was given"
     if json:
         facts = {
@@ -241,7 +241,7 @@ def explain_patches(recipe: PatchRecipe, reasons: tuple[Reason, ...], *, json: b
         "recipe": msgspec.to_builtins(recipe),
         "parameters": config.num_parameters + patches.num_parameters(config.dim),
         "flops": flops,
-        "seconds": flops / (arithmetic_speed(in_fast_numbers(recipe.optimisation).dtype) * 1e9),
+        "seconds": flops / speed_of(recipe.optimisation),
     }
     words = (
         f"{recipe.name}: {facts['parameters']:,} parameters, {recipe.optimisation.tokens:,} patches of "
@@ -284,7 +284,7 @@ def step_writer(
 ) -> Callable[[StepRecord], None]:
     """A line of metrics.jsonl a step, with speed and share of the roof (`mfu`); every EVERY steps one for people."""
     settings = recipe.optimisation
-    roof = processes * arithmetic_speed(in_fast_numbers(settings).dtype) * 1e9
+    roof = processes * speed_of(settings)
     noun = "patches" if isinstance(recipe, PatchRecipe) else "tokens"
     last: StepRecord | None = None
     before = math.nan  # seconds at the end of the step before
@@ -314,11 +314,16 @@ def step_writer(
     return write
 
 
+def speed_of(settings: Optimisation) -> float:
+    """FLOP/s of this machine's matrix products in the numbers in which it computes a recipe."""
+    return arithmetic_speed(in_fast_numbers(settings).dtype) * 1e9
+
+
 def roof_of(recipe: Recipe, ranks: Ranks) -> float | None:
     """FLOP/s of this machine's matrix products; None where an accelerator or several processes did the work."""
     if ranks.size > 1 or pick_device().type != "cpu":
         return None
-    return arithmetic_speed(in_fast_numbers(recipe.optimisation).dtype) * 1e9
+    return speed_of(recipe.optimisation)
 
 
 def point_writer(log: Journal, tell: Tell) -> Callable[[CurvePoint], None]:

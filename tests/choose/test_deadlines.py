@@ -202,7 +202,7 @@ def searched(task: Task, world: World, folder: Path, said: list[str], **plan: An
     took = world.answer(len(search.task.validation), decision.source)
     search.pace(search.found.looked[place], 1000 * took / len(search.task.validation))
     search.shorten(place, world.left(), looks=0)
-    world.answer(len(search.task.test) + rows_of_saving(search.task), decision.source)
+    world.answer(len(search.task.test) + rows_of_saving(len(search.task.test)), decision.source)
     world.pass_by(LOADINGS * world.bases[decision.source].loading + FINISHING)
     return search, decision
 

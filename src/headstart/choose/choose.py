@@ -226,7 +226,7 @@ def saving_seconds(search: Search, decision: Decision) -> float:
     looked = next(one for one in search.found.looked if one.facts.source == decision.source)
     row = search.slow * decision.best.ms_per_row / 1000
     loading = LOADINGS / 2 * search.slow * looked.loading
-    return MARGIN * row * rows_of_saving(search.task) + loading + search.finishing()
+    return MARGIN * row * rows_of_saving(len(search.task.test)) + loading + search.finishing()
 
 
 def _trials(base: Base, search: Search, found: Findings, decision: Decision) -> dict[str, list[Trial]]:

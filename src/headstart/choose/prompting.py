@@ -153,7 +153,7 @@ def size_within(most: Size, pace: PromptPace, seconds: float) -> Size:
 
 def check_answering(pace: PromptPace, task: Task, asked: Ask) -> None:
     """CapabilityError where the rows in the end, if this wins, would take too long: they cannot be stopped."""
-    needed = pace.seconds(rows_in_the_end(task) + rows_of_saving(task))
+    needed = pace.seconds(rows_in_the_end(task) + rows_of_saving(len(task.test)))
     if needed > limit(asked.answering):
         raise CapabilityError(
             f"answering validation and test rows in the end takes about {duration(needed)} here; expected at most "
@@ -166,9 +166,9 @@ def rows_in_the_end(task: Task) -> int:
     return min(CHOOSING_ROWS, len(task.validation)) + len(task.test)
 
 
-def rows_of_saving(task: Task) -> int:
-    """How many it answers when its saved folder is compared with it."""
-    return 2 * min(PARITY_ROWS, len(task.test))
+def rows_of_saving(test: int) -> int:
+    """How many of so many test rows are answered when a saved folder is compared with what it was saved from: twice."""
+    return 2 * min(PARITY_ROWS, test)
 
 
 # -- which rows are read

@@ -29,7 +29,6 @@ from headstart.choose.reading import FIRST_ROWS, HELD_OUT_ROWS, Reading
 from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train, write_task
 from headstart.data.examples import Examples
 from headstart.data.task import Task
-from headstart.evaluate.asking import PARITY_ROWS
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, Budget
 from headstart.evaluate.controls import Answers, fit_control
 from headstart.evaluate.metrics import metric_for
@@ -601,7 +600,7 @@ class Search:
         hopeful = [key for key in finished if chance[found.place(key)] >= NO_HOPE] or finished
         trained = [self.ending(key[0]) for key in hopeful if key[1] in found.trained]
         prompts = [key for key in hopeful if key[1] not in found.trained]
-        rows = rows_in_the_end(self.task) + rows_of_saving(self.task)
+        rows = rows_in_the_end(self.task) + rows_of_saving(len(self.task.test))
         row = MARGIN * self.slow / 1000
         asked = [rows * row * found.ms_per_row(key) + self._others(key[0]) for key in prompts]
         return max([*trained, *asked], default=0.0)
@@ -627,7 +626,7 @@ class Search:
 
 def closing_rows(validation: int, test: int) -> int:
     """Rows that are answered after a search: both parts, and what a saved folder is compared with, twice."""
-    return validation + test + 2 * min(PARITY_ROWS, test)
+    return validation + test + rows_of_saving(test)
 
 
 def rows_fitting(rows: float, validation: int, test: int, *, looks: int = 1) -> tuple[int, int]:
