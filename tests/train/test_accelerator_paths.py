@@ -43,14 +43,15 @@ def test_its_gradient_is_that_of_autograd() -> None:
     assert float((low_softmax_gradient(logits.detach(), targets, 0.1)[1] - expected).abs().max()) <= 1e-6
 
 
-def test_stacked_muon_steps_as_muon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optim, "training_dtype", lambda device: torch.bfloat16)
+def test_stacked_muon_steps_as_muon() -> None:
     torch.manual_seed(0)
     shapes = [(64, 64)] * 3 + [(128, 64)] * 2 + [(64, 128)] * 2 + [(32, 96)]
     one = [nn.Parameter(0.05 * torch.randn(shape)) for shape in shapes]
     other = [nn.Parameter(p.detach().clone()) for p in one]
     theirs = torch.optim.Muon(one, lr=6e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    ours = StackedMuon(other, lr=6e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    ours = StackedMuon(
+        [{"params": other, "numbers": torch.bfloat16}], lr=6e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
     for step in range(5):
         for p, q in zip(one, other, strict=True):
             p.grad = torch.randn_like(p)
@@ -65,10 +66,7 @@ def test_stacked_muon_steps_as_muon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (96, 32), (32, 96)])
-def test_where_bf16_is_emulated_muon_takes_the_same_steps_in_fp32(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
-) -> None:
-    monkeypatch.setattr(optim, "training_dtype", lambda device: torch.float32)
+def test_a_run_in_fp32_takes_muons_steps_in_fp32(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     matrix = nn.Parameter(torch.zeros(shape))
     made = optim.Optimiser([optim.Group((matrix,), "muon", lr=1.0, weight_decay=0.0)])

@@ -61,10 +61,10 @@ def test_two_processes_are_one_bit_for_bit(corpus: Path) -> None:
     assert apart(one, two) == 0.0
 
 
-def test_two_processes_are_one_within_1e5_where_sums_are_taken_in_another_order(corpus: Path) -> None:
-    """Four micro-batches a step: each process adds up two, then the two sums are added. AdamW, at the rate of our
-    recipes: Muon's rounding to bfloat16 makes more of a last bit (docs/notebook/2026-11-27-faults.md)."""
-    rooms = [room(corpus, name, rule="adamw", micro_tokens=256, adamw_lr=0.004) for name in ("one", "two")]
+@pytest.mark.parametrize("rule", ["adamw", "muon"])
+def test_two_processes_are_one_within_1e5_where_sums_are_taken_in_another_order(corpus: Path, rule: str) -> None:
+    """Four micro-batches a step: each process adds up two, then the two sums are added. At the rates of our recipes."""
+    rooms = [room(corpus, name, rule=rule, micro_tokens=256, adamw_lr=0.004) for name in ("one", "two")]
     alone, both = stretch(rooms[0], STEPS, processes=1), stretch(rooms[1], STEPS, processes=2)
     assert list(alone) == list(both) == list(range(20))
     assert alone != both, "the sums were the same ones after all"

@@ -7,14 +7,13 @@ to AdamW's size (Liu et al. 2025, "Muon is scalable"), AdamW everything else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from headstart.ground.device import training_dtype
 from headstart.ground.errors import ConfigError
 from headstart.train.ranks import everywhere, whole
 
@@ -154,7 +153,10 @@ def coarse(factor: float) -> float:
 
 
 class StackedMuon(torch.optim.Muon):
-    """torch's Muon with the matrices of one shape in one product: dozens of launches a step instead of thousands."""
+    """torch's Muon with the matrices of one shape in one product: dozens of launches a step instead of thousands.
+
+    A group's `numbers` is the dtype of those products.
+    """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -181,11 +183,11 @@ class StackedMuon(torch.optim.Muon):
 
 
 def orthogonal(stack_NAB: Tensor, group: dict[str, Any]) -> Tensor:
-    """Every matrix of a stack with its singular values near 1, by Newton and Schulz as torch.optim.Muon: in bf16, or
-    in fp32 where bf16 is emulated."""
+    """Every matrix of a stack with its singular values near 1, by Newton and Schulz as torch.optim.Muon, in the group's
+    numbers: torch's own knows bf16 only, which makes of a last bit of a gradient 5e-5 of a weight in 20 steps."""
     a, b, c = group["ns_coefficients"]
     tall = stack_NAB.shape[1] > stack_NAB.shape[2]
-    found = stack_NAB.to(training_dtype(stack_NAB.device))
+    found = stack_NAB.to(group["numbers"])
     found = found.mT if tall else found
     found = found / found.norm(dim=(1, 2), keepdim=True).clamp(min=group["eps"])
     for _ in range(group["ns_steps"]):
@@ -199,13 +201,15 @@ def _grad(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def _inner(kind: Kind, groups: Iterable[Group], master_of: dict[int, nn.Parameter]) -> torch.optim.Optimizer:
+def _inner(kind: Kind, groups: Sequence[Group], master_of: dict[int, nn.Parameter]) -> torch.optim.Optimizer:
     rows = [
         {"params": [master_of[id(p)] for p in g.params], "lr": g.lr, "weight_decay": g.weight_decay} for g in groups
     ]
     if kind == "muon":
-        device = next(iter(master_of.values())).device
-        torchs = device.type == "cpu" and training_dtype(device) == torch.bfloat16  # torch's own knows bf16 only
+        trained = groups[0].params[0]
+        for row, group in zip(rows, groups, strict=True):
+            row["numbers"] = group.params[0].dtype  # what the model computes in: a run in fp32 is one throughout
+        torchs = trained.device.type == "cpu" and trained.dtype == torch.bfloat16
         return (torch.optim.Muon if torchs else StackedMuon)(
             rows, lr=1e-3, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw"
         )
