@@ -102,6 +102,7 @@ def options() -> argparse.Namespace:
     add_places(parser)
     parser.add_argument("--shape", choices=sorted(GPT2_SHAPES), default="11m")
     parser.add_argument("--sides", default=",".join((*OURS, *PEERS)))
+    parser.add_argument("--passes", type=int, help="of 4,096 units a step, on every side; default: as the size takes")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--threads", type=int, default=2)
@@ -114,8 +115,8 @@ def main() -> None:
     chosen = options()
     places = places_of(chosen)
     files = texts(places, megabytes=4)
-    passes = str(PASSES[chosen.shape])
-    shape = ["--context", "256", "--batch-size", "16", "--accum", passes, "--steps", str(chosen.steps)]
+    passes = chosen.passes or PASSES[chosen.shape]
+    shape = ["--context", "256", "--batch-size", "16", "--accum", str(passes), "--steps", str(chosen.steps)]
     known = {"shape": chosen.shape, "files": files, "threads": chosen.threads, "places": places}
 
     def side(name: str) -> Side:
@@ -126,7 +127,7 @@ def main() -> None:
         return once
 
     sides = {name: side(name) for name in chosen.sides.split(",")}
-    out = places.results / f"speed_pretrain_{chosen.shape}.json"
+    out = places.results / f"speed_pretrain_{chosen.shape}_{passes}.json"
     found = interleaved(sides, rounds=chosen.rounds, force=chosen.force, out=out)
     text = summary(found)
     out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
