@@ -74,6 +74,11 @@ TINY = {
     "roberta": Tiny("RobertaModel", "RobertaConfig", {**BERT_LIKE, "type_vocab_size": 1, "pad_token_id": 1}),
     "roberta-mlm": Tiny("RobertaForMaskedLM", "RobertaConfig", {**BERT_LIKE, "type_vocab_size": 1, "pad_token_id": 1}),
     "roberta-pad0": Tiny("RobertaForMaskedLM", "RobertaConfig", {**BERT_LIKE, "type_vocab_size": 1, "pad_token_id": 0}),
+    "roberta-classifier": Tiny(
+        "RobertaForSequenceClassification",
+        "RobertaConfig",
+        {**BERT_LIKE, "type_vocab_size": 1, "pad_token_id": 1, "num_labels": 5},
+    ),
     "distilbert": Tiny("DistilBertModel", "DistilBertConfig", DISTIL),
     "distilbert-mlm": Tiny("DistilBertForMaskedLM", "DistilBertConfig", DISTIL),
     "gpt2": Tiny("GPT2LMHeadModel", "GPT2Config", GPT),

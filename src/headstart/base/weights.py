@@ -26,6 +26,8 @@ from headstart.model.patches import PatchConfig
 from headstart.model.trunk import Trunk
 
 SKIPPED = ".skipped"  # suffix of an extra that holds the leading rows a slot cut off
+# Matrices with a row a class. RoBERTa's has a dense layer before it, which is the last one in AST's.
+CLASSIFIERS = ("classifier.out_proj.weight", "classifier.weight", "classifier.dense.weight", "score.weight")
 CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
@@ -231,14 +233,10 @@ def hf_config(weights: Weights, *, pad: int, bos: int | None, eos: int | None) -
     parts = _written_parts(weights, family.slots(weights.trunk.config, Fields(config)))
     if family.pattern == "causal":
         config |= {"bos_token_id": bos, "eos_token_id": eos}
-    classes = [
-        t.shape[0]
-        for name, t in weights.extras.items()
-        if name in ("classifier.weight", "classifier.out_proj.weight", "classifier.dense.weight", "score.weight")
-    ]
-    if classes:
-        config["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes[0])}
-        config["label2id"] = {f"LABEL_{i}": i for i in range(classes[0])}
+    last = next((weights.extras[name] for name in CLASSIFIERS if name in weights.extras), None)
+    if last is not None:
+        config["id2label"] = {str(i): f"LABEL_{i}" for i in range(len(last))}
+        config["label2id"] = {f"LABEL_{i}": i for i in range(len(last))}
     dtype = str(weights.trunk.dtype).removeprefix("torch.")
     return {"architectures": [family.architecture(parts)], **config, "dtype": dtype}
 
