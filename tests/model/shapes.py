@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from headstart.model.config import TrunkConfig
@@ -47,7 +49,9 @@ QWEN3 = TrunkConfig(
     tied_output=True,
     num_segments=0,
 )
-KINDS = {"bert": BERT, "qwen3": QWEN3}
+MPNET = replace(BERT, position="learned_relative", num_segments=0)
+KINDS = {"bert": BERT, "qwen3": QWEN3, "mpnet": MPNET}
+CONTINUED = ("bert", "qwen3")  # where a past may stand before the units: no decoder has a bias for distances
 
 
 def perturbed(config: TrunkConfig, seed: int = 0) -> Trunk:

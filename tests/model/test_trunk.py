@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.model.shapes import BERT, KINDS, QWEN3, perturbed, random_units
+from tests.model.shapes import BERT, CONTINUED, KINDS, MPNET, QWEN3, perturbed, random_units
 
 from headstart.ground.batch import Batch
 from headstart.ground.errors import ConfigError, DataError
@@ -47,7 +47,7 @@ def test_packed_documents_do_not_see_each_other() -> None:
     assert torch.allclose(packed[0, :4], alone[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTINUED)
 def test_cache_continues_rows_of_unequal_length(kind: str) -> None:
     trunk, units = perturbed(KINDS[kind]), random_units(3, 12)
     whole = trunk(Batch(units[:2], lengths(12, 9), "causal"))
@@ -68,7 +68,7 @@ def test_cache_continues_rows_of_unequal_length(kind: str) -> None:
         assert torch.allclose(read(0, [place], other[:, place : place + 1], 1)[0, 0], alone[0, place], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTINUED)
 def test_rows_continue_one_beginning(kind: str) -> None:
     trunk, units = perturbed(KINDS[kind]), random_units(2, 12)
     units[1, :7] = units[0, :7]
@@ -128,11 +128,32 @@ def test_causal_blocks_equal_torch_fused(width: int, kv_heads: int) -> None:
         assert torch.allclose(ours, fused, atol=2e-5)
 
 
-def test_long_rows_take_the_fused_kernel_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    trunk, batch = perturbed(QWEN3), Batch(random_units(2, 12), lengths(12, 8), "full")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pattern", ["causal", "full"])
+def test_long_rows_take_the_fused_kernel_and_agree(kind: str, pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk, batch = perturbed(KINDS[kind]), Batch(random_units(2, 12), lengths(12, 8), pattern)  # type: ignore[arg-type]
     explicit = trunk(batch)
     monkeypatch.setattr(attention, "MAX_EXPLICIT_KEYS", 0)
-    assert torch.allclose(trunk(batch), explicit, atol=1e-5)
+    found = trunk(batch)
+    assert torch.allclose(found[0], explicit[0], atol=1e-5)
+    assert torch.allclose(found[1, :8], explicit[1, :8], atol=1e-5)
+
+
+def test_buckets_are_single_near_by_and_shared_far_off() -> None:
+    """T5's borders: 8 single distances a side, then 8 that grow to 128 (Raffel et al. 2020, section 2.1)."""
+    first, last = (attention.distance_buckets(torch.arange(300)[None])[0, place] for place in (0, -1))
+    assert first[:8].tolist() == [0, 17, 18, 19, 20, 21, 22, 23]
+    borders = (1 + torch.nonzero(first[1:] != first[:-1])[7:, 0]).tolist()
+    assert borders == [8, 12, 16, 23, 32, 46, 64, 91]
+    assert int(first[-1]) == 31
+    assert torch.equal(last.flip(0)[1:], first[1:] - 16), "before a unit as after it"
+
+
+def test_distances_follow_positions() -> None:
+    trunk, units = perturbed(MPNET), random_units(1, 6)
+    order = torch.tensor([[3, 0, 5, 1, 4, 2]])
+    mixed = trunk(Batch(units[:, order[0]], lengths(6), "full", positions=order))
+    assert torch.allclose(mixed, trunk(Batch(units, lengths(6), "full"))[:, order[0]], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,7 +17,9 @@ ALL = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 @pytest.mark.parametrize("targets", [("q", "v"), ALL])
-@pytest.mark.parametrize("name", ["bert", "bert-mlm", "roberta-mlm", "distilbert", "gpt2", "llama", "qwen3-tied"])
+@pytest.mark.parametrize(
+    "name", ["bert", "bert-mlm", "roberta-mlm", "mpnet", "mpnet-mlm", "distilbert", "gpt2", "llama", "qwen3-tied"]
+)
 def test_peft_computes_the_same(name: str, targets: tuple[str, ...], tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.parity.tiny_models import TINY, Tiny, build, random_batch, real_difference, reference, save
+from safetensors.torch import load_file, save_file
+from tests.parity.tiny_models import MPNET, TINY, Tiny, build, random_batch, real_difference, reference, save
 from torch.nn import functional
 
 from headstart.base.base import Base
+from headstart.ground.errors import BaseError
 
 TOLERANCE = 1e-4  # fp32, largest absolute difference
 
@@ -66,6 +68,36 @@ def test_same_outputs_and_back(name: str, tmp_path: Path) -> None:
 def written_architecture(tiny: Tiny) -> str:
     """A decoder with a tied output matrix has a language-model head whether or not its class said so."""
     return {"GPT2Model": "GPT2LMHeadModel"}.get(tiny.architecture, tiny.architecture)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_distances_beyond_the_last_bucket(seed: int, tmp_path: Path) -> None:
+    """Rows longer than 128 units, whose distances share buckets, with a bias of the size that training gives it."""
+    model = build(Tiny("MPNetModel", "MPNetConfig", {**MPNET, "max_position_embeddings": 302}), seed=seed)
+    model.encoder.relative_attention_bias.weight.data.mul_(10)
+    base = Base.load(save(model, tmp_path / "long"))
+    batch = random_batch(vocab=99, pattern="full", segments=False, lengths=(300, 129, 17, 1), seed=seed)
+    theirs = reference(model, batch, pad=1).hidden_states
+    with torch.no_grad():
+        states = base.trunk.hidden_states(batch)
+    assert max(real_difference(a, b, batch) for a, b in zip(states, theirs, strict=True)) <= 1e-5
+
+
+def test_the_table_of_distances_is_neither_guessed_nor_passed_over(tmp_path: Path) -> None:
+    folder = save(build(TINY["mpnet"]), tmp_path / "mpnet")
+    state = load_file(folder / "model.safetensors")
+    table = state.pop("encoder.relative_attention_bias.weight")
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BaseError, match=r"lacks 1 tensors \(encoder\.relative_attention_bias\.weight\); .* mpnet's"):
+        Base.load(folder)
+    layer = {"encoder.layer.0.attention.attn.relative_attention_bias.weight": table.clone()}
+    whole = {"encoder.relative_attention_bias.weight": table}
+    save_file(state | whole | layer, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BaseError, match=r"1 tensors that mpnet has no place for \(encoder\.layer\.0\.attention"):
+        Base.load(folder)
+    save_file(state | {name: t[:16].contiguous() for name, t in whole.items()}, folder / "model.safetensors")
+    with pytest.raises(BaseError, match=r"relative_attention_bias\.weight has shape \(16, 4\); expected \(32, 4\)"):
+        Base.load(folder)
 
 
 @pytest.mark.parametrize("name", ["bert-pretraining", "gpt2", "qwen3"])

@@ -32,7 +32,7 @@ def reference(model: Any, base: Base, before: str, word: str, after: str, *, shi
     return sum(float(logits[first + place, unit]) for place, unit in enumerate(inner))
 
 
-@pytest.mark.parametrize("name", ["bert-mlm", "roberta-mlm", "distilbert-mlm", "qwen3-tied"])
+@pytest.mark.parametrize("name", ["bert-mlm", "roberta-mlm", "mpnet-mlm", "distilbert-mlm", "qwen3-tied"])
 def test_equal_to_a_loop_over_transformers(name: str, tmp_path: Path) -> None:
     model = build(TINY[name])
     base, shifted = Base.load(save(model, tmp_path / "theirs")), name.startswith("qwen3")

@@ -31,7 +31,9 @@ def reference(model: Any, ids: list[int], *, shifted: bool) -> float:
     return total
 
 
-@pytest.mark.parametrize("name", ["bert-mlm", "bert-mlm-untied", "roberta-mlm", "distilbert-mlm", "qwen3-tied"])
+@pytest.mark.parametrize(
+    "name", ["bert-mlm", "bert-mlm-untied", "roberta-mlm", "mpnet-mlm", "distilbert-mlm", "qwen3-tied"]
+)
 def test_equal_to_a_loop_over_transformers(name: str, tmp_path: Path) -> None:
     model = build(TINY[name])
     base, shifted = Base.load(save(model, tmp_path / "theirs")), name.startswith("qwen3")

@@ -27,6 +27,7 @@ BERT_LIKE = {
     "intermediate_size": 40,
     "max_position_embeddings": 24,
 }
+MPNET = {**BERT_LIKE, "max_position_embeddings": 26}
 DISTIL = {"vocab_size": VOCAB, "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 40, "max_position_embeddings": 24}
 GPT = {
     "vocab_size": VOCAB,
@@ -81,6 +82,10 @@ TINY = {
     ),
     "distilbert": Tiny("DistilBertModel", "DistilBertConfig", DISTIL),
     "distilbert-mlm": Tiny("DistilBertForMaskedLM", "DistilBertConfig", DISTIL),
+    "mpnet": Tiny("MPNetModel", "MPNetConfig", MPNET),
+    "mpnet-mlm": Tiny("MPNetForMaskedLM", "MPNetConfig", MPNET),
+    "mpnet-mlm-untied": Tiny("MPNetForMaskedLM", "MPNetConfig", {**MPNET, "tie_word_embeddings": False}),
+    "mpnet-classifier": Tiny("MPNetForSequenceClassification", "MPNetConfig", {**MPNET, "num_labels": 5}),
     "gpt2": Tiny("GPT2LMHeadModel", "GPT2Config", GPT),
     "gpt2-bare": Tiny("GPT2Model", "GPT2Config", GPT),
     "gpt2-narrow": Tiny("GPT2LMHeadModel", "GPT2Config", {**GPT, "n_inner": 48, "activation_function": "gelu"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
-from tests.model.shapes import QWEN3
+from tests.model.shapes import MPNET, QWEN3, perturbed
 from tests.train.tiny_base import LABELS, WORDS, tiny_base, toy_task
 
 from headstart.base.base import Base
@@ -77,6 +78,17 @@ def test_the_given_base_never_changes(method: str) -> None:
 def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
     digests = [fit(tiny_base(), toy_task(), method="full", seed=s, settings=QUICK).base.digest for s in (1, 1, 2)]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_table_of_distances_is_a_weight_like_others(method: str) -> None:
+    base = replace(tiny_base(), trunk=perturbed(MPNET), family="mpnet", lm=None)
+    fitted = fit(base, toy_task(), method=method, settings=QUICK)
+    assert quality(fitted, "choice") > 0.85
+    before, after = base.trunk.relative, fitted.base.trunk.relative
+    assert before is not None
+    assert after is not None
+    assert torch.equal(before.weight, after.weight) == (method == "lora")
 
 
 def test_units_the_task_never_uses_keep_their_embedding() -> None:

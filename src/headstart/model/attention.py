@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from headstart.ground.batch import Batch
+from headstart.model.config import DISTANCE_BUCKETS
 
 MAX_EXPLICIT_KEYS = 1024  # beyond, the (T, S) score matrix costs more memory traffic than the explicit kernel saves
+FARTHEST = 128  # units from which on all distances are one to "learned_relative" (Raffel et al. 2020, T5)
 CAUSAL_BLOCK = 128  # queries of the explicit kernel that are answered together: they look at nothing behind the last
 
 
@@ -96,6 +98,20 @@ def rope_angles(positions: Tensor, head_dim: int, theta: float, dtype: torch.dty
     steps = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     angles = positions[:, None, :, None].float() * (1.0 / theta**steps)
     return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def distance_buckets(positions: Tensor) -> Tensor:
+    """(B or 1, T, T) of the distance from each query's position to each key's, from `positions` (B or 1, T).
+
+    Half of the buckets are for keys after the query. Of these the first half are one distance each, the others grow
+    with the logarithm. Computed in fp32 as transformers does, because a distance at a border must fall as in training.
+    """
+    ahead = positions[:, None, :] - positions[:, :, None]
+    half = DISTANCE_BUCKETS // 2
+    single = half // 2
+    far = torch.log(ahead.abs().clamp(min=1).float() / single) / math.log(FARTHEST / single) * (half - single)
+    grown = (single + far.long()).clamp(max=half - 1)
+    return torch.where(ahead.abs() < single, ahead.abs(), grown) + half * (ahead > 0)
 
 
 def rotate(x_BHTK: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from headstart.ground.errors import ConfigError
 
 Norm = Literal["layer", "rms"]
 NormPlace = Literal["pre", "post"]
-Position = Literal["learned", "rope"]
+Position = Literal["learned", "learned_relative", "rope"]
 Mlp = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
 Bias = Literal["none", "qkv", "all"]
 
+DISTANCE_BUCKETS = 32  # of "learned_relative": as many before a unit as after it (Raffel et al. 2020, T5)
 MAX_PARAMETERS = 20_000_000_000  # refuse absurd configs before any allocation; far above what one machine trains
 
 
@@ -25,8 +26,9 @@ class TrunkConfig:
 
     norm_place "post" is the original transformer (BERT): the embedding is normalised and there is no final norm;
     "pre" (GPT-2, Llama, Qwen) has a final norm and no embedding norm. position "rope" rotates the two halves of a
-    head (Llama's and Hugging Face's layout). num_segments is 0 where a family has no segment embedding. vocab_size is 0
-    where units are patches, which a PatchConfig beside this one describes (model/patches.py).
+    head (Llama's and Hugging Face's layout); "learned_relative" adds, beside the learned table, a bias for the distance
+    of two units, from one table for all layers (MPNet). num_segments is 0 where a family has no segment embedding.
+    vocab_size is 0 where units are patches, which a PatchConfig beside this one describes (model/patches.py).
     """
 
     vocab_size: int
@@ -97,8 +99,12 @@ class TrunkConfig:
         norm = self.dim * (2 if self.norm == "layer" else 1)
         per_layer = attn + mlp + bias + 2 * norm + (2 * self.head_dim if self.qk_norm else 0)
         embed = self.vocab_size * self.dim * (1 if self.tied_output else 2) + self.num_segments * self.dim
-        learned = self.max_positions * self.dim if self.position == "learned" else 0
-        return embed + learned + self.num_layers * per_layer + norm
+        positions = {
+            "learned": self.max_positions * self.dim,
+            "learned_relative": self.max_positions * self.dim + DISTANCE_BUCKETS * self.num_heads,
+            "rope": 0,
+        }[self.position]
+        return embed + positions + self.num_layers * per_layer + norm
 
     def as_dict(self) -> dict[str, int | float | str | bool]:
         """Plain values by field name, for lineage and reports."""

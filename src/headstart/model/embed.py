@@ -18,7 +18,7 @@ class TokenEmbedder(nn.Module):
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
         self.tokens = table(config.vocab_size, config.dim)
-        self.positions = table(config.max_positions, config.dim) if config.position == "learned" else None
+        self.positions = table(config.max_positions, config.dim) if config.position != "rope" else None
         self.segments = table(config.num_segments, config.dim) if config.num_segments else None
         self.norm = make_norm(config, config.dim) if config.norm_place == "post" else None
 

@@ -1,7 +1,7 @@
 """The trunk: Batch -> (B, T, D). One class is BERT, GPT-2, Llama, ViT and our own; the config and the Batch decide.
 
 Parameter names are the contract with base/families: embed.*, blocks.{i}.attn.{q,k,v,o}, blocks.{i}.mlp.{gate,up,down},
-blocks.{i}.norm1/norm2, norm.
+blocks.{i}.norm1/norm2, norm, relative.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from torch import Tensor, nn
 
 from headstart.ground.batch import Batch
 from headstart.ground.errors import CapabilityError, DataError
-from headstart.model.attention import attention_bias, is_plainly_causal, rope_angles
+from headstart.model.attention import attention_bias, distance_buckets, is_plainly_causal, rope_angles
 from headstart.model.blocks import Block, Context, make_norm
 from headstart.model.cache import Past
-from headstart.model.config import TrunkConfig
-from headstart.model.embed import TokenEmbedder
+from headstart.model.config import DISTANCE_BUCKETS, TrunkConfig
+from headstart.model.embed import TokenEmbedder, table
 from headstart.model.patches import PatchConfig, PatchEmbedder, sine_table
 
 
 class Trunk(nn.Module):
-    """Embedder (of tokens, or of what `patches` describes), blocks and (pre-norm families) a final norm."""
+    """Embedder (of tokens, or of what `patches` describes), blocks and (pre-norm families) a final norm.
+
+    relative: (32, H) what the distance of two units adds to their score in every layer, where the config asks for it.
+    """
 
     def __init__(self, config: TrunkConfig, patches: PatchConfig | None = None) -> None:
         super().__init__()
@@ -32,6 +35,8 @@ class Trunk(nn.Module):
         self.embed = TokenEmbedder(config) if patches is None else PatchEmbedder(patches, config.dim)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.norm = make_norm(config, config.dim) if config.norm_place == "pre" else None
+        relative = config.position == "learned_relative"
+        self.relative = table(DISTANCE_BUCKETS, config.num_heads) if relative else None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -80,16 +85,20 @@ class Trunk(nn.Module):
         positions = batch.positions
         if positions is None:
             width, most = batch.units.shape[1], self._most_positions(batch)
-            if self.config.position == "learned" and width > most:
+            if self.config.position != "rope" and width > most:
                 raise DataError(f"the input is {width} units long; expected at most {most}. Shorten the input.")
             positions = torch.arange(width, device=batch.units.device)[None]
         rope = None
         if self.config.position == "rope":
             rope = rope_angles(positions, self.config.head_dim, self.config.rope_theta, self.dtype)
-        causal = past is None and is_plainly_causal(batch)
+        causal = past is None and self.relative is None and is_plainly_causal(batch)
         bias = None
         if not causal:
             bias = attention_bias(batch, self.dtype) if past is None else past.bias(batch, self.dtype)
+        if self.relative is not None:
+            assert past is None, "no decoder has relative positions"
+            nearness = self.relative.weight.T[:, distance_buckets(positions)].transpose(0, 1)
+            bias = nearness if bias is None else bias + nearness
         context = Context(bias, rope, past, causal)
         if isinstance(self.embed, PatchEmbedder):
             return self.embed(batch.units, positions, batch.grid), context

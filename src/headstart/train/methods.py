@@ -115,6 +115,8 @@ def parameter_groups(trunk: Trunk, head: TaskHead, method: Method, settings: Fit
     parts = [(trunk.embed, depth + 1), *((block, depth - i) for i, block in enumerate(trunk.blocks))]
     if trunk.norm is not None:
         parts.append((trunk.norm, 0))
+    if trunk.relative is not None:
+        parts.append((trunk.relative, depth + 1))
     for part, below in parts:
         rate = settings.lr * settings.layer_decay**below
         groups.append(Group(tuple(p for p in part.parameters() if p.dim() > 1), "adamw", rate, settings.weight_decay))

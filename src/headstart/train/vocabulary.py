@@ -37,7 +37,7 @@ def narrowed(trunk: Trunk, used: Used) -> Trunk:
     with torch.device("meta"):
         narrow = Trunk(replace(trunk.config, vocab_size=len(used)))
     table = trunk.table[torch.from_numpy(used)].clone()
-    narrow.blocks, narrow.norm = trunk.blocks, trunk.norm
+    narrow.blocks, narrow.norm, narrow.relative = trunk.blocks, trunk.norm, trunk.relative
     for name in ("positions", "segments", "norm"):
         setattr(narrow.embed, name, getattr(trunk.embed, name))
     _put_table(narrow, table)

@@ -8,6 +8,7 @@ from headstart.base.families.distilbert import DISTILBERT
 from headstart.base.families.family import Family, Fields, Slot
 from headstart.base.families.gpt2 import GPT2
 from headstart.base.families.llama import LLAMA_LIKE
+from headstart.base.families.mpnet import MPNET
 from headstart.base.families.roberta import ROBERTA
 from headstart.base.families.spectrogram import AST
 from headstart.base.families.vit import VIT
@@ -15,7 +16,8 @@ from headstart.base.families.vit_mae import VIT_MAE
 from headstart.ground.errors import BaseError, did_you_mean, safe_repr
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (BERT, ROBERTA, DISTILBERT, GPT2, *LLAMA_LIKE.values(), VIT, VIT_MAE, DINOV2, AST)
+    family.name: family
+    for family in (BERT, ROBERTA, DISTILBERT, MPNET, GPT2, *LLAMA_LIKE.values(), VIT, VIT_MAE, DINOV2, AST)
 }
 
 __all__ = ["FAMILIES", "Family", "Fields", "Slot", "find_family"]

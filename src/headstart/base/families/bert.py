@@ -86,7 +86,7 @@ def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
     tied = ("cls.predictions.decoder.weight",) if c.tied_output else ()
     found = [
         *embedding_slots(c, output_aliases=tied, skip_rows=0),
-        *layer_slots(c),
+        *layer_slots(c, LAYER),
         *linear("pooler.dense", "pooler.dense", (c.dim, c.dim), part="pooler"),
         *linear("cls.predictions.transform.dense", "lm.transform", (c.dim, c.dim), part="lm", inside=False),
         *linear("cls.predictions.transform.LayerNorm", "lm.norm", (c.dim,), part="lm", inside=False),
@@ -137,12 +137,12 @@ def embedding_slots(c: TrunkConfig, *, output_aliases: tuple[str, ...], skip_row
     return found
 
 
-def layer_slots(c: TrunkConfig) -> list[Slot]:
+def layer_slots(c: TrunkConfig, layer: dict[str, tuple[str, tuple[str, ...]]]) -> list[Slot]:
     """All blocks."""
     return [
         slot
         for i in range(c.num_layers)
-        for disk, (ours, shape) in LAYER.items()
+        for disk, (ours, shape) in layer.items()
         for slot in linear(f"encoder.layer.{i}.{disk}", f"trunk.blocks.{i}.{ours}", tuple(getattr(c, s) for s in shape))
     ]
 

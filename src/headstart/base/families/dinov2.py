@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from headstart.base.families import vit
-from headstart.base.families.bert import linear
+from headstart.base.families.bert import layer_slots, linear
 from headstart.base.families.family import ANY, Fields, PatchMap, Slot
 from headstart.model.config import TrunkConfig
 
@@ -37,7 +37,7 @@ def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
     """Trunk with its scales, the mask vector of its training, the kept classifier (over cls and mean, side by side)."""
     found = [
         *vit.embedding_slots(config, vit.patches(fields)),
-        *vit.layer_slots(config, LAYER),
+        *layer_slots(config, LAYER),
         *linear("layernorm", "trunk.norm", (config.dim,)),
         Slot("embeddings.mask_token", (), (1, config.dim), "mask"),
         *linear("classifier", None, (ANY, 2 * config.dim), part="classifier", inside=False),

@@ -33,11 +33,21 @@ def _skipped(fields: Fields) -> int:
 
 def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
     """Trunk, pooler, MLM head and the kept classifiers."""
-    c = config
-    tied = ("lm_head.decoder.weight",) if c.tied_output else ()
     return (
-        *bert.embedding_slots(c, output_aliases=tied, skip_rows=_skipped(fields)),
-        *bert.layer_slots(c),
+        *bert.embedding_slots(config, output_aliases=output_names(config), skip_rows=_skipped(fields)),
+        *bert.layer_slots(config, bert.LAYER),
+        *head_slots(config),
+    )
+
+
+def output_names(c: TrunkConfig) -> tuple[str, ...]:
+    """Where the output matrix stands beside the embedding it is tied to."""
+    return ("lm_head.decoder.weight",) if c.tied_output else ()
+
+
+def head_slots(c: TrunkConfig) -> tuple[Slot, ...]:
+    """Pooler, MLM head and the kept classifiers, which MPNet has, too."""
+    return (
         *bert.linear("pooler.dense", "pooler.dense", (c.dim, c.dim), part="pooler"),
         *bert.linear("lm_head.dense", "lm.transform", (c.dim, c.dim), part="lm", inside=False),
         *bert.linear("lm_head.layer_norm", "lm.norm", (c.dim,), part="lm", inside=False),

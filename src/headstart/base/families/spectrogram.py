@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from headstart.base.families import vit
-from headstart.base.families.bert import linear
+from headstart.base.families.bert import layer_slots, linear
 from headstart.base.families.family import ANY, Fields, PatchMap, Slot
 from headstart.model.config import TrunkConfig
 from headstart.model.patches import PatchConfig
@@ -36,7 +36,7 @@ def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
     """Trunk and the kept classifier with its norm."""
     return (
         *vit.embedding_slots(config, patches(fields), front=("cls_token", "distillation_token")),
-        *vit.layer_slots(config, vit.LAYER),
+        *layer_slots(config, vit.LAYER),
         *linear("layernorm", "trunk.norm", (config.dim,)),
         *linear("classifier.layernorm", None, (config.dim,), part="classifier", inside=False),
         *linear("classifier.dense", None, (ANY, config.dim), part="classifier", inside=False),

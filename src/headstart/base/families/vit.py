@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from headstart.base.families.bert import ACTIVATIONS, HF_ACTIVATIONS, linear
+from headstart.base.families.bert import ACTIVATIONS, HF_ACTIVATIONS, layer_slots, linear
 from headstart.base.families.family import ANY, Family, Fields, PatchMap, Slot, Traits
 from headstart.model.config import TrunkConfig
 from headstart.model.heads import Pooling
@@ -102,16 +102,6 @@ def embedding_slots(c: TrunkConfig, p: PatchConfig, *, front: tuple[str, ...] = 
     for i, name in enumerate(front):
         found.append(Slot(f"embeddings.{name}", (f"trunk.embed.prefix.{i}",), (1, 1, c.dim), as_shape=(1, c.dim)))
     return found
-
-
-def layer_slots(c: TrunkConfig, layer: dict[str, tuple[str, tuple[str, ...]]]) -> list[Slot]:
-    """All blocks."""
-    return [
-        slot
-        for i in range(c.num_layers)
-        for disk, (ours, shape) in layer.items()
-        for slot in linear(f"encoder.layer.{i}.{disk}", f"trunk.blocks.{i}.{ours}", tuple(getattr(c, s) for s in shape))
-    ]
 
 
 def hf_config(c: TrunkConfig, pad: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from headstart.base.families import vit
-from headstart.base.families.bert import linear
+from headstart.base.families.bert import layer_slots, linear
 from headstart.base.families.family import Fields, PatchMap, Slot
 from headstart.model.config import TrunkConfig
 from headstart.model.patches import PatchConfig
@@ -31,7 +31,7 @@ def slots(config: TrunkConfig, fields: Fields) -> tuple[Slot, ...]:
     """The encoder."""
     return (
         *vit.embedding_slots(config, patches(fields)),
-        *vit.layer_slots(config, vit.LAYER),
+        *layer_slots(config, vit.LAYER),
         *linear("layernorm", "trunk.norm", (config.dim,)),
     )
 
