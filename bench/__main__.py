@@ -14,6 +14,7 @@ MEASUREMENTS = {
     "time-to-loss": "bench.time_to_loss",
     "speed-prompt": "bench.speed_prompt",
     "prompt-exact": "bench.prompt_exact",
+    "scoring-numbers": "bench.scoring_numbers",
     "ladder": "bench.ladder",
     "ablate": "bench.ablate",
     "blimp": "bench.blimp",
