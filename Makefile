@@ -22,7 +22,7 @@ demo: $(VENV)/installed
 	$(BIN)/headstart demo
 
 test: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched)
-	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest $(ARGS)
+	HEADSTART_BASES=$(abspath $(BASES)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 soak: $(VENV)/installed-test $(TEST_BASES:%=$(BASES)/%.fetched) $(SOAK_BASES:%=$(BASES)/%.fetched) $(BASES)/mpnet
 	HEADSTART_BASES=$(abspath $(BASES)) $(BIN)/python -m pytest -m "soak or not soak" $(ARGS)

@@ -213,3 +213,23 @@ def test_absurd_configs_are_refused_before_allocation(field: str, value: object,
 def test_a_config_of_too_many_parameters_is_refused() -> None:
     with pytest.raises(ConfigError, match="parameters; expected at most"):
         TrunkConfig(**(QWEN3.as_dict() | {"num_layers": 1000, "dim": 60_000, "mlp_dim": 240_000}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_quick_pass_differs_in_last_bits_alone(kind: str) -> None:
+    """Rows of 13 x 5 units are no multiple of what a quick product takes at once."""
+    trunk, batch = perturbed(KINDS[kind]), Batch(random_units(13, 5), lengths(*[5] * 13), "full")
+    with torch.no_grad():
+        plain, quick = trunk(batch), trunk(batch, quick=True)
+    assert plain.shape == quick.shape
+    assert float((plain - quick).abs().max()) <= 1e-5
+
+
+def test_a_quick_pass_that_wants_gradients_is_a_plain_one() -> None:
+    """oneDNN's product has none: its backward would leave none, and only warn."""
+    batch, found = Batch(random_units(13, 5), lengths(*[5] * 13), "full"), []
+    for quick in (False, True):
+        trunk = perturbed(QWEN3)
+        trunk(batch, quick=quick).square().sum().backward()
+        found.append([p.grad for p in trunk.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

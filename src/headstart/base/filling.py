@@ -96,6 +96,7 @@ def _read(trunk: Trunk, rows: Sequence[Ids], places: NDArray[np.int64], *, pad: 
     """(rows * size, D) hidden states at the given positions of every row."""
     device = trunk.device
     lengths = torch.tensor([len(row) for row in rows])
-    hidden = trunk(Batch(units=pad_rows(rows, filler=pad), lengths=lengths, pattern="full").to(device))
+    batch = Batch(units=pad_rows(rows, filler=pad), lengths=lengths, pattern="full").to(device)
+    hidden = trunk(batch, quick=True)
     lines = torch.arange(len(rows), device=device)[:, None]
     return hidden[lines, torch.from_numpy(places).to(device)].reshape(-1, hidden.shape[-1])  # type: ignore[no-any-return]

@@ -35,7 +35,7 @@ class Reader:
         device = self.trunk.device
         for rows in bucket_batches(encoded.lengths, batch_tokens=self.batch_tokens):
             batch = collate(encoded, rows, pattern=self.pattern, pad=self.pad).to(device)
-            yield rows, batch, self.trunk(batch)
+            yield rows, batch, self.trunk(batch, quick=True)
 
     @torch.no_grad()  # not inference_mode: the probe's solver differentiates through products with these features
     def features(self, encoded: Encoded | PatchRows, *, pooling: Pooling, channels: int = 1) -> Tensor:

@@ -127,5 +127,5 @@ def _read(trunk: Trunk, units: Whole, positions: Whole) -> Tensor:
     device = trunk.device
     tensor = torch.from_numpy(np.ascontiguousarray(units)).to(device)
     lengths = torch.full((len(units),), units.shape[1], dtype=torch.long, device=device)
-    hidden: Tensor = trunk(Batch(units=tensor, lengths=lengths, pattern="full"))
+    hidden: Tensor = trunk(Batch(units=tensor, lengths=lengths, pattern="full"), quick=True)
     return hidden[torch.arange(len(units), device=device), torch.from_numpy(positions).to(device)]

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.model.attention import attend, rotate
 from headstart.model.cache import Past
 from headstart.model.config import TrunkConfig
+
+SAME_ROWS = 64  # rows of a quick product come in multiples: oneDNN makes a kernel a shape, and keeps 1,024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,19 @@ class Context:
     rope: tuple[Tensor, Tensor] | None
     past: Past | None = None
     causal: bool = False  # where there is no bias that says so
+    quick: bool = False  # products by oneDNN, as `Trunk.forward` says
+
+
+def project(linear: nn.Module, x_BTI: Tensor, context: Context) -> Tensor:
+    """(B, T, O) of a projection, in the way that the pass asks for."""
+    if not context.quick or not isinstance(linear, nn.Linear):
+        return linear(x_BTI)  # type: ignore[no-any-return]
+    x_RI = x_BTI.flatten(0, 1)
+    rows = len(x_RI)
+    if rows % SAME_ROWS:
+        x_RI = F.pad(x_RI, (0, 0, 0, -rows % SAME_ROWS))
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x_RI, linear.weight, linear.bias, "none", [], "")
+    return product[:rows].view(*x_BTI.shape[:2], -1)
 
 
 def make_norm(config: TrunkConfig, width: int) -> nn.Module:
@@ -50,7 +66,9 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         rows, width, _ = x_BTD.shape
-        q, k, v = (proj(x_BTD).view(rows, width, -1, self.head_dim) for proj in (self.q, self.k, self.v))
+        q, k, v = (
+            project(linear, x_BTD, context).view(rows, width, -1, self.head_dim) for linear in (self.q, self.k, self.v)
+        )
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
@@ -59,7 +77,7 @@ class Attention(nn.Module):
         if context.past is not None:
             k, v = context.past.extend(self.layer, k, v)
         mixed = attend(q, k, v, context.bias, causal=context.causal)
-        return self.o(mixed.transpose(1, 2).reshape(rows, width, -1))  # type: ignore[no-any-return]
+        return project(self.o, mixed.transpose(1, 2).reshape(rows, width, -1), context)
 
 
 class Mlp(nn.Module):
@@ -73,10 +91,11 @@ class Mlp(nn.Module):
         self.up = nn.Linear(config.dim, config.mlp_dim, bias=bias)
         self.down = nn.Linear(config.mlp_dim, config.dim, bias=bias)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        up = project(self.up, x_BTD, context)
         if self.gate is not None:
-            return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))  # type: ignore[no-any-return]
-        return self.down(activate(self.up(x_BTD), self.kind))  # type: ignore[no-any-return]
+            return project(self.down, F.silu(project(self.gate, x_BTD, context)) * up, context)
+        return project(self.down, activate(up, self.kind), context)
 
 
 def activate(x: Tensor, kind: str) -> Tensor:
@@ -102,6 +121,6 @@ class Block(nn.Module):
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         if self.post:
             x_BTD = self.norm1(x_BTD + self.attn(x_BTD, context))
-            return self.norm2(x_BTD + self.mlp(x_BTD))  # type: ignore[no-any-return]
+            return self.norm2(x_BTD + self.mlp(x_BTD, context))  # type: ignore[no-any-return]
         x_BTD = x_BTD + self.attn(self.norm1(x_BTD), context)
-        return x_BTD + self.mlp(self.norm2(x_BTD))  # type: ignore[no-any-return]
+        return x_BTD + self.mlp(self.norm2(x_BTD), context)  # type: ignore[no-any-return]

@@ -63,16 +63,20 @@ class Trunk(nn.Module):
         own = 0 if self.patches is None else self.patches.num_parameters(self.config.dim)
         return self.config.num_parameters + own
 
-    def forward(self, batch: Batch, past: Past | None = None) -> Tensor:
-        """Hidden states (B, T, D); with a past the units continue what it holds (causal only)."""
-        x_BTD, context = self._start(batch, past)
+    def forward(self, batch: Batch, past: Past | None = None, *, quick: bool = False) -> Tensor:
+        """Hidden states (B, T, D); with a past the units continue what it holds (causal only).
+
+        quick: without a gradient, fp32 on a CPU multiplies by oneDNN, which on AMD's processors with AVX512 takes half
+        the time of MKL, torch's own choice (docs/notebook/2026-11-27-scoring-in-bf16.md). Its last bits are others.
+        """
+        x_BTD, context = self._start(batch, past, quick=quick)
         for block in self.blocks:
             x_BTD = block(x_BTD, context)
         return x_BTD if self.norm is None else self.norm(x_BTD)
 
     def hidden_states(self, batch: Batch) -> list[Tensor]:
         """(B, T, D) after the embedder and after every block; the last one is what `forward` returns."""
-        x_BTD, context = self._start(batch, None)
+        x_BTD, context = self._start(batch, None, quick=False)
         states = [x_BTD]
         for block in self.blocks:
             x_BTD = block(x_BTD, context)
@@ -81,7 +85,7 @@ class Trunk(nn.Module):
             states[-1] = self.norm(x_BTD)
         return states
 
-    def _start(self, batch: Batch, past: Past | None) -> tuple[Tensor, Context]:
+    def _start(self, batch: Batch, past: Past | None, *, quick: bool) -> tuple[Tensor, Context]:
         positions = batch.positions
         if positions is None:
             width, most = batch.units.shape[1], self._most_positions(batch)
@@ -99,7 +103,8 @@ class Trunk(nn.Module):
             assert past is None, "no decoder has relative positions"
             nearness = self.relative.weight.T[:, distance_buckets(positions)].transpose(0, 1)
             bias = nearness if bias is None else bias + nearness
-        context = Context(bias, rope, past, causal)
+        plain = self.dtype == torch.float32 and self.device.type == "cpu" and torch._C._has_mkldnn
+        context = Context(bias, rope, past, causal, quick and plain and not torch.is_grad_enabled())
         if isinstance(self.embed, PatchEmbedder):
             return self.embed(batch.units, positions, batch.grid), context
         return self.embed(batch.units, positions, batch.segments), context
