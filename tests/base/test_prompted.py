@@ -89,7 +89,7 @@ def test_long_texts_lose_their_end() -> None:
 def no_compute(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading anything is a failure."""
 
-    def refuse(self: Trunk, *arguments: object) -> None:
+    def refuse(self: Trunk, *arguments: object, **named: object) -> None:
         raise AssertionError("the trunk was run")
 
     monkeypatch.setattr(Trunk, "forward", refuse)

@@ -50,9 +50,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     slots: list[int] = []
     forward = reading.Trunk.forward
 
-    def counting(self: reading.Trunk, batch: Batch, past: object = None) -> torch.Tensor:
+    def counting(self: reading.Trunk, batch: Batch, past: object = None, *, quick: bool = False) -> torch.Tensor:
         slots.append(batch.num_units)
-        return forward(self, batch, past)  # type: ignore[arg-type]
+        return forward(self, batch, past, quick=quick)  # type: ignore[arg-type]
 
     monkeypatch.setattr(reading.Trunk, "forward", counting)
     return slots

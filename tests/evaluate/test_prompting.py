@@ -146,7 +146,7 @@ def test_nearest_shots_differ_by_row(base: Base) -> None:
 def test_what_cannot_be_is_refused_before_anything_is_read(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     from headstart.model.trunk import Trunk
 
-    def refuse(self: Trunk, *arguments: object) -> None:
+    def refuse(self: Trunk, *arguments: object, **named: object) -> None:
         raise AssertionError("the trunk was run")
 
     monkeypatch.setattr(Trunk, "forward", refuse)

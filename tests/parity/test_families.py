@@ -139,6 +139,25 @@ def test_a_bare_trunk_beside_the_config_of_a_model_with_a_head(name: str, tmp_pa
         Base.load(folder)
 
 
+def test_a_decoder_without_its_head_is_damaged_with_and_without_the_prefix(tmp_path: Path) -> None:
+    folder = save(build(TINY["llama"]), tmp_path / "damaged")
+    state = load_file(folder / "model.safetensors")
+    del state["lm_head.weight"]
+    for cut in ("", "model."):
+        there = {key.removeprefix(cut): value for key, value in state.items()}
+        save_file(there, folder / "model.safetensors", {"format": "pt"})
+        with pytest.raises(BaseError, match=r"lm_head\.weight"):
+            Base.load(folder)
+
+
+def test_mpnet_needs_more_than_a_vocabulary(tmp_path: Path) -> None:
+    folder = save(build(TINY["mpnet"]), tmp_path / "words")
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(["<s>", "<pad>", "</s>", "[UNK]", "[CLS]", "[SEP]", "the"]))
+    with pytest.raises(BaseError, match=r"no tokenizer\.json; expected one.*frames texts and pairs"):
+        Base.load(folder)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_files_are_read_exactly(dtype: torch.dtype, tmp_path: Path) -> None:
     model = build(TINY["llama"])

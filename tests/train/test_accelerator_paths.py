@@ -69,7 +69,7 @@ def test_stacked_muon_steps_as_muon() -> None:
 def test_a_run_in_fp32_takes_muons_steps_in_fp32(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     matrix = nn.Parameter(torch.zeros(shape))
-    made = optim.Optimiser([optim.Group((matrix,), "muon", lr=1.0, weight_decay=0.0)])
+    made = optim.Optimiser([optim.Group((matrix,), "muon", lr=1.0, weight_decay=0.0, numbers=torch.float32)])
     matrix.grad = torch.randn(shape)
     left, sizes, right = torch.linalg.svd(matrix.grad.double(), full_matrices=False)
     found = sizes / sizes.norm()

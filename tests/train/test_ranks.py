@@ -33,7 +33,7 @@ def stretch(folder: Path, stop_at: int, *, processes: int) -> dict[int, float]:
     return {int(step): loss for step, loss in losses.items()}
 
 
-def room(corpus: Path, name: str, *, rule: str, **changes: float) -> Path:
+def room(corpus: Path, name: str, *, rule: str, **changes: float | str) -> Path:
     """A folder beside the corpus with the recipe in it: fp32, 20 steps of 1,024 tokens in two micro-batches."""
     folder = corpus / name
     folder.mkdir()
@@ -52,9 +52,11 @@ def apart(one: Path, two: Path) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-def test_two_processes_are_one_bit_for_bit(corpus: Path) -> None:
-    """With two micro-batches a step the additions are the same ones, so not a bit differs."""
-    one, two = (room(corpus, name, rule="adamw") for name in ("one", "two"))
+@pytest.mark.parametrize(("rule", "numbers"), [("adamw", "float32"), ("muon", "bfloat16")])
+def test_two_processes_are_one_bit_for_bit(corpus: Path, rule: str, numbers: str) -> None:
+    """With two micro-batches a step the additions are the same ones, so not a bit differs. In bfloat16, weights that
+    are spread over processes are held in fp32, and Muon computes in bfloat16 all the same."""
+    one, two = (room(corpus, name, rule=rule, dtype=f'"{numbers}"') for name in ("one", "two"))
     alone, both = stretch(one, STEPS, processes=1), stretch(two, STEPS, processes=2)
     assert list(alone) == list(range(STEPS))
     assert alone == both

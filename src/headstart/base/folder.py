@@ -155,6 +155,11 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
     source = open_source(folder, root=root, allow_pickle=allow_pickle)
     codec: TextCodec | PatchCodec
     if blueprint.patches is None:
+        if blueprint.family.whole_tokenizer and not (folder / "tokenizer.json").is_file():
+            raise BaseError(
+                f"{folder} has no tokenizer.json; expected one, because a vocab.txt does not say how "
+                f"{blueprint.family.name} frames texts and pairs. Copy it from where this folder came from."
+            )
         codec = load_tokenizer(folder, max_positions=blueprint.config.max_positions)
         check_vocabulary(codec, blueprint.config.vocab_size, where=str(folder))
     else:

@@ -53,7 +53,7 @@ def _read_stem(trunk: Trunk, stem: Stem, before: Prefix | None) -> Prefix:
     units = torch.from_numpy(stem.ids[stem.start :].astype(np.int64))[None]
     positions = torch.arange(stem.start, len(stem.ids))[None]
     lengths = torch.tensor([units.shape[1]])
-    trunk(Batch(units, lengths, "causal", positions=positions).to(device), recorder)
+    trunk(Batch(units, lengths, "causal", positions=positions).to(device), recorder, quick=True)
     return recorder.prefix()
 
 
@@ -78,7 +78,7 @@ def _read_bushes(
     for chosen in bucket_batches([len(b.units) for b in bushes], batch_tokens=batch_tokens, max_rows=most):
         group = [bushes[place] for place in chosen]
         batch = _batch(group, depth=depth, pad=pad).to(trunk.device)
-        hidden = trunk(batch, prefix)
+        hidden = trunk(batch, prefix, quick=True)
         width = batch.units.shape[1]
         yield Read(
             hidden.reshape(-1, hidden.shape[-1]),

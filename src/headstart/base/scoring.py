@@ -114,7 +114,7 @@ def log_probabilities(
     for start in range(0, len(hidden_UD), step):
         first, last = np.searchsorted(ordered, (start, start + step))
         mine = by_place[first:last]
-        chances = torch.log_softmax(lm(hidden_UD[start : start + step], embedding_VD).float(), dim=-1)
+        chances = torch.log_softmax(lm.quick(hidden_UD[start : start + step], embedding_VD).float(), dim=-1)
         rows, columns = (
             torch.from_numpy(indices.astype(np.int64)).to(chances.device)
             for indices in (places[mine] - start, targets[mine])

@@ -131,16 +131,13 @@ def _full(prefix: str, slot: Slot) -> str:
 def _needed_parts(blueprint: Blueprint, found: Mapping[Slot, list[str]]) -> set[str]:
     """The trunk, every head of which a part is there, and the heads the config's architecture promises.
 
-    No class with a head leaves the family's prefix out: a file without it is a bare trunk's, and its config that of the
-    model the trunk was taken from (sentence-transformers writes them so).
+    No encoder with a head leaves the family's prefix out: a file without it is a bare trunk's, and its config that of
+    the model the trunk was taken from (sentence-transformers writes them so). A decoder without its head is broken.
     """
     family, names = blueprint.family, blueprint.fields.values.get("architectures")
+    bare = not any(n.startswith(family.prefix) for there in found.values() for n in there)
     promised: frozenset[str] = frozenset()
-    if (
-        isinstance(names, list)
-        and names
-        and any(n.startswith(family.prefix) for there in found.values() for n in there)
-    ):
+    if isinstance(names, list) and names and not (bare and family.pattern == "full"):
         promised = family.architectures.get(str(names[0]), frozenset())
     return {"trunk"} | promised | {slot.part for slot, there in found.items() if there}
 

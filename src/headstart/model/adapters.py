@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from headstart.ground.errors import ConfigError, did_you_mean, safe_repr
+from headstart.model.blocks import Detoured
 from headstart.model.trunk import Trunk
 
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
-class LoraLinear(nn.Module):
+class LoraLinear(Detoured):
     """A frozen Linear with a trainable low-rank detour; B starts at zero, so nothing changes at first."""
 
     def __init__(self, base: nn.Linear, *, rank: int, alpha: float) -> None:
@@ -28,9 +29,9 @@ class LoraLinear(nn.Module):
         self.lora_a = nn.Parameter(base.weight.new_zeros(rank, base.in_features))
         self.lora_b = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
 
-    def forward(self, x: Tensor) -> Tensor:
-        low = nn.functional.linear(nn.functional.linear(x, self.lora_a), self.lora_b)
-        return self.base(x) + self.scale * low  # type: ignore[no-any-return]
+    def detour(self, x: Tensor) -> Tensor:
+        """(alpha / r) B A x."""
+        return self.scale * nn.functional.linear(nn.functional.linear(x, self.lora_a), self.lora_b)
 
 
 def attach_lora(trunk: Trunk, *, rank: int, alpha: float, targets: tuple[str, ...], seed: int = 0) -> Trunk:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.model.attention import attend, rotate
 from headstart.model.cache import Past
 from headstart.model.config import TrunkConfig
-
-SAME_ROWS = 64  # rows of a quick product come in multiples: oneDNN makes a kernel a shape, and keeps 1,024
+from headstart.model.matrices import QUICK_ROWS, multiplied
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +28,27 @@ class Context:
     quick: bool = False  # products by oneDNN, as `Trunk.forward` says
 
 
+class Detoured(nn.Module):
+    """A Linear with something added beside it."""
+
+    base: nn.Linear
+
+    def detour(self, x: Tensor) -> Tensor:
+        """What is added to the Linear's answer."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.detour(x)  # type: ignore[no-any-return]
+
+
 def project(linear: nn.Module, x_BTI: Tensor, context: Context) -> Tensor:
     """(B, T, O) of a projection, in the way that the pass asks for."""
-    if not context.quick or not isinstance(linear, nn.Linear):
-        return linear(x_BTI)  # type: ignore[no-any-return]
-    x_RI = x_BTI.flatten(0, 1)
-    rows = len(x_RI)
-    if rows % SAME_ROWS:
-        x_RI = F.pad(x_RI, (0, 0, 0, -rows % SAME_ROWS))
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x_RI, linear.weight, linear.bias, "none", [], "")
-    return product[:rows].view(*x_BTI.shape[:2], -1)
+    if context.quick and x_BTI.shape[0] * x_BTI.shape[1] >= QUICK_ROWS:
+        if isinstance(linear, Detoured):
+            return project(linear.base, x_BTI, context) + linear.detour(x_BTI)
+        if type(linear) is nn.Linear:
+            return multiplied(x_BTI.flatten(0, 1), linear.weight, linear.bias).view(*x_BTI.shape[:2], -1)
+    return linear(x_BTI)  # type: ignore[no-any-return]
 
 
 def make_norm(config: TrunkConfig, width: int) -> nn.Module:

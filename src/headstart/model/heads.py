@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from headstart.model.blocks import activate, make_norm
 from headstart.model.config import TrunkConfig
+from headstart.model.matrices import has_quick, multiplied
 
 Pooling = Literal["mean", "first", "first_two", "last", "token"]
 
@@ -40,6 +41,13 @@ class LMHead(nn.Module):
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         return nn.functional.linear(self.prepare(hidden), self.matrix(embedding), self.bias)
+
+    def quick(self, hidden_RD: Tensor, embedding: Tensor) -> Tensor:
+        """The same for rows, by the products of model/matrices.py where there are such."""
+        matrix = self.matrix(embedding)
+        if not has_quick(matrix):
+            return self(hidden_RD, embedding)  # type: ignore[no-any-return]
+        return multiplied(self.prepare(hidden_RD), matrix, self.bias)
 
 
 class Pooler(nn.Module):

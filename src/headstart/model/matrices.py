@@ -1,4 +1,7 @@
-"""Matrices in the layout that a CPU's kernels want when few rows are multiplied: packed once, used every step.
+"""Products with weights as a CPU's kernels want them: of many rows with a plain matrix, of few with a packed one.
+
+Many rows, fp32 and no gradient: oneDNN takes half the time of MKL, torch's own choice, on AMD's processors with AVX512
+(docs/notebook/2026-11-27-scoring-in-bf16.md).
 
 Decoding multiplies every matrix of a base by one to some tens of rows, so a step costs what reading the weights costs,
 and a plain product reads them at half the speed of the memory. Three kinds, all with fp32 rows and fp32 sums:
@@ -30,11 +33,28 @@ from headstart.ground.errors import CapabilityError
 
 Precision = Literal["fp32", "fp16", "int8"]
 
+QUICK_ROWS = 32  # below, MKL is as quick as oneDNN with rows filled up
+SAME_ROWS = 64  # rows of `multiplied` come in multiples: oneDNN makes a kernel a shape, and keeps 1,024 of them
 FEW_ROWS = 4  # oneDNN's product of 1 to 3 rows takes longer than that of 4
 PACKED_FOR = 8  # rows for which oneDNN chooses its layout: the best one for 4 to 32 rows
 TOP_HALF = 15  # weights are scaled to below 2^15; half precision ends at 65,504
 EXACT = 2.0**-36  # of the largest weight: nothing beside the rounding of fp32 sums, 2^-24
 LEVELS = 127
+
+
+def has_quick(weight: Tensor) -> bool:
+    """Whether `multiplied` can take this weight, here and now: it gives no gradient."""
+    plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return plain and torch._C._has_mkldnn and torch._C.has_mkl and not torch.is_grad_enabled()
+
+
+def multiplied(x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    """(R, O) by oneDNN, where `has_quick`. A row depends on no other."""
+    rows = len(x_RI)
+    if rows % SAME_ROWS:
+        x_RI = F.pad(x_RI, (0, 0, 0, -rows % SAME_ROWS))
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x_RI, weight_OI, bias_O, "none", [], "")
+    return product[:rows]
 
 
 class Matrix(ABC):

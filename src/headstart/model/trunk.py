@@ -19,6 +19,7 @@ from headstart.model.blocks import Block, Context, make_norm
 from headstart.model.cache import Past
 from headstart.model.config import DISTANCE_BUCKETS, TrunkConfig
 from headstart.model.embed import TokenEmbedder, table
+from headstart.model.matrices import has_quick
 from headstart.model.patches import PatchConfig, PatchEmbedder, sine_table
 
 
@@ -66,8 +67,7 @@ class Trunk(nn.Module):
     def forward(self, batch: Batch, past: Past | None = None, *, quick: bool = False) -> Tensor:
         """Hidden states (B, T, D); with a past the units continue what it holds (causal only).
 
-        quick: without a gradient, fp32 on a CPU multiplies by oneDNN, which on AMD's processors with AVX512 takes half
-        the time of MKL, torch's own choice (docs/notebook/2026-11-27-scoring-in-bf16.md). Its last bits are others.
+        quick: by the products of model/matrices.py where these can be had; last bits are others.
         """
         x_BTD, context = self._start(batch, past, quick=quick)
         for block in self.blocks:
@@ -103,8 +103,7 @@ class Trunk(nn.Module):
             assert past is None, "no decoder has relative positions"
             nearness = self.relative.weight.T[:, distance_buckets(positions)].transpose(0, 1)
             bias = nearness if bias is None else bias + nearness
-        plain = self.dtype == torch.float32 and self.device.type == "cpu" and torch._C._has_mkldnn
-        context = Context(bias, rope, past, causal, quick and plain and not torch.is_grad_enabled())
+        context = Context(bias, rope, past, causal, quick and has_quick(self.embed.weight))
         if isinstance(self.embed, PatchEmbedder):
             return self.embed(batch.units, positions, batch.grid), context
         return self.embed(batch.units, positions, batch.segments), context

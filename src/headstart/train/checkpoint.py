@@ -59,7 +59,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     torch: str
     isa: str
     device: str
-    numbers: str = "bfloat16"  # in which products asked for in bfloat16, and Muon's, are computed
+    numbers: str = "bfloat16"  # in which products asked for in bfloat16 are computed
 
 
 class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -296,13 +296,17 @@ def schedule_of(settings: Optimisation) -> Schedule:
 
 
 def parameter_groups(model: Learner, settings: Optimisation) -> list[Group]:
-    """Muon or AdamW for the blocks' matrices; AdamW for the rest, without decay for tables, norms and biases."""
+    """Muon or AdamW for the blocks' matrices; AdamW for the rest, without decay for tables, norms and biases.
+
+    Muon computes in the run's numbers, whatever its weights are held in: those spread over processes are in fp32.
+    """
     matrices = tuple(p for p in model.trunk.blocks.parameters() if p.dim() == 2)
     taken = set(map(id, matrices))
     rest = tuple(p for p in model.parameters() if id(p) not in taken)
     betas = (0.9, 0.95)
     if settings.rule == "muon":
-        first = Group(matrices, "muon", settings.muon_lr, settings.weight_decay)
+        numbers = getattr(torch, in_fast_numbers(settings).dtype)
+        first = Group(matrices, "muon", settings.muon_lr, settings.weight_decay, numbers=numbers)
     else:
         first = Group(matrices, "adamw", settings.adamw_lr, settings.weight_decay, betas)
     return [first, Group(rest, "adamw", settings.adamw_lr, 0.0, betas)]

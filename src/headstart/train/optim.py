@@ -24,13 +24,14 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters that share a rule and a peak learning rate."""
+    """Parameters that share a rule and a peak learning rate. numbers: that Muon's products are computed in."""
 
     params: tuple[nn.Parameter, ...]
     kind: Kind
     lr: float
     weight_decay: float
     betas: tuple[float, float] = (0.9, 0.98)
+    numbers: torch.dtype = torch.bfloat16
 
 
 class Optimiser:
@@ -206,10 +207,9 @@ def _inner(kind: Kind, groups: Sequence[Group], master_of: dict[int, nn.Paramete
         {"params": [master_of[id(p)] for p in g.params], "lr": g.lr, "weight_decay": g.weight_decay} for g in groups
     ]
     if kind == "muon":
-        trained = groups[0].params[0]
         for row, group in zip(rows, groups, strict=True):
-            row["numbers"] = group.params[0].dtype  # what the model computes in: a run in fp32 is one throughout
-        torchs = trained.device.type == "cpu" and trained.dtype == torch.bfloat16
+            row["numbers"] = group.numbers
+        torchs = groups[0].params[0].device.type == "cpu" and all(g.numbers == torch.bfloat16 for g in groups)
         return (torch.optim.Muon if torchs else StackedMuon)(
             rows, lr=1e-3, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw"
         )

@@ -74,6 +74,7 @@ class Family:
     architectures: Hugging Face class -> the parts its files must hold, most specific first. implied_lm: a tied output
     matrix alone makes an LM head (decoders). lm: (transform, bias) of the LM head. traits: of a base that is
     pre-trained here; None where the family is only read. patches: of families that read patches instead of tokens.
+    whole_tokenizer: a vocab.txt alone does not say how the family frames texts and pairs; tokenizer.json must be there.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Family:
     fused_lora: bool = False
     traits: Traits | None = None
     patches: PatchMap | None = None
+    whole_tokenizer: bool = False
 
     def architecture(self, parts: frozenset[str]) -> str:
         """The first Hugging Face class all of whose parts are there."""

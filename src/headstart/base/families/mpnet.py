@@ -75,4 +75,5 @@ MPNET = replace(
         "MPNetModel": frozenset(),
     },
     ignored=re.compile(r"(mpnet\.)?embeddings\.position_ids"),
+    whole_tokenizer=True,
 )
