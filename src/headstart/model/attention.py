@@ -57,7 +57,7 @@ def _as_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tensor | None, *, causal: bool = False) -> Tensor:
     """softmax(q k^T / sqrt(K) + bias) v -> (B, H, T, K); H may be a multiple of the key and value heads.
 
-    causal: in place of a bias, as `is_plainly_causal` says; T = S.
+    bias: of the last keys; all may see those before. causal: in place of a bias, as `is_plainly_causal` says; T = S.
     """
     heads, kv_heads, num_keys = q_BHTK.shape[1], *k_BHSK.shape[1:3]
     if q_BHTK.device.type == "cpu" and num_keys <= MAX_EXPLICIT_KEYS:
@@ -65,6 +65,8 @@ def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tensor | None, 
     if kv_heads < heads:
         k_BHSK = k_BHSK.repeat_interleave(heads // kv_heads, dim=1)
         v_BHSK = v_BHSK.repeat_interleave(heads // kv_heads, dim=1)
+    if bias is not None and bias.shape[-1] < num_keys:
+        bias = F.pad(bias, (num_keys - bias.shape[-1], 0))
     return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias, is_causal=causal)
 
 
@@ -75,7 +77,9 @@ def _explicit(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tensor | Non
     grouped = (rows, kv_heads, heads // kv_heads * width)
     q = (q_BHTK * (1.0 / math.sqrt(head_dim))).reshape(*grouped, head_dim)
     scores = torch.matmul(q, k_BHSK.transpose(-1, -2)).view(rows, heads, width, num_keys)
-    if bias is not None:
+    if bias is not None and bias.shape[-1] < num_keys:
+        scores[..., -bias.shape[-1] :] += bias
+    elif bias is not None:
         scores = scores + bias
     chances = torch.softmax(scores, dim=-1).view(*grouped, num_keys)
     return torch.matmul(chances, v_BHSK).view(rows, heads, width, head_dim)

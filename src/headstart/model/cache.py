@@ -22,7 +22,8 @@ class Past(ABC):
 
     @abstractmethod
     def bias(self, batch: Batch, dtype: torch.dtype) -> Tensor | None:
-        """(B or 1, 1, T, S + T or fewer) with -inf where a unit may not look, None where all may look everywhere."""
+        """(B or 1, 1, T, S + T or fewer) of the last keys, with -inf where a unit may not look; None where all may look
+        everywhere."""
 
     @abstractmethod
     def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,16 +111,9 @@ class Prefix(Past):
     def __init__(self, layers: tuple[tuple[Tensor, Tensor], ...]) -> None:
         self._layers = layers
 
-    @property
-    def length(self) -> int:
-        """Units it holds."""
-        return self._layers[0][0].shape[1]
-
     def bias(self, batch: Batch, dtype: torch.dtype) -> Tensor | None:
         """The beginning is seen by all; the batch's own units as without it."""
-        own = attention_bias(batch, dtype)
-        assert own is not None  # causal batches always have one
-        return torch.cat((own.new_zeros(own.shape[0], 1, own.shape[2], self.length), own), dim=-1)
+        return attention_bias(batch, dtype)
 
     def extend(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
         """The beginning's keys and values before each row's own."""
