@@ -39,6 +39,13 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Pa
     return damage
 
 
+def mlm_head(vocabulary: int, dim: int) -> dict[str, torch.Tensor]:
+    """BERT's masked-language head but for its output matrix."""
+    shapes = {"transform.dense.weight": (dim, dim), "bias": (vocabulary,)}
+    shapes |= {f"transform.{name}": (dim,) for name in ("dense.bias", "LayerNorm.weight", "LayerNorm.bias")}
+    return {f"cls.predictions.{name}": torch.zeros(shape) for name, shape in shapes.items()}
+
+
 def config(**changes: Any) -> Callable[[Path], None]:
     """Break the config; a value of ... removes the key."""
 
@@ -173,8 +180,12 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "one axis too many": (tensors(lambda s: s.update({SLOT: s[SLOT][None].clone()})), r"has shape \(1, 32, 32\); expected"),
     "int8 tensor": (tensors(lambda s: s.update({SLOT: s[SLOT].to(torch.int8)})), rf"{SLOT} has dtype I8; expected one of F64"),
     "odd tensor name": (tensors(lambda s: s.update({"../../x": torch.ones(1)})), r"names a tensor '../../x'; expected letters"),
+    "an output matrix and nothing else of its head": (
+        tensors(lambda s: s.update({"cls.predictions.decoder.weight": s["embeddings.word_embeddings.weight"].clone()})),
+        r"lacks 5 tensors \(cls.predictions.transform.dense.weight, .*cls.predictions.bias\); .*Nothing is filled",
+    ),
     "tied head contradiction": (
-        tensors(lambda s: s.update({"cls.predictions.decoder.weight": torch.ones(99, 32)})),
+        tensors(lambda s: s.update(mlm_head(99, 32) | {"cls.predictions.decoder.weight": torch.ones(99, 32)})),
         r"cls.predictions.decoder.weight differs from embeddings.word_embeddings.weight, to which the config ties it",
     ),
     # the file

@@ -129,7 +129,8 @@ def _full(prefix: str, slot: Slot) -> str:
 
 
 def _needed_parts(blueprint: Blueprint, found: Mapping[Slot, list[str]]) -> set[str]:
-    """The trunk, every head of which a part is there, and the heads the config's architecture promises.
+    """The trunk, every head of which a part is there (the table under its output name is one of the LM head's), and the
+    heads the config's architecture promises.
 
     No encoder with a head leaves the family's prefix out: a file without it is a bare trunk's, and its config that of
     the model the trunk was taken from (sentence-transformers writes them so). A decoder without its head is broken.
@@ -139,7 +140,8 @@ def _needed_parts(blueprint: Blueprint, found: Mapping[Slot, list[str]]) -> set[
     promised: frozenset[str] = frozenset()
     if isinstance(names, list) and names and not (bare and family.pattern == "full"):
         promised = family.architectures.get(str(names[0]), frozenset())
-    return {"trunk"} | promised | {slot.part for slot, there in found.items() if there}
+    output = {"lm" for slot, there in found.items() if slot.part == "trunk" and set(there) & set(slot.aliases)}
+    return {"trunk"} | promised | output | {slot.part for slot, there in found.items() if there}
 
 
 def _check_claim(name: str, entry: Entry, slot: Slot, *, where: str) -> None:
