@@ -181,7 +181,7 @@ def faked(
     fake = FakeTrainings(probe, {"probe": 0.01, "full": 0.2, "lora": 0.2, "scratch": 0.2} | seconds, stop_at=stop_at)
     monkeypatch.setattr(study_module, "try_method", fake)
     monkeypatch.setattr(study_module, "measure_pace", lambda base, task, settings: Pace(row, base, task, settings))
-    monkeypatch.setattr(Pace, "learn", lambda self, fitted, allowed: None)
+    monkeypatch.setattr(Pace, "learn", lambda self, fitted: None)
     return fake
 
 

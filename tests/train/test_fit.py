@@ -175,6 +175,14 @@ def test_a_deadline_before_the_first_step_tells_how_good_the_start_is() -> None:
     assert fitted.validation == pytest.approx(agreement("choice", task.validation.targets, said), abs=0.05)
 
 
+@pytest.mark.parametrize(("late", "stopped", "share"), [(True, "deadline", 64 / 500), (False, "done", 1.0)])
+def test_a_probe_says_which_share_of_its_rows_it_read(late: bool, stopped: str, share: float) -> None:
+    deadline = time.monotonic() + (-1.0 if late else 600.0)
+    fitted = fit(tiny_base(), toy_task(rows=500), method="probe", settings=QUICK, deadline=deadline)
+    assert (fitted.stopped, fitted.epochs) == (stopped, share)
+    assert len(fitted.base.predict(["good cat"])) == 1
+
+
 def test_early_stopping_restores_the_best_weights() -> None:
     fitted = fit(
         tiny_base(),

@@ -155,7 +155,7 @@ def train(job: Any) -> Any:
         piece=None if asked.method == "probe" else Piece(folder / "kept", asked.until),
         judge=judge,
     )
-    epochs = fitted.settings.epochs or 1
+    epochs = 1 if asked.method == "probe" else fitted.settings.epochs or 1
     predictions: list[Any] = []
     saved, value, answering = None, fitted.validation, 0.0
     if fitted.stopped != "paused":

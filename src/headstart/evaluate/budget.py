@@ -94,11 +94,11 @@ class Pace:
         """Seconds below which a training is not worth starting: half an epoch and the answers."""
         return self.correction * 0.5 * self.epoch(method, len(self.task.train)) + self.answering()
 
-    def learn(self, fitted: Fitted, *, allowed: float) -> None:
+    def learn(self, fitted: Fitted) -> None:
         """Correct later predictions by what ran. A probe that was cut short says nothing about the speed of reading;
         a training counts by the epochs it really ran."""
         if fitted.method == "probe":
-            if fitted.seconds < 0.6 * allowed:
+            if fitted.stopped == "done":
                 self.row = fitted.seconds / max(1, len(self.task.train) + len(self.task.validation))
             return
         if fitted.epochs < 0.5:

@@ -8,7 +8,6 @@ Ctrl-C ends the list where it is and everything finished until then is reported.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -255,7 +254,6 @@ class _Run:
     def _train(self, method: Method, seed: int, pace: Pace, *, share: float) -> None:
         key = METHOD_TITLES[method] if self.plan.seeds == 1 else f"{METHOD_TITLES[method]}, seed {seed}"
         deadline = self.budget.deadline(share, after=1.2 * pace.answering())
-        allowed = math.inf if deadline is None else deadline - time.monotonic()
         trial = try_method(
             self.base,
             self.task,
@@ -268,7 +266,7 @@ class _Run:
         )
         assert trial.fitted is not None, "a trained method was fitted"
         self.trials.setdefault(method, []).append(trial)
-        pace.learn(trial.fitted, allowed=allowed)
+        pace.learn(trial.fitted)
         self.tell(Event("adapt", f"validation {trial.value:.3f} in {duration(trial.seconds)}", key, 1.0))
         self._forget_weights(method)
         if trial.fitted.stopped == "interrupted":

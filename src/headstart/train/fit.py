@@ -65,7 +65,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An adapted base and what it cost. epochs: those really run. truncated: training texts that were cut.
+    """An adapted base and what it cost. epochs: those really run; of a probe, which reads its rows once, the share of
+    them that it read before its deadline. truncated: training texts that were cut.
 
     A fit that paused answers with its weights of that moment, and `validation` and `seconds` are of all its pieces.
     """
@@ -152,7 +153,9 @@ def fit(
     if chosen == "probe":
         train, validation, others = _features(base, parts, resolved, seed, deadline, frozen)
         loss = solve_head(head, parts.train, train, validation, deadline=deadline)
-        trained = _Trained(sum(p.numel() for p in head.parameters()), (), 0.0, "done", -loss, others)
+        cut = min(train.share, validation.share) < 1.0
+        params = sum(p.numel() for p in head.parameters())
+        trained = _Trained(params, (), train.share, "deadline" if cut else "done", -loss, others)
     else:
         fill(head, seed=seed)
         head.out.bias.data.copy_(torch.from_numpy(prior(parts.train)))

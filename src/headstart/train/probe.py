@@ -36,10 +36,14 @@ MAX_WORDS = 60_000  # enough for a linear head; more only costs memory
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """X (N, D) float32, (N, 4 D) for pairs that are read apart, and the targets y of its rows in the kind's shape."""
+    """X (N, D) float32, (N, 4 D) for pairs that are read apart, and the targets y of its rows in the kind's shape.
+
+    share: of the rows that were to be read; below 1 where a deadline came first.
+    """
 
     x: Tensor
     y: Tensor
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,13 @@ def encode_features(
     trunk.eval()
     order = stream(seed, "features").permutation(len(data))
     chunks: list[Features] = []
-    words, start, begun = 0, 0, time.monotonic()
+    words, start, begun, share = 0, 0, time.monotonic(), 1.0
     while start < len(order):
         count = chunk_rows(start, begun, deadline)
-        if start and (count == 0 or words >= MAX_WORDS):
+        if start and words >= MAX_WORDS:
+            break
+        if start and count == 0:
+            share = start / len(order)
             break
         chunk = data.subset(order[start : start + count])
         start += count
@@ -77,7 +84,7 @@ def encode_features(
         else:
             chunks.append(_row_features(trunk, chunk, pooling, channels))
         words += len(chunks[-1].y) if pooling == "token" else 0
-    return Features(torch.cat([c.x for c in chunks]), torch.cat([c.y for c in chunks]))
+    return Features(torch.cat([c.x for c in chunks]), torch.cat([c.y for c in chunks]), share)
 
 
 def chunk_rows(done: int, begun: float, deadline: float | None) -> int:
