@@ -26,7 +26,8 @@ from headstart.base.base import Base
 from headstart.base.facts import BaseFacts, facts_of
 from headstart.choose.ladder import RUNGS
 from headstart.choose.reading import Pass
-from headstart.choose.work import Train, Trained, base_of, train, write_task
+from headstart.choose.task_file import write_task
+from headstart.choose.work import Train, Trained, base_of, train
 from headstart.data.task import Task
 from headstart.evaluate.asking import ask
 from headstart.evaluate.budget import BACKWARD

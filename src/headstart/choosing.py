@@ -19,7 +19,7 @@ from headstart.evaluate.progress import Event
 from headstart.evaluate.terminal import Live
 from headstart.flags import ChooseFlags, refuse_blank, seconds_of
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
-from headstart.local_bases import RUNS, text_bases
+from headstart.local_bases import RUNS, bases_over
 from headstart.specialise import LEAST_SECONDS, after_saving, command, free_folder, save
 
 
@@ -37,7 +37,11 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
         test=flags.test,
         validation=flags.validation,
         text=flags.text,
+        image=flags.image,
+        audio=flags.audio,
+        series=flags.series,
         label=flags.label,
+        label_from=flags.label_from,
         kind=flags.kind,
         seed=flags.seed,
         drop_missing=flags.drop_missing,
@@ -47,7 +51,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
             live(Event("data", line))
         found = choose(
             task,
-            text_bases() if flags.bases == ("all",) else flags.bases,
+            bases_over(task.columns.modality or "text") if flags.bases == ("all",) else flags.bases,
             methods=flags.methods,
             budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - time.monotonic()),
             max_ms_per_row=flags.max_ms_per_row,

@@ -236,7 +236,8 @@ def choose(table: Table, *, flags: ChooseFlags = NO_CHOOSE_FLAGS) -> int:
     Parameters
     ----------
     table
-        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too); - reads standard input.
+        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too), or a folder of class folders (--label-from folder);
+        - reads standard input.
     """
     started = time.monotonic()  # the budget's clock runs while torch is imported
     from headstart.choosing import choose_base

@@ -221,7 +221,8 @@ class ChooseFlags:
     Parameters
     ----------
     bases
-        Names of bases, folders in Hugging Face layout, or .gguf files; all takes what `headstart bases` lists.
+        Names of bases, folders in Hugging Face layout, or .gguf files; all takes those that `headstart bases` lists for
+        what TABLE holds.
     methods
         Some of probe, lora, full, zero-shot and few-shot. Without it all of them; the last two ask few rows by a
         prompt, within 15 % of the time, where the base and the kind of task can be asked that way.
@@ -239,6 +240,14 @@ class ChooseFlags:
         Rows on which candidates are compared. Without it a tenth of TABLE is set aside.
     text
         Text column, or two for a pair: premise,hypothesis. Found by itself where the names are usual.
+    image
+        Column of pictures: paths, file bytes or arrays (PNG, JPEG, WebP).
+    audio
+        Column of sounds: paths, file bytes (WAV, FLAC), or samples beside a column sample_rate.
+    series
+        Column of series: lists of numbers, one or a list a channel.
+    label_from
+        folder: TABLE is a folder with a folder of pictures or sounds for every label.
     label
         Label column. Found by itself where the names are usual.
     kind
@@ -271,6 +280,10 @@ class ChooseFlags:
     test: Table | None = None
     validation: Table | None = None
     text: str | None = None
+    image: str | None = None
+    audio: str | None = None
+    series: str | None = None
+    label_from: Literal["folder"] | None = None
     label: str | None = None
     kind: Kind | None = None
     metric: str | None = None

@@ -31,10 +31,10 @@ def folders() -> dict[str, Path]:
     return {name: EMBEDDED / name for name in embedded_names()} | {str(path): path for path in below}
 
 
-def text_bases() -> list[str]:
-    """What `--bases all` means: the bases over text that answer no task yet."""
+def bases_over(modality: str) -> list[str]:
+    """What `--bases all` means: the bases over text, image, audio or series that answer no task yet."""
     told = {name: describe(path) for name, path in folders().items()}
-    return [name for name, facts in told.items() if facts["modality"] == "text" and facts["role"] == "base"]
+    return [name for name, facts in told.items() if facts["modality"] == modality and facts["role"] == "base"]
 
 
 def list_bases(*, json: bool) -> int:

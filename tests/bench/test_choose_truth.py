@@ -16,7 +16,7 @@ from tests.train.tiny_base import tiny_base, toy_task
 
 from bench import choose
 from headstart.base.base import Base
-from headstart.choose import work
+from headstart.choose import task_file, work
 
 
 @pytest.fixture
@@ -125,4 +125,4 @@ def test_a_base_with_other_weights_under_a_known_name_is_refused(tmp_path: Path,
 @pytest.fixture(autouse=True)
 def _no_bases_of_other_tests() -> None:
     work.base_of.cache_clear()
-    work.task_of.cache_clear()
+    task_file.task_of.cache_clear()

@@ -310,11 +310,11 @@ def test_the_room_can_be_called_like_the_verb() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_bases_of_other_tests() -> Iterator[None]:
-    from headstart.choose import work
+    from headstart.choose import task_file, work
 
     yield
     work.base_of.cache_clear()
-    work.task_of.cache_clear()
+    task_file.task_of.cache_clear()
 
 
 def test_messages_are_plain_json(choice: Choice) -> None:

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from headstart.base.base import Base
 from headstart.choose import choose as choosing
-from headstart.choose import prompting, search, work
+from headstart.choose import prompting, search, task_file, work
 from headstart.choose.belief import hand_set, log_error, standard_error
 from headstart.choose.choose import Choice, choose
 from headstart.choose.decision import decide
@@ -30,8 +30,9 @@ from headstart.choose.page import render_html
 from headstart.choose.plan import METHODS, check_methods
 from headstart.choose.prompting import Ask, Asked, Size, ask_task, size_within
 from headstart.choose.report import from_json, to_json
+from headstart.choose.task_file import write_task
 from headstart.choose.terminal import plain_lines
-from headstart.choose.work import Looked, Trained, write_task
+from headstart.choose.work import Looked, Trained
 from headstart.data.codec import find_special
 from headstart.data.task import Task
 from headstart.data.text_codec import TextCodec
@@ -82,7 +83,7 @@ def choice(task: Task, folders: list[str]) -> Choice:
 def _no_bases_of_other_tests() -> Iterator[None]:
     yield
     work.base_of.cache_clear()
-    work.task_of.cache_clear()
+    task_file.task_of.cache_clear()
 
 
 def question(task: Task, base: str, folder: Path, **changes: Any) -> dict[str, Any]:
@@ -359,7 +360,7 @@ def test_validation_and_test_labels_choose_nothing(task: Task, folders: list[str
         for name, part in (("validation", task.validation), ("test", task.test))
     }
     first = answer(question(task, folders[0], tmp_path)).trained
-    work.task_of.cache_clear()
+    task_file.task_of.cache_clear()
     other = answer(question(replace(task, **turned), folders[0], tmp_path)).trained  # type: ignore[arg-type]
     assert first is not None
     assert other is not None

@@ -12,7 +12,7 @@ from tests.base.tiny_bases import tiny_base
 from headstart.base.base import Base
 from headstart.base.facts import facts_of
 from headstart.cli import run
-from headstart.local_bases import describe, text_bases
+from headstart.local_bases import bases_over, describe
 
 
 @pytest.fixture
@@ -100,12 +100,13 @@ def test_a_label_cannot_write_to_the_terminal(desk: Path, capsys: pytest.Capture
 def test_all_means_the_bases_over_text_without_a_task(desk: Path) -> None:
     tiny_base("llama").save(desk / "runs" / "plain")
     manifest = desk / "runs" / "plain" / "headstart.json"
-    assert "runs/plain" in text_bases()
-    assert not any(name.startswith(("image", "audio", "series")) for name in text_bases())
+    assert "runs/plain" in bases_over("text")
+    assert not any(name.startswith(("image", "audio", "series")) for name in bases_over("text"))
+    assert bases_over("series") == ["series-tiny"]
     content = json.loads(manifest.read_text())
     content["contract"] = {"kind": "choice", "labels": ["a", "b"]}
     manifest.write_text(json.dumps(content))
-    assert "runs/plain" not in text_bases()
+    assert "runs/plain" not in bases_over("text")
 
 
 def test_an_unknown_base_gets_a_suggestion(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from tests.data import media
 from tests.data.made_signals import bars, tone, wave
 from tests.train.tiny_patch_base import tiny_patch_base
 
+from headstart.base.base import Base
 from headstart.base.shipped import embedded_names
 from headstart.cli import run
 from headstart.data.patches import Modality
@@ -52,6 +53,21 @@ def adapt(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
     assert code == 0, said.err
     found: dict[str, Any] = json.loads(said.out)
     return found
+
+
+def test_a_base_is_chosen_for_a_folder_of_photos(
+    bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = photos(tmp_path), tmp_path / "out"
+    words = ["--label-from", "folder", "--bases", bases["image"], bases["audio"], "--methods", "probe", "--json"]
+    assert run(["choose", *map(str, (root, *words, "--out", out))]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["decision"]["base"], told["decision"]["method"]) == ("tiny-image", "probe")
+    assert [one["base"] for one in told["excluded"]] == [str(bases["audio"])]
+    assert "reads audio" in told["excluded"][0]["reason"]
+    assert "nearest" in {one["method"] for one in told["winner"]["candidates"]}
+    assert (out / "choice.html").read_text(encoding="utf-8").count("<svg") >= 3
+    assert Base.load(out).predict(sorted((root / "b").iterdir())).count("b") > ROWS // 6
 
 
 def test_a_folder_of_photos(bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ from headstart.evaluate.progress import Event, OnEvent, silent
 from headstart.evaluate.prompting import fewer_validation, score_prompt
 from headstart.evaluate.report import METHOD_TITLES, RowCounts, Skipped
 from headstart.evaluate.trial import Trial, try_control
-from headstart.ground.errors import CapabilityError, ConfigError, DataError, safe_repr
+from headstart.ground.errors import ConfigError, DataError, safe_repr
 from headstart.ground.fanout import parse_place
 from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings
@@ -77,7 +77,8 @@ def choose(
     """Which of `bases`, by which of `methods`, for this task, within `budget` seconds.
 
     budget: of everything, saving what was chosen and comparing its answers once included.
-    methods: some of probe, lora, full, zero-shot and few-shot; none given: all, without the last two for kind tags.
+    methods: some of probe, lora, full, zero-shot and few-shot; none given: all, without the last two for kind tags and
+    for pictures, clips and series, which are not asked by prompts.
     bases: names, folders, .gguf files, or Bases. on: here, local:N or ray://HOST:PORT, where the folder of the bases
     and the temporary folder must be the same everywhere.
 
@@ -97,11 +98,6 @@ def choose(
                 f"the {part} part of {task.name} has no rows; expected at least one. "
                 f"Give more rows, or --{part} with a file."
             )
-    if task.columns.modality is not None:
-        raise CapabilityError(
-            f"{task.name} is a task over {task.columns.modality}; choose compares bases over text so far. "
-            "Use adapt with each base."
-        )
     scratch = Path(tempfile.mkdtemp(prefix="headstart-choose-"))
     try:
         for name in bases:
@@ -109,9 +105,9 @@ def choose(
         sources = [path_of(base, scratch / f"given-{place}") for place, base in enumerate(bases)]
         plan = Plan(
             bases=tuple(sources),
-            methods=check_methods(tuple(methods), task.kind),
+            methods=check_methods(tuple(methods), task.kind, task.columns.modality),
             seconds=budget,
-            limits=Constraints(max_ms_per_row, max_mb, licence),
+            limits=Constraints(max_ms_per_row, max_mb, licence, task.columns.modality or "text"),
             settings=settings or FitSettings(),
             metric=metric,
             seed=seed,

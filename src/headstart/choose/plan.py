@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from headstart.choose.constraints import Constraints
 from headstart.data.examples import Kind
+from headstart.data.raw import Modality
 from headstart.evaluate.plan import BY_PROMPT, LARGEST_SEED
 from headstart.ground.errors import CapabilityError, ConfigError, did_you_mean
 from headstart.ground.fanout import Place
@@ -56,22 +57,25 @@ class Plan:
             raise ConfigError(f"--seed is {self.seed}; expected 0 to {LARGEST_SEED - MOST_SEEDS}. Leave it out.")
 
 
-def check_methods(names: tuple[str, ...], kind: Kind) -> tuple[ChooseMethod, ...]:
+def check_methods(names: tuple[str, ...], kind: Kind, modality: Modality | None = None) -> tuple[ChooseMethod, ...]:
     """The named methods in our order; where none is named, all of them that a task of this kind allows.
+
+    modality: of a task that is not over text.
 
     Raises:
         ConfigError: an unknown name.
-        CapabilityError: a prompt for tags, which are not asked by prompting.
+        CapabilityError: a prompt for tags, or for what is no text, which are not asked by prompting.
     """
     for name in names:
         if name not in METHODS:
             raise ConfigError(
                 f"--methods names {name!r}; expected some of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
             )
+    what = "tags words" if kind == "tags" else None if modality is None else f"is over {modality}"
     asked = [name for name in names if name in BY_PROMPT]
-    if kind == "tags" and asked:
+    if what is not None and asked:
         raise CapabilityError(
-            f"--methods names {asked[0]} and this task tags words; expected probe, lora or full for tags. Leave it out."
+            f"--methods names {asked[0]} and this task {what}; expected probe, lora or full. Leave it out."
         )
-    wanted = names or [method for method in METHODS if kind != "tags" or method not in BY_PROMPT]
+    wanted = names or [method for method in METHODS if what is None or method not in BY_PROMPT]
     return tuple(method for method in METHODS if method in wanted)

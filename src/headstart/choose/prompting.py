@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 
 from headstart.base.base import Base
-from headstart.choose.work import Trained, base_of, task_of
+from headstart.choose.task_file import task_of
+from headstart.choose.work import Trained, base_of
 from headstart.data.examples import Examples, as_text
 from headstart.data.task import Task
 from headstart.evaluate.asking import PARITY_ROWS, ask, rows_of

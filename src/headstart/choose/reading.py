@@ -29,18 +29,20 @@ from headstart.choose.estimators import (
 )
 from headstart.choose.moments import Moments
 from headstart.data.batching import bucket_batches, collate
+from headstart.data.patch_rows import PatchRows
 from headstart.data.task import Examples, Task
 from headstart.evaluate.label_curve import nested_order
 from headstart.evaluate.metrics import score_task
 from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.seeds import stream
-from headstart.model.heads import pool
+from headstart.model.heads import pool, pool_channels
 from headstart.model.trunk import Trunk
 from headstart.train.cross_entropy import IGNORE
 from headstart.train.fit import PASS_TOKENS
-from headstart.train.prepared import default_pooling
-from headstart.train.supervised import Supervised, supervise
+from headstart.train.methods import FitSettings
+from headstart.train.prepared import default_pooling, supervised
+from headstart.train.supervised import Supervised
 
 FIRST_ROWS = 100
 MOST_ROWS = 5_000  # the estimators' ranks hardly move beyond, and the pass is the bill
@@ -154,9 +156,10 @@ class Pass:
         order = nested_order(task.train, task.kind, seed)[:most_rows]
         wanted = stream(seed, "held out").permutation(len(task.validation))[:held_out_rows]
         self._most, self._train = len(order), eyes.see_at(task.train.subset(order))  # what is not read is not encoded
+        channels = self._train.channels
         self._judge, self.held_out_rows = Judge(task, metric), len(wanted)
         held_out = task.validation.subset(np.sort(wanted))
-        self._others = eyes.see_at(held_out)(np.arange(len(wanted))) if len(wanted) else None
+        self._others = eyes.see_at(held_out, channels)(np.arange(len(wanted))) if len(wanted) else None
         self._seen: list[Seen] = []
         self._curve: list[CurvePoint] = []
         self._moments: Moments | None = None
@@ -212,31 +215,34 @@ class _Eyes:
         )
         self._pooling = default_pooling(base, task)
 
-    def see_at(self, part: Examples) -> _Sight:
-        data = supervise(
-            part,
-            self._base.text_codec,
-            kind=self._task.kind,
-            num_outputs=max(1, len(self._task.labels)),
-            pattern=self._base.pattern,
-            max_length=256,
-            apart=part.pairs is not None,
-        )
-        return _Sight(self, data)
+    def see_at(self, part: Examples, channels: int | None = None) -> _Sight:
+        """channels: that the rows must have, of another part; None: as they have."""
+        data = supervised(self._base, self._task, part, "probe", FitSettings())
+        if not isinstance(data.encoded, PatchRows):
+            return _Sight(self, data)
+        if channels is not None:
+            data.encoded.expect_channels(channels)
+        return _Sight(self, data, data.encoded.channels if channels is None else channels)
 
     @torch.inference_mode()
     def layers(self, batch: Batch) -> list[Tensor]:
         """(L) hidden states (B, T, D) after every block."""
         return self._trunk.hidden_states(batch.to(self._device))[1:]
 
-    def pooled(self, data: Supervised) -> Tensor:
-        """(L, N, D) float32, one vector a row and layer."""
+    def pooled(self, data: Supervised, channels: int = 1) -> Tensor:
+        """(L, N, channels D) float32, one vector a row and layer, as a head would take it."""
         found: Tensor | None = None
+        front = 0 if self._trunk.patches is None else self._trunk.patches.prefix
+
+        def one(state: Tensor, lengths: Tensor) -> Tensor:
+            many = channels > 1
+            return pool_channels(state, lengths, channels, front) if many else pool(state, lengths, self._pooling)
+
         for rows in bucket_batches(data.encoded.lengths, batch_tokens=PASS_TOKENS):
             batch = collate(data.encoded, rows, pattern=data.pattern, pad=data.pad)
             states = self.layers(batch)
             lengths = batch.lengths.to(self._device)
-            block = torch.stack([pool(state, lengths, self._pooling).float().cpu() for state in states])
+            block = torch.stack([one(state, lengths).float().cpu() for state in states])
             if found is None:
                 found = torch.empty(len(block), len(data), block.shape[2])
             found[:, torch.from_numpy(rows)] = block
@@ -257,10 +263,11 @@ class _Eyes:
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """Some part's rows, encoded; called with row numbers it reads them."""
+    """Some part's rows, encoded; called with row numbers it reads them. channels: as `TaskHead` has them."""
 
     eyes: _Eyes
     data: Supervised
+    channels: int = 1
 
     def __call__(self, rows: Ints) -> Seen:
         data = self.data.subset(np.asarray(rows, dtype=np.int64))
@@ -268,7 +275,7 @@ class _Sight:
             layers, tags = self.eyes.by_word(data)
             return Seen(layers, np.eye(data.num_outputs)[tags])
         if data.second is None:
-            layers = self.eyes.pooled(data)
+            layers = self.eyes.pooled(data, self.channels)
         else:
             first, second = self.eyes.pooled(data), self.eyes.pooled(replace(data, encoded=data.second))
             layers = torch.cat([(first - second).abs(), first * second], dim=2)  # half of what a head compares

@@ -26,7 +26,8 @@ from headstart.choose.ladder import RUNGS, entrants, survivors
 from headstart.choose.plan import Plan
 from headstart.choose.prompting import Ask, Asked, ask_task, rows_in_the_end, rows_of_saving
 from headstart.choose.reading import FIRST_ROWS, HELD_OUT_ROWS, Reading
-from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train, write_task
+from headstart.choose.task_file import write_task
+from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train
 from headstart.data.examples import Examples
 from headstart.data.task import Task
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, Budget
@@ -412,12 +413,11 @@ class Search:
 
     def _shorten(self, names: Sequence[Key], left: float) -> None:
         """Fewer passes over the rows, for all alike, where the budget would else hold too few candidates to compare."""
-        rows = self.found.rows[0]
-        while (epochs := epochs_of(self.settings, rows)) > MIN_EPOCHS:
+        while (epochs := self.passes()) > MIN_EPOCHS:
             if entrants([self.cost(key) for key in names], left) >= min(COMPARED, len(names)):
                 break
             self.settings = replace(self.settings, epochs=epochs - 1)
-        if epochs < epochs_of(self.plan.settings, rows):
+        if epochs < epochs_of(self.plan.settings, self.found.rows[0], self.task.columns.modality):
             self.tell(Event("note", f"trainings make {epochs} passes over the rows, for the budget's sake"))
 
     def _alive(self, key: Key) -> bool:
@@ -539,8 +539,7 @@ class Search:
             self.pace(self.found.looked[key[0]], 1000 * piece.answering / self.found.rows[1])
         if key[1] == "probe" or piece.epochs < 0.1:
             return
-        epochs = epochs_of(self.settings, len(self.task.train))
-        predicted = self.cost(key) / self.correction * piece.epochs / epochs
+        predicted = self.cost(key) / self.correction * piece.epochs / self.passes()
         self.correction = min(5.0, max(0.1, piece.seconds / max(predicted, 1e-6)))
 
     # -- time
@@ -557,8 +556,11 @@ class Search:
         row = (self.found.looked[base].ms_per_row if reading is None else reading.ms_per_row) / 1000
         if method == "probe":
             return row * (train_rows + 2 * held_out)
-        epochs = epochs_of(self.settings, train_rows)
-        return self.correction * row * (held_out + epochs * (BACKWARD[method] * train_rows + held_out))
+        return self.correction * row * (held_out + self.passes() * (BACKWARD[method] * train_rows + held_out))
+
+    def passes(self) -> int:
+        """Passes over the rows that a training makes, unless it stops before."""
+        return epochs_of(self.settings, self.found.rows[0], self.task.columns.modality)
 
     def pace(self, looked: Looked, ms_per_row: float) -> None:
         """Learn how much slower than at first the machine is; that it is quicker is not counted on."""

@@ -20,11 +20,10 @@ import msgspec
 from headstart.base.base import Base
 from headstart.base.facts import BaseFacts, facts_of
 from headstart.choose.reading import HELD_OUT_ROWS, MOST_ROWS, Reading, read
-from headstart.data.task import Task
+from headstart.choose.task_file import task_of
 from headstart.evaluate.asking import ask, with_threshold
 from headstart.evaluate.budget import measure_pace
 from headstart.evaluate.metrics import score_task
-from headstart.ground.files import write_atomic
 from headstart.train.fit import check_inputs, fit
 from headstart.train.methods import FitSettings
 from headstart.train.pieces import Piece
@@ -188,15 +187,3 @@ def train(job: Any) -> Any:
 def base_of(source: str, allow_pickle: bool) -> Base:
     """The base, loaded once a worker."""
     return Base.load(source, allow_pickle=allow_pickle)
-
-
-@lru_cache(maxsize=1)
-def task_of(path: str) -> Task:
-    """The task that `write_task` wrote, read once a worker."""
-    return msgspec.json.decode(Path(path).read_bytes(), type=Task)
-
-
-def write_task(task: Task, path: Path) -> str:
-    """The task as one JSON file, for workers; returns the path."""
-    write_atomic(path, msgspec.json.encode(task))
-    return str(path)
