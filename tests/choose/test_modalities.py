@@ -104,7 +104,8 @@ def test_a_text_base_is_left_out_of_a_search_over_pictures(tmp_path: Path) -> No
 
 def test_prompts_are_no_candidates_for_pictures(tmp_path: Path) -> None:
     base = tiny_patch_base("image").save(tmp_path / "eyes")
-    with pytest.raises(CapabilityError, match="names few-shot and this task is over image; expected probe, lora or full"):
+    wanted = "names few-shot and this task is over image; expected probe, lora or full"
+    with pytest.raises(CapabilityError, match=wanted):
         choose(made("image"), [base], methods=["probe", "few-shot"])
     assert choose(made("image"), [base], settings=FitSettings(epochs=1)).report.findings.methods == [
         "probe",
