@@ -20,9 +20,9 @@ from headstart.data.check import SHOWN, check_shard, is_shard
 from headstart.data.contamination import TaskItems, read_task_items
 from headstart.data.overlap import check_items, comparable, shared_texts
 from headstart.data.source import TABLE_SUFFIXES, inner_suffix
-from headstart.data.task import Task
-from headstart.flags import CheckFlags
+from headstart.flags import ColumnFlags
 from headstart.ground.errors import ConfigError, DataError
+from headstart.labelled import read_labelled
 from headstart.train.recipe import Recipe, read_recipe
 
 
@@ -67,31 +67,24 @@ def units_of(start: str, recipe: Recipe) -> Tokenizer:
     return base.text_codec.tokenizer
 
 
-def check_data(file: Path, flags: CheckFlags, *, against: Sequence[str], json: bool) -> int:
+def check_data(file: Path, flags: ColumnFlags, *, against: Sequence[str], json: bool) -> int:
     """Look at a shard or a labelled table; 2 where lines of a shard are broken.
 
     against: bases, by name or folder, or tables: how much of the file they hold, and nothing else, is looked up.
     flags: how a table is read; with any of them the file is a table.
     """
-    if against and flags != CheckFlags():
+    if against and flags != ColumnFlags():
         raise ConfigError(
             "--against looks at every text of a table; expected it without the flags that read a labelled one. "
-            "Leave --text, --label, --kind, --drop-missing and --max-reject out, or --against."
+            "Leave --text, --label, --kind and the others out, or --against."
         )
     if against:
         return check_against(file, against, json=json)
-    if flags == CheckFlags() and is_shard(file):
+    if flags == ColumnFlags() and is_shard(file):
         found = check_shard(file)
         _show(msgspec.to_builtins(found), found.describe(), json=json)
         return DataError.exit_code if found.broken else 0
-    task = Task.read(
-        file,
-        text=flags.text,
-        label=flags.label,
-        kind=flags.kind,
-        drop_missing=flags.drop_missing,
-        max_reject=flags.max_reject,
-    )
+    task = read_labelled(file, flags)
     facts = {
         "file": file.name,
         "kind": task.kind,

@@ -13,12 +13,12 @@ from headstart.choose.choose import Choice, choose, require_there
 from headstart.choose.page import render_html
 from headstart.choose.report import ChoiceReport, to_json
 from headstart.choose.terminal import show
-from headstart.data.task import Task
 from headstart.evaluate.conclude import Study
 from headstart.evaluate.progress import Event
 from headstart.evaluate.terminal import Live
 from headstart.flags import ChooseFlags, refuse_blank, seconds_of
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
+from headstart.labelled import read_labelled
 from headstart.local_bases import RUNS, bases_over
 from headstart.specialise import LEAST_SECONDS, after_saving, command, free_folder, save
 
@@ -32,20 +32,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
     for name in flags.bases if flags.bases != ("all",) else ():
         refuse_blank(name, "a base of --bases")
         require_there(name)
-    task = Task.read(
-        table,
-        test=flags.test,
-        validation=flags.validation,
-        text=flags.text,
-        image=flags.image,
-        audio=flags.audio,
-        series=flags.series,
-        label=flags.label,
-        label_from=flags.label_from,
-        kind=flags.kind,
-        seed=flags.seed,
-        drop_missing=flags.drop_missing,
-    )
+    task = read_labelled(table, flags, test=flags.test, validation=flags.validation, seed=flags.seed)
     with Live(Console(stderr=True)) as live:
         for line in task.describe():
             live(Event("data", line))

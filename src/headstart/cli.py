@@ -17,14 +17,14 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from headstart import __version__
-from headstart.flags import AdaptFlags, AskFlags, CheckFlags, ChooseFlags, DemoKind, Flag, PromptFlags, Table, Time
+from headstart.flags import AdaptFlags, AskFlags, ChooseFlags, ColumnFlags, DemoKind, Flag, PromptFlags, Table, Time
 from headstart.ground.errors import INTERRUPTED, ConfigError, HeadstartError, RunError
 
 NO_FLAGS = AdaptFlags()
 NO_ASKING = AskFlags()
 NO_PROMPT_FLAGS = PromptFlags()
 NO_CHOOSE_FLAGS = ChooseFlags()
-NO_CHECK_FLAGS = CheckFlags()
+NO_COLUMN_FLAGS = ColumnFlags()
 
 app = App(
     name="headstart",
@@ -236,8 +236,7 @@ def choose(table: Table, *, flags: ChooseFlags = NO_CHOOSE_FLAGS) -> int:
     Parameters
     ----------
     table
-        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too), or a folder of class folders (--label-from folder);
-        - reads standard input.
+        CSV, TSV, JSONL, JSON or Parquet (.gz and .zst too); - reads standard input. With --label-from folder, a folder.
     """
     started = time.monotonic()  # the budget's clock runs while torch is imported
     from headstart.choosing import choose_base
@@ -384,7 +383,7 @@ def data_build(
 def data_check(
     file: Path,
     *,
-    flags: CheckFlags = NO_CHECK_FLAGS,
+    flags: ColumnFlags = NO_COLUMN_FLAGS,
     against: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
     json: Flag = False,
 ) -> int:
@@ -393,7 +392,8 @@ def data_check(
     Parameters
     ----------
     file
-        JSON lines with a text each, or a table (CSV, TSV, JSONL, JSON, Parquet); .gz and .zst too.
+        JSON lines with a text each, or a table (CSV, TSV, JSONL, JSON, Parquet); .gz and .zst too. With --label-from
+        folder, a folder.
     against
         Bases, by name or folder: which rows of the table they read in pre-training. Or other tables: how many texts
         stand in both.

@@ -1,4 +1,4 @@
-"""The flags of `headstart adapt` as one record, with the words that --help prints. Nothing heavy is imported here."""
+"""The flags of `adapt` and its sisters as records, with the words that --help prints. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -21,15 +21,11 @@ Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdaptFlags:
-    """What `headstart adapt` can be told besides its table.
+class ColumnFlags:
+    """How a labelled table is read.
 
     Parameters
     ----------
-    test
-        Test rows. Without it a tenth of TRAIN is set aside.
-    validation
-        Rows that choose between methods. Without it a tenth of TRAIN is set aside.
     text
         Text column, or two for a pair: premise,hypothesis. Found by itself where the names are usual.
     image
@@ -39,11 +35,39 @@ class AdaptFlags:
     series
         Column of series: lists of numbers, one or a list a channel.
     label_from
-        folder: TRAIN is a folder with a folder of pictures or sounds for every label.
+        folder: the table is a folder with a folder of pictures or sounds for every label.
     label
         Label column. Found by itself where the names are usual.
     kind
         What is asked: one label, many, a number, or a tag per word. Found by itself from the column.
+    drop_missing
+        Drop rows without text or label instead of refusing the table.
+    max_reject
+        Largest share of unreadable rows that is set aside instead of refusing the table.
+    """
+
+    text: str | None = None
+    image: str | None = None
+    audio: str | None = None
+    series: str | None = None
+    label_from: Literal["folder"] | None = None
+    label: str | None = None
+    kind: Kind | None = None
+    drop_missing: Flag = False
+    max_reject: float = 0.01
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptFlags(ColumnFlags):
+    """What `headstart adapt` can be told besides its table.
+
+    Parameters
+    ----------
+    test
+        Test rows. Without it a tenth of TRAIN is set aside.
+    validation
+        Rows that choose between methods. Without it a tenth of TRAIN is set aside.
     base
         Name of a base or a folder in Hugging Face layout. Without it the embedded one for what is read.
     method
@@ -70,10 +94,6 @@ class AdaptFlags:
         Leave the from-scratch control out: faster, but nothing then says what pre-training was worth.
     class_weights
         Weigh rare classes up.
-    drop_missing
-        Drop rows without text or label instead of refusing the table.
-    max_reject
-        Largest share of unreadable rows that is set aside instead of refusing the table.
     allow_pickle
         Read .bin and .pt weights of a folder that has no safetensors (tensors only, never code).
     json
@@ -82,13 +102,6 @@ class AdaptFlags:
 
     test: Table | None = None
     validation: Table | None = None
-    text: str | None = None
-    image: str | None = None
-    audio: str | None = None
-    series: str | None = None
-    label_from: Literal["folder"] | None = None
-    label: str | None = None
-    kind: Kind | None = None
     base: str | None = None
     method: Method = "auto"
     budget: Time | None = None
@@ -102,8 +115,6 @@ class AdaptFlags:
     label_curve: Flag = False
     no_scratch: Flag = False
     class_weights: Flag = False
-    drop_missing: Flag = False
-    max_reject: float = 0.01
     allow_pickle: Flag = False
     json: Flag = False
 
@@ -215,7 +226,7 @@ class PromptFlags:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChooseFlags:
+class ChooseFlags(ColumnFlags):
     """What `headstart choose` can be told besides its table.
 
     Parameters
@@ -238,20 +249,6 @@ class ChooseFlags:
         Test rows. Without it a tenth of TABLE is set aside.
     validation
         Rows on which candidates are compared. Without it a tenth of TABLE is set aside.
-    text
-        Text column, or two for a pair: premise,hypothesis. Found by itself where the names are usual.
-    image
-        Column of pictures: paths, file bytes or arrays (PNG, JPEG, WebP).
-    audio
-        Column of sounds: paths, file bytes (WAV, FLAC), or samples beside a column sample_rate.
-    series
-        Column of series: lists of numbers, one or a list a channel.
-    label_from
-        folder: TABLE is a folder with a folder of pictures or sounds for every label.
-    label
-        Label column. Found by itself where the names are usual.
-    kind
-        What is asked: one label, many, a number, or a tag per word. Found by itself from the column.
     metric
         What decides, such as macro_f1 or mcc. Without it accuracy, micro_f1, pearson or span_f1, by the kind.
     seed
@@ -260,8 +257,6 @@ class ChooseFlags:
         Where trials run: here, local:N processes, or a Ray cluster (ray://HOST:PORT, ray://auto).
     out
         New folder for the result. Without it runs/NAME-DIGEST.
-    drop_missing
-        Drop rows without text or label instead of refusing the table.
     allow_pickle
         Read .bin and .pt weights of a folder that has no safetensors (tensors only, never code).
     json
@@ -279,46 +274,12 @@ class ChooseFlags:
     licence: Literal["any", "stated", "permissive"] = "any"
     test: Table | None = None
     validation: Table | None = None
-    text: str | None = None
-    image: str | None = None
-    audio: str | None = None
-    series: str | None = None
-    label_from: Literal["folder"] | None = None
-    label: str | None = None
-    kind: Kind | None = None
     metric: str | None = None
     seed: int = 0
     on: str = "here"
     out: Path | None = None
-    drop_missing: Flag = False
     allow_pickle: Flag = False
     json: Flag = False
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckFlags:
-    """How `headstart data check` reads a table, as `adapt` would.
-
-    Parameters
-    ----------
-    text
-        Text column, or two for a pair: premise,hypothesis. Found by itself where the names are usual.
-    label
-        Label column. Found by itself where the names are usual.
-    kind
-        What is asked: one label, many, a number, or a tag per word. Found by itself from the column.
-    drop_missing
-        Drop rows without text or label instead of refusing the table.
-    max_reject
-        Largest share of unreadable rows that is set aside instead of refusing the table.
-    """
-
-    text: str | None = None
-    label: str | None = None
-    kind: Kind | None = None
-    drop_missing: Flag = False
-    max_reject: float = 0.01
 
 
 def refuse_blank(name: str, what: str) -> None:

@@ -34,6 +34,7 @@ from headstart.evaluate.terminal import Live, show, without_out
 from headstart.flags import AdaptFlags, AskFlags, refuse_blank
 from headstart.ground.errors import INTERRUPTED, ConfigError, GateError
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
+from headstart.labelled import read_labelled
 from headstart.local_bases import RUNS
 from headstart.train.fit import check_inputs
 from headstart.train.methods import FitSettings
@@ -60,22 +61,7 @@ def specialise(
     settings = settings_of(flags)
     Plan(check_method(flags.method), seconds, flags.seeds, flags.seed)  # says what cannot be before the table is read
     prompting = prompting_of(asking, flags.method, max_length=flags.max_length)
-    task = Task.read(
-        train,
-        test=flags.test,
-        validation=flags.validation,
-        text=flags.text,
-        image=flags.image,
-        audio=flags.audio,
-        series=flags.series,
-        label=flags.label,
-        label_from=flags.label_from,
-        kind=flags.kind,
-        seed=flags.seed,
-        drop_missing=flags.drop_missing,
-        max_reject=flags.max_reject,
-        name=name,
-    )
+    task = read_labelled(train, flags, test=flags.test, validation=flags.validation, seed=flags.seed, name=name)
     named = DEFAULTS[task.columns.modality] if flags.base is None else flags.base
     base = Base.load(named, allow_pickle=flags.allow_pickle)
     with Live(Console(stderr=True)) as live:

@@ -55,6 +55,13 @@ def adapt(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
     return found
 
 
+def test_a_folder_of_photos_is_checked_as_adapt_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "check", str(photos(tmp_path)), "--label-from", "folder", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["labels"], sum(told["rows"].values())) == (["a", "b", "c"], ROWS)
+    assert told["first"][0].startswith("picture 10 x 12")
+
+
 def test_a_base_is_chosen_for_a_folder_of_photos(
     bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
