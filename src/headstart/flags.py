@@ -196,7 +196,8 @@ class PromptFlags:
     schema
         File with a JSON schema; every answer follows it. Needs the extra `json`.
     truncate
-        Cut the beginning off a prompt that is too long instead of refusing it.
+        Cut the beginning off a prompt that leaves no room for --max-tokens, instead of refusing it or answering less.
+        Half of what the base reads at once is the prompt's in any case. A conversation loses its oldest messages.
     allow_pickle
         Read .bin and .pt weights of a folder that has no safetensors (tensors only, never code).
     json

@@ -158,3 +158,28 @@ def test_messages_that_are_none(tiny_base: Base, messages: list[Message], messag
 def test_a_long_conversation_is_no_harm() -> None:
     talk = [{"role": "user", "content": "word " * 50}] * 2_000
     assert render_template(CHATML, {"messages": talk, "add_generation_prompt": True}).count("<|im_start|>") == 2_002
+
+
+def test_a_conversation_that_is_too_long_loses_its_oldest_messages(tiny_base: Base) -> None:
+    codec = dataclasses.replace(tiny_base.text_codec, chat_template=CHATML)
+    engine = Engine(dataclasses.replace(tiny_base, codec=codec))
+    sampling = Sampling(max_tokens=8)
+
+    def talk(turns: int) -> list[Message]:
+        said: list[Message] = [{"role": "system", "content": "s"}]
+        for turn in range(turns):
+            said += [{"role": "user", "content": f"u{turn}"}, {"role": "assistant", "content": f"a{turn}"}]
+        return [*said, {"role": "user", "content": "last"}]
+
+    most = next(n for n in range(1, 99) if len(codec.encode_plain([render(codec, talk(n))])[0]) > 120)
+    long = talk(most)
+    kept = next(
+        [long[0], *long[1 + 2 * n :]]
+        for n in range(99)
+        if len(codec.encode_plain([render(codec, [long[0], *long[1 + 2 * n :]])])[0]) <= 120
+    )
+    cut, plain = engine.answers([Request(long, sampling, truncate=True), Request(kept, sampling)])
+    assert (cut.text, cut.prompt_units) == (plain.text, plain.prompt_units)
+    assert cut.cut == len(codec.encode_plain([render(codec, long)])[0]) - plain.prompt_units > 0
+    with pytest.raises(DataError, match=r"the prompt has .* tokens; expected 1 to 127"):
+        engine.add(Request([{"role": "user", "content": "money " * 200}], sampling, truncate=True))

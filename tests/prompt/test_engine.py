@@ -12,6 +12,7 @@ from tests.base.tiny_bases import tiny_base as random_base
 
 from headstart.base.base import Base
 from headstart.base.sampling import Sampling
+from headstart.base.scoring import opening_ids
 from headstart.ground.errors import CapabilityError, ConfigError, DataError, HeadstartError, RunError
 from headstart.prompt.engine import Answer, Engine, Request
 
@@ -84,8 +85,16 @@ def test_a_prompt_is_cut_when_asked(tiny_base: Base) -> None:
         engine.add(Request(long, sampling))
     answer = engine.answers([Request(long, sampling, truncate=True)])[0]
     assert answer.prompt_units == 100
-    opening = len(tiny_base.codec.encode([""]).ids[0])
-    assert answer.prompt_units - opening > 90
+    opening = len(opening_ids(tiny_base.text_codec, needed=False))
+    assert answer.cut == engine.units_cut == opening + len(tiny_base.text_codec.encode_plain([long])[0]) - 100 > 0
+
+
+def test_a_prompt_that_fits_is_not_cut_for_a_long_answer(tiny_base: Base) -> None:
+    """Half of the positions are a prompt's, however long the answer may be."""
+    engine, sampling = Engine(tiny_base), Sampling(max_tokens=128)
+    plain, asked = engine.answers([Request("Where is", sampling), Request("Where is", sampling, truncate=True)])
+    assert (asked.text, asked.prompt_units, asked.cut) == (plain.text, plain.prompt_units, 0)
+    assert engine.answers([Request("money " * 200, sampling, truncate=True)])[0].prompt_units == 64
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 Requests join and leave between steps (continuous batching, Yu et al. 2022, "Orca"), so none waits for the longest of
 its batch. What a new request shares with one that is or was there is copied, not read again (`slots`). A request's
 answer depends on its units, its `Sampling` and its `copy` alone: every request draws from a stream of its own, and a
-row sees its own keys only. R running rows, V vocabulary.
+row sees its own keys only. What a step that failed or was interrupted has not read is read by the next one.
+R running rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class Drawn:
     """One unit of one request.
 
     finish: "stop" where the unit is the end token, which is no part of the answer; "length" where the answer has
-    max_tokens units or the base no more positions; "error" where its constraint broke, as `failure` says: no unit was
-    drawn (-1) and the others go on; None where it goes on. logprob, top: see `Sampling.logprobs`.
+    max_tokens units or the base no more positions; "error" where its constraint broke or its logits are no numbers, as
+    `failure` says: no unit was drawn (-1) and the others go on; None where it goes on. logprob, top: see
+    `Sampling.logprobs`.
     """
 
     request: int
@@ -89,6 +91,7 @@ class Decoder:
         )
         self._waiting: deque[_Request] = deque()
         self._running: list[_Request] = []  # row b stands in slot b
+        self._drawn: list[Drawn] = []  # not told yet
         self._asked = 0
         self.units_read = 0  # of prompts; less than they have where beginnings are shared
 
@@ -134,19 +137,19 @@ class Decoder:
     @torch.inference_mode()
     def step(self) -> list[Drawn]:
         """One more unit of every running request, and the first of those that can join them."""
-        drawn: list[Drawn] = []
-        continuing = len(self._running)
-        if continuing:
-            new = [np.asarray(one.written[-1:], dtype=np.int32) for one in self._running]
-            drawn += self._draw(0, new)
-        while len(drawn) < continuing + self._max_rows and (joining := self._joining()):
+        left = len(self._running) + self._max_rows
+        if self._running:
+            left -= self._draw(0)
+        while left > 0 and (joining := self._joining()):
             first = len(self._running)
-            starts = [self._slots.start(first + place, one.ids) for place, one in enumerate(joining)]
+            for place, one in enumerate(joining):
+                self._slots.start(first + place, one.ids)
             self._running += joining
-            new = [one.ids[start:] for one, start in zip(joining, starts, strict=True)]
-            self.units_read += sum(len(units) for units in new)
-            drawn += self._draw(first, new)
-        return drawn
+            for one in joining:
+                self._waiting.remove(one)
+            left -= self._draw(first)
+        told, self._drawn = self._drawn, []
+        return told
 
     def _joining(self) -> list[_Request]:
         """Waiting requests that are read together now, in their order.
@@ -169,36 +172,52 @@ class Decoder:
                 continue
             chosen.append(one)
             rest = sizes
-        for one in chosen:
-            self._waiting.remove(one)
         return chosen
 
     def _reach(self, one: _Request) -> int:
         return min(len(one.ids) + one.sampling.max_tokens, self._max_positions)
 
-    def _draw(self, first: int, new: list[Ids]) -> list[Drawn]:
-        """Read `new` units in the rows from `first` on and draw the unit that follows each row."""
-        rows = self._running[first : first + len(new)]
+    def _unread(self, row: int) -> Ids:
+        """What the slot of a running row does not hold of its text: the last unit at least, which the next follows."""
+        one = self._running[row]
+        self._slots.shorten(row, len(one.ids) + len(one.written) - 1)
+        held = self._slots.held(row)
+        written = np.asarray(one.written[max(0, held - len(one.ids)) :], dtype=np.int32)
+        return written if held >= len(one.ids) else np.concatenate((one.ids[held:], written))
+
+    def _draw(self, first: int) -> int:
+        """Read what the rows from `first` on have not read and draw the unit that follows each; how many rows."""
+        rows = self._running[first:]
+        new = [self._unread(first + place) for place in range(len(rows))]
+        self.units_read += sum(len(units) for units, one in zip(new, rows, strict=True) if not one.written)
         window = self._slots.window(first, new)
         lengths = torch.tensor([len(units) for units in new], device=self._device)
         units = pad_rows(new, filler=self._pad, width=window.positions.shape[1]).to(self._device)
         hidden = self._model.hidden(Batch(units, lengths, "causal", positions=window.positions), window)
+        self._slots.add(first, new)
         last = hidden[:, 0] if units.shape[1] == 1 else hidden[torch.arange(len(new), device=self._device), lengths - 1]
         logits = self._model.logits(last).float()
         largest, best = logits.max(dim=-1)
-        if not bool(torch.isfinite(largest).all()):
-            raise RunError("the base answered with values that are not finite numbers; expected some. Check the base.")
+        good = torch.isfinite(largest).tolist()
         drawn = [
-            self._next(one, logits[row], unit) for row, (one, unit) in enumerate(zip(rows, best.tolist(), strict=True))
+            self._next(one, logits[row], unit if good[row] else None)
+            for row, (one, unit) in enumerate(zip(rows, best.tolist(), strict=True))
         ]
+        self._drawn += drawn
+        for row in [row for row, fine in enumerate(good) if not fine]:
+            self._slots.clear(first + row)
         for row in reversed(range(len(rows))):
             if drawn[row].finish is not None:
                 self._leave(first + row)
-        return drawn
+        return len(rows)
 
-    def _next(self, one: _Request, logits_V: Tensor, best: int) -> Drawn:
-        """The unit of one row. A constraint that breaks ends its own request alone."""
+    def _next(self, one: _Request, logits_V: Tensor, best: int | None) -> Drawn:
+        """The unit of one row. Logits without a `best` and a constraint that breaks end their own request alone."""
         try:
+            if best is None:
+                raise RunError(
+                    "the base answered with values that are not finite numbers; expected some. Check the base."
+                )
             return self._chosen(one, logits_V, best)
         except RunError as problem:
             return Drawn(one.number, -1, "error", failure=str(problem))

@@ -11,7 +11,7 @@ from headstart.base.decoding import Decoder
 from headstart.base.sampling import Sampling
 from headstart.base.scoring import opening_ids
 from headstart.data.text_codec import Ids, TextCodec
-from headstart.ground.errors import DataError
+from headstart.ground.errors import DataError, RunError
 
 
 def continue_texts(decoder: Decoder, codec: TextCodec, prompts: Sequence[str], sampling: Sampling) -> list[str]:
@@ -27,6 +27,8 @@ def continue_texts(decoder: Decoder, codec: TextCodec, prompts: Sequence[str], s
     written: list[list[int]] = [[] for _ in prompts]
     while decoder.busy:
         for drawn in decoder.step():
+            if drawn.finish == "error":
+                raise RunError(drawn.failure)
             if drawn.finish != "stop":
                 written[places[drawn.request]].append(drawn.unit)
     return [codec.decode(units) for units in written]

@@ -61,36 +61,55 @@ class Slots:
         assert self._cache is not None
         if self._held(slot, ids) == count:
             source = slot
-        self._cache.copy(count, source=source, target=slot)
-        self._units[slot, :count] = ids[:count]
-        self._lengths[slot] = count
-        return count
+        return self._take(count, ids, source=source, target=slot)
 
     def window(self, first: int, units: list[Ids]) -> Window:
-        """The slots from `first` on, which will hold `units` beyond what they hold: for one forward pass.
+        """The slots from `first` on, beyond what they hold, for one forward pass over `units`; `add` when it is done.
 
         As wide as the most units, rounded up: torch keeps what it compiles for every shape, and 10,000 prompts of all
         lengths would fill 150 MB with that.
         """
         assert self._cache is not None
         starts = self._lengths[first : first + len(units)].tolist()
-        for slot, (start, new) in enumerate(zip(starts, units, strict=True), start=first):
-            self._units[slot, start : start + len(new)] = new
-            self._lengths[slot] = start + len(new)
         widest = max(len(new) for new in units)
         return self._cache.window(first, starts, widest if widest == 1 else -(-widest // WIDTHS) * WIDTHS)
+
+    def add(self, first: int, units: list[Ids]) -> None:
+        """The slots from `first` on hold `units` too: a forward pass over them has ended. One that was cut short has
+        written what nobody holds."""
+        for slot, new in enumerate(units, start=first):
+            start = self.held(slot)
+            self._units[slot, start : start + len(new)] = new
+            self._lengths[slot] = start + len(new)
 
     def held(self, slot: int) -> int:
         """Units a slot holds."""
         return int(self._lengths[slot])
 
+    def clear(self, slot: int) -> None:
+        """Forget all that a slot holds, and overwrite it: a hidden key that is not finite would spoil who hides it."""
+        assert self._cache is not None
+        self._lengths[slot] = 0
+        self._cache.clear(slot)
+
+    def shorten(self, slot: int, units: int) -> None:
+        """Forget what a slot holds beyond its first `units`."""
+        self._lengths[slot] = min(self.held(slot), units)
+
     def move(self, source: int, target: int) -> None:
         """A slot's text into another slot."""
-        assert self._cache is not None
         count = self.held(source)
+        self._take(count, self._units[source], source=source, target=target)
+
+    def _take(self, count: int, ids: Ids, *, source: int, target: int) -> int:
+        """The keys of `source` for the first `count` of `ids`; until they are copied, `target` holds nothing."""
+        assert self._cache is not None
+        if source != target:
+            self._lengths[target] = 0
         self._cache.copy(count, source=source, target=target)
-        self._units[target, :count] = self._units[source, :count]
+        self._units[target, :count] = ids[:count]
         self._lengths[target] = count
+        return count
 
     def _held(self, slot: int, ids: Ids) -> int:
         count = min(self.held(slot), len(ids) - 1)

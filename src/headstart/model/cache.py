@@ -57,6 +57,10 @@ class KvCache:
         if source != target:
             self.store[:, :, target, :, :units] = self.store[:, :, source, :, :units]
 
+    def clear(self, slot: int) -> None:
+        """Zeros in a slot, as at the start."""
+        self.store[:, :, slot] = 0.0
+
     def take(self, other: KvCache, *, slots: int) -> None:
         """The first `slots` slots of a smaller cache."""
         self.store[:, :, :slots, :, : other.capacity] = other.store[:, :, :slots]

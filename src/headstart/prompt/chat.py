@@ -43,3 +43,11 @@ def render(codec: TextCodec, messages: Sequence[Message]) -> str:
     if not text:
         raise DataError("the chat template made an empty text of the messages; expected some. Give a plain prompt.")
     return text
+
+
+def without_oldest(messages: Sequence[Message]) -> list[Message]:
+    """The conversation from the user's second message on, what the system said kept; empty where there is none."""
+    system = [message for message in messages if message["role"] == "system"]
+    said = [message for message in messages if message["role"] != "system"]
+    later = [place for place, message in enumerate(said) if place and message["role"] == "user"]
+    return [*system, *said[later[0] :]] if later else []

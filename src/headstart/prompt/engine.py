@@ -17,7 +17,7 @@ from headstart.base.sampling import Sampling
 from headstart.data.text_codec import Ids
 from headstart.ground.errors import HeadstartError, RunError
 from headstart.model.matrices import Precision
-from headstart.prompt.chat import Message, render
+from headstart.prompt.chat import Message, render, without_oldest
 from headstart.prompt.schema import Schema, SchemaReader
 from headstart.prompt.writing import Spelling, Stops
 
@@ -29,8 +29,9 @@ class Request:
     """What is asked.
 
     prompt: a text to continue, or the messages of a conversation whose next answer is wanted (the base's own chat
-    template makes a text of them). stop: texts before which the answer ends. truncate: a prompt that is too long loses
-    its beginning instead of being refused. copy: answers to one prompt with different copies are drawn independently.
+    template makes a text of them). stop: texts before which the answer ends. truncate: a prompt that leaves no room for
+    max_tokens, but for half of the positions at most, loses its beginning (a conversation its oldest messages, but not
+    the system's) instead of being refused. copy: answers to one prompt with different copies are drawn independently.
     schema: a JSON schema that the answer follows; it is whole where the answer's finish is "stop".
     """
 
@@ -68,13 +69,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. units: how many were drawn, an end unit included. tokens: where logprobs were asked for."""
+    """A whole answer. units: how many were drawn, an end unit included. tokens: where logprobs were asked for.
+
+    cut: units that the prompt lost at its beginning.
+    """
 
     text: str
     finish: Finish
     prompt_units: int
     units: int
     tokens: tuple[Token, ...] = ()
+    cut: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -82,6 +87,7 @@ class _Writing:
     spelling: Spelling
     stops: Stops
     prompt_units: int
+    cut: int
 
 
 class Engine:
@@ -98,6 +104,7 @@ class Engine:
         self._decoder = base.decoder(weights=weights, max_rows=max_rows, cache_bytes=cache_bytes)
         self._writing: dict[int, _Writing] = {}
         self._schemas: SchemaReader | None = None  # made for the first request that has a schema
+        self.units_cut = 0  # that prompts which were too long lost at their beginnings
 
     @property
     def busy(self) -> bool:
@@ -118,14 +125,15 @@ class Engine:
             CapabilityError: messages for a base without a chat template; a schema without the extra `json`.
         """
         stops = Stops(request.stop)
-        ids = self._units(request)
+        ids, cut = self._units(request)
         constraint = None
         if request.schema is not None:
             if self._schemas is None:
                 self._schemas = SchemaReader(self._codec)
             constraint = self._schemas.constraint(request.schema)
         number = self._decoder.add(ids, request.sampling, copy=request.copy, constraint=constraint)
-        self._writing[number] = _Writing(Spelling(self._codec), stops, len(ids))
+        self._writing[number] = _Writing(Spelling(self._codec), stops, len(ids), cut)
+        self.units_cut += cut
         return number
 
     def cancel(self, request: int) -> None:
@@ -158,7 +166,7 @@ class Engine:
                     numbers.append(self.add(request))
                 except HeadstartError as problem:
                     raise type(problem)(f"request {place}: {problem}") from problem
-            sizes = {number: self._writing[number].prompt_units for number in numbers}
+            asked = {number: self._writing[number] for number in numbers}
             found: dict[int, list[Piece]] = {number: [] for number in numbers}
             while any(number in self._writing for number in numbers):
                 for piece in self.step():
@@ -167,13 +175,25 @@ class Engine:
         finally:
             for number in numbers:
                 self.cancel(number)
-        return [_whole(found[number], prompt_units=sizes[number]) for number in numbers]
+        return [_whole(found[number], asked[number]) for number in numbers]
 
-    def _units(self, request: Request) -> Ids:
-        room = self._codec.max_positions - request.sampling.max_tokens if request.truncate else None
+    def _units(self, request: Request) -> tuple[Ids, int]:
+        """(a prompt as it is read, how many of its units were cut)."""
+        most = self._codec.max_positions
+        room = max(most - request.sampling.max_tokens, most // 2) if request.truncate else most
         if isinstance(request.prompt, str):
-            return prompt_units(self._codec, [request.prompt], room=room)[0]
-        return prompt_units(self._codec, [render(self._codec, request.prompt)], room=room, opened=True)[0]
+            whole = prompt_units(self._codec, [request.prompt])[0]
+            ids = prompt_units(self._codec, [request.prompt], room=room)[0] if request.truncate else whole
+            return ids, len(whole) - len(ids)
+        messages = list(request.prompt)
+        ids = whole = self._rendered(messages)
+        while len(ids) > room and request.truncate and (shorter := without_oldest(messages)):
+            messages = shorter
+            ids = self._rendered(messages)
+        return ids, len(whole) - len(ids)
+
+    def _rendered(self, messages: Sequence[Message]) -> Ids:
+        return prompt_units(self._codec, [render(self._codec, messages)], opened=True)[0]
 
     def _piece(self, drawn: Drawn) -> Piece:
         if drawn.finish == "error":
@@ -209,8 +229,9 @@ def checked(piece: Piece) -> Piece:
     return piece
 
 
-def _whole(pieces: Sequence[Piece], *, prompt_units: int) -> Answer:
+def _whole(pieces: Sequence[Piece], asked: _Writing) -> Answer:
     finish = pieces[-1].finish
     assert finish is not None
     tokens = tuple(piece.token for piece in pieces if piece.token is not None)
-    return Answer("".join(piece.text for piece in pieces), finish, prompt_units, len(pieces), tokens)
+    text = "".join(piece.text for piece in pieces)
+    return Answer(text, finish, asked.prompt_units, len(pieces), tokens, asked.cut)
