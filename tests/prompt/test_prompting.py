@@ -104,8 +104,9 @@ def test_what_cannot_be_asked_is_refused() -> None:
 )
 def test_every_kind_becomes_a_contract(kind: str, words: dict[str, str], template: str) -> None:
     task = toy_task(kind)  # type: ignore[arg-type]
-    found = prompted(tiny_base(), task, Prompting(shots=2, words=words, templates=(template,)), seed=0)
-    assert [one.contract.method for one in found if one.contract] == ["few-shot"]
+    base = tiny_base()
+    found = prompted(base, task, Prompting(shots=2, words=words, templates=(template,)), seed=0)
+    assert [(c.method, c.asked) for one in found if (c := one.contract)] == [("few-shot", base.fingerprint)]
     answered = found[0].predict(["good cat", "bad dog"])
     assert len(answered) == 2
     if kind == "score":

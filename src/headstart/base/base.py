@@ -21,12 +21,12 @@ from headstart.base.filling import fill_words, word_units
 from headstart.base.folder import SCHEMA_VERSION, Contents, Manifest, find_folder, read_folder, write_folder
 from headstart.base.forward import Reader
 from headstart.base.generating import continue_texts
-from headstart.base.lineage import Record, weights_digest
+from headstart.base.lineage import Fingerprint, Record, fingerprint, weights_digest
 from headstart.base.packs import Packs
 from headstart.base.patch_inputs import encode_inputs
 from headstart.base.prompted import Asker, Scores, outputs_of
 from headstart.base.pseudo import score_hidden
-from headstart.base.references import check_digest, find_reference, place_of, read_prompted, write_prompted
+from headstart.base.references import check_asked, find_reference, place_of, read_prompted, write_prompted
 from headstart.base.rows import read_rows, read_word_rows
 from headstart.base.sampling import Sampling
 from headstart.base.scoring import Likelihoods, score_continuations
@@ -98,7 +98,7 @@ class Base:
             prompted = read_prompted(folder)
             if prompted is not None:
                 asked = cls.load(find_reference(folder, prompted), allow_pickle=allow_pickle).bare
-                check_digest(folder, prompted, asked.digest)
+                check_asked(folder, prompted, asked.digest, asked.fingerprint)
                 return replace(asked, name=prompted.name, contract=prompted.contract, lineage=prompted.lineage)
             contents = read_folder(folder, root=root, allow_pickle=allow_pickle)
         weights = contents.weights
@@ -369,6 +369,11 @@ class Base:
     def digest(self) -> str:
         """SHA-256 over all weights, for `Record.parent`; reads every tensor once."""
         return weights_digest(self.trunk, self.lm, self.pooler, self.head)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What it answers by beside its weights, for the contract of a prompt."""
+        return fingerprint(self.trunk.config, self.codec, family=self.family, pattern=self.pattern)
 
     def _repr_html_(self) -> str:
         config, contract = self.trunk.config, self.contract

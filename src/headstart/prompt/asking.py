@@ -93,7 +93,7 @@ def prompted(base: Base, task: Task, prompting: Prompting, *, seed: int) -> list
     words = choose_words(task, base.text_codec, prompting.words)
     shots = draw_shots(task, words, how=prompting.demonstrations, count=prompting.shots, seed=seed)
     bare = base.bare
-    reference = BaseReference(base.name, base.place, bare.digest)
+    reference, asked = BaseReference(base.name, base.place, bare.digest), bare.fingerprint
     columns = (task.columns.text,) if task.columns.pair is None else (task.columns.text, task.columns.pair)
     found = []
     for template in templates:
@@ -117,6 +117,7 @@ def prompted(base: Base, task: Task, prompting: Prompting, *, seed: int) -> list
             max_length=prompting.max_length,
             method="few-shot" if prompting.shots else "zero-shot",
             prompt=prompt,
+            asked=asked,
         )
         found.append(replace(bare, contract=contract))
     return found
