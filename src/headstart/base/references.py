@@ -8,12 +8,13 @@ working directory never stands for it.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import msgspec
 
 from headstart.base.card import card
-from headstart.base.folder import SCHEMA_VERSION, Manifest, find_folder, read_manifest
+from headstart.base.folder import SCHEMA_VERSION, Manifest, find_folder, open_source, read_manifest
 from headstart.base.lineage import Fingerprint
 from headstart.base.prompt import BaseReference
 from headstart.base.shipped import DEFAULT, EMBEDDED, embedded_names
@@ -109,6 +110,25 @@ def difference(kept: Fingerprint, found: Fingerprint) -> str:
     return ""
 
 
+def require_plain(place: str) -> None:
+    """Whether a saved prompt can refer to the base at `place`: whoever loads the prompt reads no pickle.
+
+    Raises:
+        ConfigError: its weights are pickled.
+    """
+    if place.endswith(".gguf"):
+        return
+    folder, root = find_folder(place)
+    try:
+        open_source(folder, root=root, allow_pickle=False)
+    except BaseError as problem:
+        raise ConfigError(
+            f"the base at {safe_repr(place, 160)} holds only pickled weights; expected safetensors, because a saved "
+            f"prompt refers to its base and reads it without --allow-pickle. Copy it first: headstart bases import "
+            f"{shlex.quote(safe_repr(place, 400))} --allow-pickle, and give --base with the copy."
+        ) from problem
+
+
 def place_of(name_or_dir: str | Path | None) -> str:
     """How a reference says where a base lies: the name of an embedded or cached one, else the whole path."""
     path = Path(name_or_dir or DEFAULT).expanduser()
@@ -151,5 +171,6 @@ __all__ = [
     "find_reference",
     "place_of",
     "read_prompted",
+    "require_plain",
     "write_prompted",
 ]
