@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from headstart.ground.errors import CapabilityError, ConfigError, DataError
 from headstart.prompt.asking import Prompting, prompted
 from headstart.prompt.correcting import bias_of
 from headstart.prompt.demonstrations import draw_shots
-from headstart.prompt.verbalisers import choose_words, levels_of, read_pairs, readable
+from headstart.prompt.verbalisers import Verbaliser, choose_words, levels_of, read_pairs, readable
 
 CODEC = tiny_base().codec
 
@@ -32,6 +33,34 @@ def test_levels_are_the_numbers_that_occur_or_cover_them() -> None:
     assert levels_of([3, 1, 2, 1]) == (1, 2, 3)
     assert levels_of(np.linspace(0, 5, 40).tolist()) == (0, 1, 2, 3, 4, 5)
     assert levels_of(np.linspace(0, 1000, 40).tolist()) == (0, 250, 500, 750, 1000)
+    assert levels_of(np.linspace(5.0001, 5.0002, 40).tolist()) == (5.0001, 5.00012, 5.00015, 5.00018, 5.0002)
+    assert levels_of([1e6 + one for one in range(41)]) == (1000000, 1000010, 1000020, 1000030, 1000040)
+
+
+@pytest.mark.parametrize(
+    ("levels", "spelt"),
+    [
+        ((1, 2.5, 10), ("1", "2.5", "10")),
+        ((1e6, 2e6), ("1e+06", "2e+06")),
+        ((1000001, 1000002, 1000003), ("1000001", "1000002", "1000003")),
+        ((5.0000001, 5.0000002), ("5.0000001", "5.0000002")),
+        ((0.1, float(np.nextafter(0.1, 1))), ("0.10000000000000001", "0.10000000000000002")),
+    ],
+)
+def test_levels_are_spelt_so_that_they_can_be_told_apart(levels: tuple[float, ...], spelt: tuple[str, ...]) -> None:
+    task = toy_task("score")
+    targets = tuple(float(levels[row % len(levels)]) for row in range(len(task.train)))
+    task = replace(task, train=replace(task.train, targets=targets))
+    assert choose_words(task, CODEC, {}) == Verbaliser(spelt, levels=levels)
+    assert choose_words(task, CODEC, {spelt[1]: "mid"}).words == (spelt[0], "mid", *spelt[2:])
+    with pytest.raises(ConfigError, match=re.escape(f"expected some of {', '.join(spelt)}")):
+        choose_words(task, CODEC, {"none": "mid"})
+
+
+def test_the_answers_can_be_respelt_where_a_label_is_called_like_one() -> None:
+    task = replace(toy_task("labels"), labels=("other", "yes"))
+    found = choose_words(task, CODEC, {"yes": "ja", "no": "nein", "other": "else"})
+    assert found == Verbaliser(("nein", "ja"), options=("else", "yes"))
 
 
 def test_words_can_be_given_and_unknown_names_are_refused() -> None:
