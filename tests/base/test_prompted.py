@@ -281,6 +281,16 @@ def test_a_prompt_does_not_ask_a_prompt_and_a_broken_one_is_refused(saved: tuple
             Base.load(folder)
 
 
+def test_a_contract_whose_prompt_keeps_no_unit_is_refused(saved: tuple[Base, Path, Path]) -> None:
+    _, folder, _ = saved
+    manifest = json.loads((folder / "headstart.json").read_text())
+    for limit in (0, -5):
+        manifest["contract"]["max_length"] = limit
+        (folder / "headstart.json").write_text(json.dumps(manifest))
+        with pytest.raises(BaseError, match=f"max_length of the prompt is {limit}; expected at least 1"):
+            Base.load(folder)
+
+
 def test_a_base_that_lies_nowhere_cannot_be_referred_to(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lies in no folder"):
         asked(tiny_base("llama")).save(tmp_path / "asks")

@@ -120,6 +120,10 @@ ASKING = ("adapt", str(DATA / "train.csv"), "--test", str(DATA / "test.csv"), "-
     ("flags", "said"),
     [
         (["--max-length", "1"], "max_length is 1; expected more than the 1 special tokens"),
+        (
+            ["--calibration", "contextual", "--demonstrations", "nearest"],
+            "--calibration is contextual and --demonstrations nearest; expected",
+        ),
     ],
 )
 def test_what_a_prompt_cannot_have_is_said_before_any_row_is_asked(
@@ -226,7 +230,7 @@ def test_predict_reads_standard_input_and_names_empty_rows(
             "--shots is 2; expected none for zero-shot",
         ),
         (["adapt", "good.csv", "--shots", "2"], 2, "a prompt is described for the method auto"),
-        (["adapt", "good.csv", "--method", "few-shot", "--shots", "1000000000000000000"], 2, "expected 0 to 1,024"),
+        (["adapt", "good.csv", "--method", "few-shot", "--shots", "1000000000000000000"], 2, "from 0 to 1,024"),
         (["adapt", "good.csv", "--method", "few-shot", "--shots", "300"], 2, "tokens; expected at most 128"),
         (["adapt", "good.csv", "--method", "few-shot", "--template", "{{ text.x }} {{ label }}"], 2, "has a getattr"),
         (["adapt", "good.csv", "--method", "few-shot", "--template", "nothing.txt"], 2, "--template is 'nothing.txt'"),

@@ -92,9 +92,28 @@ def test_more_shots_than_rows_are_refused() -> None:
     task = toy_task(rows=6)
     with pytest.raises(ConfigError, match="--shots is 9; expected at most 6"):
         draw_shots(task, choose_words(task, CODEC, {}), how="balanced", count=9, seed=0)
-    for shots in (-1, 10**18):
-        with pytest.raises(ConfigError, match="expected 0 to"):
-            Prompting(shots=shots)
+
+
+@pytest.mark.parametrize("given", [-1, 10**18, "3", 2.5, float("nan"), True, None])
+def test_shots_are_a_whole_number(given: object) -> None:
+    with pytest.raises(ConfigError, match=r"--shots is .*; expected a whole number from 0 to 1,024"):
+        Prompting(shots=given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [0, -1, "8", 2.5, True, None])
+def test_a_text_keeps_a_whole_number_of_units(given: object) -> None:
+    with pytest.raises(ConfigError, match=r"--max-length is .*; expected a whole number from 1"):
+        Prompting(max_length=given)  # type: ignore[arg-type]
+
+
+def test_a_calibration_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--calibration is contextual and --demonstrations nearest; expected batch"):
+        Prompting(shots=2, demonstrations="nearest", calibration="contextual")
+    assert Prompting(demonstrations="nearest", calibration="contextual").shots == 0  # nothing is shown at all
+    task = toy_task()
+    task = replace(task, validation=task.validation.subset([]))
+    with pytest.raises(ConfigError, match=r"--calibration is batch and toy has no validation rows; expected some"):
+        prompted(tiny_base(), task, Prompting(calibration="batch"), seed=0)
 
 
 def test_a_bias_makes_the_answers_over_its_rows_equally_likely() -> None:

@@ -59,6 +59,11 @@ class TaskContract:
             raise ConfigError(f"the task reads {self.columns} of kind {self.kind} apart; expected a pair of texts.")
         if self.prompt is not None:
             _check_prompt(self.prompt, self.kind, self.labels, pair=len(self.columns) == 2)
+            if self.max_length < 1:
+                raise ConfigError(
+                    f"max_length of the prompt is {self.max_length}; expected at least 1, the units a text keeps. "
+                    "Adapt again."
+                )
         if not self.temperature > 0:
             raise ConfigError(f"the temperature is {self.temperature}; expected a positive number.")
 
