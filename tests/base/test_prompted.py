@@ -16,6 +16,7 @@ from headstart.base.base import Base
 from headstart.base.contract import TaskContract
 from headstart.base.prompt import BaseReference, Prompt, Shot, check_template
 from headstart.base.wording import nearest
+from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, CapabilityError, ConfigError, DataError
 from headstart.model.trunk import Trunk
 
@@ -144,6 +145,20 @@ def test_a_base_that_cannot_score_says_so() -> None:
         base.score_words(ROWS, ["w40", "w41"])
     with pytest.raises(DataError, match="has no tokens"):
         tiny_base("llama").score_words(ROWS, [" ", "w41"])
+
+
+@pytest.mark.usefixtures("no_compute")
+@pytest.mark.parametrize(("family", "pattern"), [("llama", "causal"), ("bert", "full")])
+def test_words_are_asked_of_lists_of_texts(family: str, pattern: Pattern) -> None:
+    base = tiny_base(family)
+    with pytest.raises(DataError, match="2 befores came with 1 afters; expected as many"):
+        base.score_words(ROWS[:2], ["w40", "w41"], afters=["w51"], pattern=pattern)
+    with pytest.raises(DataError, match="befores is 'w9 w10'; expected a list of texts"):
+        base.score_words("w9 w10", ["w40", "w41"], pattern=pattern)
+    with pytest.raises(DataError, match="words is 'w40'; expected a list of texts"):
+        base.score_words(ROWS, "w40", pattern=pattern)
+    with pytest.raises(DataError, match="afters is 'w5'; expected a list of texts"):
+        base.score_words(ROWS[:2], ["w40", "w41"], afters="w5", pattern=pattern)
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------

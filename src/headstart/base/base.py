@@ -24,7 +24,7 @@ from headstart.base.generating import continue_texts
 from headstart.base.lineage import Fingerprint, Record, fingerprint, weights_digest
 from headstart.base.packs import Packs
 from headstart.base.patch_inputs import encode_inputs
-from headstart.base.prompted import Asker, Scores, outputs_of
+from headstart.base.prompted import Asker, Scores, check_words_asked, outputs_of
 from headstart.base.pseudo import score_hidden
 from headstart.base.references import check_asked, find_reference, place_of, read_prompted, write_prompted
 from headstart.base.rows import read_rows, read_word_rows
@@ -241,8 +241,10 @@ class Base:
 
         Raises:
             CapabilityError: the pattern is not one of `score_patterns`.
-            DataError: a word has no tokens, or a text is longer than the base has positions for.
+            DataError: a word has no tokens, a text is longer than the base has positions for, one text stands where a
+                list is due, or there are more or fewer afters than befores.
         """
+        check_words_asked(befores, words, afters)
         if pattern == "causal":
             self._causal_head("score")
             word_units(self.text_codec, words)
