@@ -33,7 +33,7 @@ def prompting_of(flags: AskFlags, method: str, *, max_length: int | None) -> Pro
         demonstrations=flags.demonstrations,
         calibration=flags.calibration,
         pattern=flags.pattern,
-        max_length=max_length or usual.max_length,
+        max_length=usual.max_length if max_length is None else max_length,
     )
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from headstart.asking_flags import NO_ASKING, prompting_of
 from headstart.base.base import Base
+from headstart.base.references import require_plain
 from headstart.base.shipped import DEFAULTS
 from headstart.data.patches import PatchCodec
 from headstart.data.raw import Raw
@@ -64,6 +65,8 @@ def specialise(
     task = read_labelled(train, flags, test=flags.test, validation=flags.validation, seed=flags.seed, name=name)
     named = DEFAULTS[task.columns.modality] if flags.base is None else flags.base
     base = Base.load(named, allow_pickle=flags.allow_pickle)
+    if flags.allow_pickle and flags.method in BY_PROMPT:
+        require_plain(base.place)
     with Live(Console(stderr=True)) as live:
         for line in before_training(task, base, settings, trains=flags.method not in BY_PROMPT):
             live(Event("data", line))
@@ -116,6 +119,7 @@ def before_training(task: Task, base: Base, settings: FitSettings, *, trains: bo
     if isinstance(base.codec, PatchCodec):
         return [*lines, *cut_inputs(task.train.raws, base.codec)]
     if not trains:
+        base.codec.encode(task.train.written[:1], max_length=settings.max_length)  # has the probe room for a unit?
         return lines
     encoded = base.codec.encode(task.train.written, task.train.pairs, max_length=settings.max_length)
     if encoded.truncated:

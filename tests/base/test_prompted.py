@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from headstart.base.base import Base
 from headstart.base.contract import TaskContract
 from headstart.base.prompt import BaseReference, Prompt, Shot, check_template
 from headstart.base.wording import nearest
+from headstart.ground.batch import Pattern
 from headstart.ground.errors import BaseError, CapabilityError, ConfigError, DataError
 from headstart.model.trunk import Trunk
 
@@ -36,7 +38,9 @@ def asked(
         "base": BaseReference(base.name, place, base.bare.digest),
     }
     prompt = Prompt(**(fields | changes))
-    contract = TaskContract("choice", LABELS, columns, "mean", max_length, "few-shot", prompt=prompt)
+    contract = TaskContract(
+        "choice", LABELS, columns, "mean", max_length, "few-shot", prompt=prompt, asked=base.fingerprint
+    )
     return dataclasses.replace(base, contract=contract)
 
 
@@ -143,6 +147,20 @@ def test_a_base_that_cannot_score_says_so() -> None:
         tiny_base("llama").score_words(ROWS, [" ", "w41"])
 
 
+@pytest.mark.usefixtures("no_compute")
+@pytest.mark.parametrize(("family", "pattern"), [("llama", "causal"), ("bert", "full")])
+def test_words_are_asked_of_lists_of_texts(family: str, pattern: Pattern) -> None:
+    base = tiny_base(family)
+    with pytest.raises(DataError, match="2 befores came with 1 afters; expected as many"):
+        base.score_words(ROWS[:2], ["w40", "w41"], afters=["w51"], pattern=pattern)
+    with pytest.raises(DataError, match="befores is 'w9 w10'; expected a list of texts"):
+        base.score_words("w9 w10", ["w40", "w41"], pattern=pattern)
+    with pytest.raises(DataError, match="words is 'w40'; expected a list of texts"):
+        base.score_words(ROWS, "w40", pattern=pattern)
+    with pytest.raises(DataError, match="afters is 'w5'; expected a list of texts"):
+        base.score_words(ROWS[:2], ["w40", "w41"], afters="w5", pattern=pattern)
+
+
 # --- the folder ------------------------------------------------------------------------------------------------------
 
 
@@ -177,19 +195,114 @@ def test_a_base_that_is_gone_or_changed_is_named(saved: tuple[Base, Path, Path])
         Base.load(folder)
 
 
+def add_normalizer(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = {"type": "Lowercase"}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+def change(file: str, **values: Any) -> Callable[[Path], None]:
+    """Other values at the top of a folder's JSON file."""
+
+    def made(folder: Path) -> None:
+        (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | values))
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (add_normalizer, r"whose tokenizer is [0-9a-f]{12}; expected [0-9a-f]{12}"),
+        (change("tokenizer_config.json", mask_token="</s>"), r"whose tokenizer is [0-9a-f]{12}; expected"),
+        (
+            change("config.json", rope_parameters={"rope_theta": 1e6, "rope_type": "default"}),
+            r"whose config says rope_theta is 1000000\.0; expected 10000\.0",
+        ),
+        (change("headstart.json", pattern="causal"), "whose config says pattern is 'causal'; expected 'full'"),
+    ],
+)
+def test_a_base_that_answers_otherwise_with_the_same_weights_is_named(
+    saved: tuple[Base, Path, Path], changed: Callable[[Path], None], said: str
+) -> None:
+    _, folder, base_folder = saved
+    before = Base.load(base_folder)
+    changed(base_folder)
+    after = Base.load(base_folder)
+    assert after.digest == before.digest
+    assert after.fingerprint != before.fingerprint
+    with pytest.raises(BaseError, match=f"{said}.*, which its prompt was chosen for. Put the old base back"):
+        Base.load(folder)
+
+
+def test_a_folder_from_before_fingerprints_still_answers(saved: tuple[Base, Path, Path]) -> None:
+    found, folder, _ = saved
+    manifest = json.loads((folder / "headstart.json").read_text())
+    del manifest["contract"]["asked"]
+    (folder / "headstart.json").write_text(json.dumps(manifest))
+    again = Base.load(folder)
+    assert again.contract is not None
+    assert again.contract.asked is None
+    np.testing.assert_array_equal(again.predict_proba(ROWS), found.predict_proba(ROWS))
+
+
+@pytest.mark.parametrize("kind", ["folder", "base", "file"])
+def test_what_lies_in_the_working_directory_is_never_asked(
+    kind: str, tmp_path: Path, tiny_base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = Base.load("text-tiny")
+    asked(base, place=base.place).save(tmp_path / "asks")
+    monkeypatch.chdir(tmp_path)
+    if kind == "folder":
+        (tmp_path / "text-tiny").mkdir()
+    elif kind == "base":
+        Base.load(tiny_base_folder).save(tmp_path / "text-tiny")
+    else:
+        (tmp_path / "text-tiny").write_text("notes")
+    again = Base.load("asks")
+    assert again.bare.digest == base.digest
+    assert again.place == "text-tiny"
+
+
+def test_a_place_is_a_whole_path_or_a_name(
+    saved: tuple[Base, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder, base_folder = saved
+    monkeypatch.chdir(tmp_path)
+    manifest = json.loads((folder / "headstart.json").read_text())
+    for place in ("", ".", "base"):
+        manifest["contract"]["prompt"]["base"]["place"] = place
+        (folder / "headstart.json").write_text(json.dumps(manifest))
+        with pytest.raises(BaseError, match=f"at '{place}'; expected a whole path, or a name .*contract.prompt.base"):
+            Base.load(folder)
+    manifest["contract"]["prompt"]["base"]["place"] = str(base_folder)
+    (folder / "headstart.json").write_text(json.dumps(manifest))
+    assert Base.load(folder).place == str(base_folder)
+
+
 def test_a_prompt_does_not_ask_a_prompt_and_a_broken_one_is_refused(saved: tuple[Base, Path, Path]) -> None:
     _, folder, _ = saved
     manifest = json.loads((folder / "headstart.json").read_text())
-    for change, said in (
+    for tamper, said in (
         (lambda prompt: prompt["base"].update(place=str(folder)), "holds a prompt and no weights"),
         (lambda prompt: prompt.update(template="{{ text.x }} {{ label }}"), "cannot be understood"),
         (lambda prompt: prompt.update(bias=[1.0]), "cannot be understood"),
         (lambda prompt: prompt.update(base=None), "names no base"),
     ):
         broken = json.loads(json.dumps(manifest))
-        change(broken["contract"]["prompt"])
+        tamper(broken["contract"]["prompt"])
         (folder / "headstart.json").write_text(json.dumps(broken))
         with pytest.raises(BaseError, match=said):
+            Base.load(folder)
+
+
+def test_a_contract_whose_prompt_keeps_no_unit_is_refused(saved: tuple[Base, Path, Path]) -> None:
+    _, folder, _ = saved
+    manifest = json.loads((folder / "headstart.json").read_text())
+    for limit in (0, -5):
+        manifest["contract"]["max_length"] = limit
+        (folder / "headstart.json").write_text(json.dumps(manifest))
+        with pytest.raises(BaseError, match=f"max_length of the prompt is {limit}; expected at least 1"):
             Base.load(folder)
 
 

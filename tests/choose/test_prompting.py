@@ -165,6 +165,7 @@ def test_a_prompt_that_wins_is_saved_as_adapt_saves_one(task: Task, folders: lis
     assert again.contract.prompt.base is not None
     assert again.contract.method == "few-shot"
     assert again.contract.prompt.base.place == folders[0], "the base itself, no scratch folder"
+    assert again.contract.asked == Base.load(folders[0]).fingerprint
     assert verify_saved(found.base, tmp_path / "out", task.test).status == "ok"
     said = score_task(task.kind, None, task.test.targets, ask(again, task.test)[0].predictions, labels=task.labels)
     assert said == pytest.approx(found.report.winner.best.value, abs=1e-9)

@@ -44,3 +44,5 @@ def test_without_flags_the_method_decides() -> None:
     asked = prompting_of(AskFlags(pattern="full"), "few-shot", max_length=64)
     assert asked is not None
     assert (asked.shots, asked.pattern, asked.max_length) == (8, "full", 64)
+    with pytest.raises(ConfigError, match="--max-length is 0; expected a whole number from 1"):
+        prompting_of(NO_ASKING, "few-shot", max_length=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,64 @@ def test_a_prompt_is_adapted_saved_and_asked(tiny_base_folder: Path, tmp_path: P
     assert {row["prediction"] for row in rows} <= set(report["task"]["labels"])
 
 
+@pytest.fixture
+def no_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a row is a failure."""
+    from headstart.model.trunk import Trunk
+
+    def refuse(self: Trunk, *arguments: object, **named: object) -> None:
+        raise AssertionError("the trunk was run")
+
+    monkeypatch.setattr(Trunk, "forward", refuse)
+
+
+ASKING = ("adapt", str(DATA / "train.csv"), "--test", str(DATA / "test.csv"), "--label", "intent")
+
+
+@pytest.mark.usefixtures("no_compute")
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--max-length", "1"], "max_length is 1; expected more than the 1 special tokens"),
+        (
+            ["--calibration", "contextual", "--demonstrations", "nearest"],
+            "--calibration is contextual and --demonstrations nearest; expected",
+        ),
+    ],
+)
+def test_what_a_prompt_cannot_have_is_said_before_any_row_is_asked(
+    flags: list[str], said: str, tiny_base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = [*ASKING, "--base", str(tiny_base_folder), "--method", "few-shot", "--shots", "1", "--out", str(out)]
+    assert run([*words, *flags]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_compute")
+def test_a_prompt_refers_to_no_pickle(
+    tiny_base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    pickled = Path(shutil.copytree(tiny_base_folder, tmp_path / "pickled"))
+    torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    monkeypatch.chdir(tmp_path)
+    words = [*ASKING, "--method", "zero-shot", "--max-length", "24", "--out", "asks", "--allow-pickle", "--base"]
+    assert run([*words, "pickled"]) == 2
+    said = capsys.readouterr().err
+    step = f"headstart bases import {pickled} --allow-pickle"
+    assert "pickled holds only pickled weights; expected safetensors" in said
+    assert step in said.replace("\n", " ")
+    assert not (tmp_path / "asks").exists()
+    assert run(step.split()[1:]) == 0
+    with pytest.raises(AssertionError, match="the trunk was run"):  # the copy is asked, as is a base without pickles
+        run([*words, "runs/pickled"])
+
+
 def test_predict_writes_csv_and_jsonl(specialist: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
     folder, _ = specialist
     to_file = headstart("predict", folder, DATA / "test.csv", "--out", "answers.jsonl", cwd=tmp_path)
@@ -171,7 +230,7 @@ def test_predict_reads_standard_input_and_names_empty_rows(
             "--shots is 2; expected none for zero-shot",
         ),
         (["adapt", "good.csv", "--shots", "2"], 2, "a prompt is described for the method auto"),
-        (["adapt", "good.csv", "--method", "few-shot", "--shots", "1000000000000000000"], 2, "expected 0 to 1,024"),
+        (["adapt", "good.csv", "--method", "few-shot", "--shots", "1000000000000000000"], 2, "from 0 to 1,024"),
         (["adapt", "good.csv", "--method", "few-shot", "--shots", "300"], 2, "tokens; expected at most 128"),
         (["adapt", "good.csv", "--method", "few-shot", "--template", "{{ text.x }} {{ label }}"], 2, "has a getattr"),
         (["adapt", "good.csv", "--method", "few-shot", "--template", "nothing.txt"], 2, "--template is 'nothing.txt'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from headstart.ground.errors import CapabilityError, ConfigError, DataError
 from headstart.prompt.asking import Prompting, prompted
 from headstart.prompt.correcting import bias_of
 from headstart.prompt.demonstrations import draw_shots
-from headstart.prompt.verbalisers import choose_words, levels_of, read_pairs, readable
+from headstart.prompt.verbalisers import Verbaliser, choose_words, levels_of, read_pairs, readable
 
 CODEC = tiny_base().codec
 
@@ -32,6 +33,34 @@ def test_levels_are_the_numbers_that_occur_or_cover_them() -> None:
     assert levels_of([3, 1, 2, 1]) == (1, 2, 3)
     assert levels_of(np.linspace(0, 5, 40).tolist()) == (0, 1, 2, 3, 4, 5)
     assert levels_of(np.linspace(0, 1000, 40).tolist()) == (0, 250, 500, 750, 1000)
+    assert levels_of(np.linspace(5.0001, 5.0002, 40).tolist()) == (5.0001, 5.00012, 5.00015, 5.00018, 5.0002)
+    assert levels_of([1e6 + one for one in range(41)]) == (1000000, 1000010, 1000020, 1000030, 1000040)
+
+
+@pytest.mark.parametrize(
+    ("levels", "spelt"),
+    [
+        ((1, 2.5, 10), ("1", "2.5", "10")),
+        ((1e6, 2e6), ("1e+06", "2e+06")),
+        ((1000001, 1000002, 1000003), ("1000001", "1000002", "1000003")),
+        ((5.0000001, 5.0000002), ("5.0000001", "5.0000002")),
+        ((0.1, float(np.nextafter(0.1, 1))), ("0.10000000000000001", "0.10000000000000002")),
+    ],
+)
+def test_levels_are_spelt_so_that_they_can_be_told_apart(levels: tuple[float, ...], spelt: tuple[str, ...]) -> None:
+    task = toy_task("score")
+    targets = tuple(float(levels[row % len(levels)]) for row in range(len(task.train)))
+    task = replace(task, train=replace(task.train, targets=targets))
+    assert choose_words(task, CODEC, {}) == Verbaliser(spelt, levels=levels)
+    assert choose_words(task, CODEC, {spelt[1]: "mid"}).words == (spelt[0], "mid", *spelt[2:])
+    with pytest.raises(ConfigError, match=re.escape(f"expected some of {', '.join(spelt)}")):
+        choose_words(task, CODEC, {"none": "mid"})
+
+
+def test_the_answers_can_be_respelt_where_a_label_is_called_like_one() -> None:
+    task = replace(toy_task("labels"), labels=("other", "yes"))
+    found = choose_words(task, CODEC, {"yes": "ja", "no": "nein", "other": "else"})
+    assert found == Verbaliser(("nein", "ja"), options=("else", "yes"))
 
 
 def test_words_can_be_given_and_unknown_names_are_refused() -> None:
@@ -63,9 +92,28 @@ def test_more_shots_than_rows_are_refused() -> None:
     task = toy_task(rows=6)
     with pytest.raises(ConfigError, match="--shots is 9; expected at most 6"):
         draw_shots(task, choose_words(task, CODEC, {}), how="balanced", count=9, seed=0)
-    for shots in (-1, 10**18):
-        with pytest.raises(ConfigError, match="expected 0 to"):
-            Prompting(shots=shots)
+
+
+@pytest.mark.parametrize("given", [-1, 10**18, "3", 2.5, float("nan"), True, None])
+def test_shots_are_a_whole_number(given: object) -> None:
+    with pytest.raises(ConfigError, match=r"--shots is .*; expected a whole number from 0 to 1,024"):
+        Prompting(shots=given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [0, -1, "8", 2.5, True, None])
+def test_a_text_keeps_a_whole_number_of_units(given: object) -> None:
+    with pytest.raises(ConfigError, match=r"--max-length is .*; expected a whole number from 1"):
+        Prompting(max_length=given)  # type: ignore[arg-type]
+
+
+def test_a_calibration_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--calibration is contextual and --demonstrations nearest; expected batch"):
+        Prompting(shots=2, demonstrations="nearest", calibration="contextual")
+    assert Prompting(demonstrations="nearest", calibration="contextual").shots == 0  # nothing is shown at all
+    task = toy_task()
+    task = replace(task, validation=task.validation.subset([]))
+    with pytest.raises(ConfigError, match=r"--calibration is batch and toy has no validation rows; expected some"):
+        prompted(tiny_base(), task, Prompting(calibration="batch"), seed=0)
 
 
 def test_a_bias_makes_the_answers_over_its_rows_equally_likely() -> None:
@@ -104,8 +152,9 @@ def test_what_cannot_be_asked_is_refused() -> None:
 )
 def test_every_kind_becomes_a_contract(kind: str, words: dict[str, str], template: str) -> None:
     task = toy_task(kind)  # type: ignore[arg-type]
-    found = prompted(tiny_base(), task, Prompting(shots=2, words=words, templates=(template,)), seed=0)
-    assert [one.contract.method for one in found if one.contract] == ["few-shot"]
+    base = tiny_base()
+    found = prompted(base, task, Prompting(shots=2, words=words, templates=(template,)), seed=0)
+    assert [(c.method, c.asked) for one in found if (c := one.contract)] == [("few-shot", base.fingerprint)]
     answered = found[0].predict(["good cat", "bad dog"])
     assert len(answered) == 2
     if kind == "score":

@@ -21,12 +21,12 @@ from headstart.base.filling import fill_words, word_units
 from headstart.base.folder import SCHEMA_VERSION, Contents, Manifest, find_folder, read_folder, write_folder
 from headstart.base.forward import Reader
 from headstart.base.generating import continue_texts
-from headstart.base.lineage import Record, weights_digest
+from headstart.base.lineage import Fingerprint, Record, fingerprint, weights_digest
 from headstart.base.packs import Packs
 from headstart.base.patch_inputs import encode_inputs
-from headstart.base.prompted import Asker, Scores, outputs_of
+from headstart.base.prompted import Asker, Scores, check_words_asked, outputs_of
 from headstart.base.pseudo import score_hidden
-from headstart.base.references import check_digest, find_reference, place_of, read_prompted, write_prompted
+from headstart.base.references import check_asked, find_reference, place_of, read_prompted, write_prompted
 from headstart.base.rows import read_rows, read_word_rows
 from headstart.base.sampling import Sampling
 from headstart.base.scoring import Likelihoods, score_continuations
@@ -98,7 +98,7 @@ class Base:
             prompted = read_prompted(folder)
             if prompted is not None:
                 asked = cls.load(find_reference(folder, prompted), allow_pickle=allow_pickle).bare
-                check_digest(folder, prompted, asked.digest)
+                check_asked(folder, prompted, asked.digest, asked.fingerprint)
                 return replace(asked, name=prompted.name, contract=prompted.contract, lineage=prompted.lineage)
             contents = read_folder(folder, root=root, allow_pickle=allow_pickle)
         weights = contents.weights
@@ -241,8 +241,10 @@ class Base:
 
         Raises:
             CapabilityError: the pattern is not one of `score_patterns`.
-            DataError: a word has no tokens, or a text is longer than the base has positions for.
+            DataError: a word has no tokens, a text is longer than the base has positions for, one text stands where a
+                list is due, or there are more or fewer afters than befores.
         """
+        check_words_asked(befores, words, afters)
         if pattern == "causal":
             self._causal_head("score")
             word_units(self.text_codec, words)
@@ -369,6 +371,11 @@ class Base:
     def digest(self) -> str:
         """SHA-256 over all weights, for `Record.parent`; reads every tensor once."""
         return weights_digest(self.trunk, self.lm, self.pooler, self.head)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What it answers by beside its weights, for the contract of a prompt."""
+        return fingerprint(self.trunk.config, self.codec, family=self.family, pattern=self.pattern)
 
     def _repr_html_(self) -> str:
         config, contract = self.trunk.config, self.contract

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+from headstart.base.lineage import Fingerprint
 from headstart.base.prompt import Prompt, check_places
 from headstart.data.examples import Kind
 from headstart.ground.errors import ConfigError
@@ -23,7 +24,8 @@ class TaskContract:
     score is head output * target_scale + target_mean. threshold: probability from which a label of kind "labels"
     is given. method: how the answers came to be (probe, lora, full, scratch: a head; zero-shot, few-shot: a prompt).
     apart: the members of a pair are read one by one and compared by the head, instead of together. prompt: asks
-    instead of a head. channels: above 1, of series; every row has so many, and the head takes each by itself.
+    instead of a head. channels: above 1, of series; every row has so many, and the head takes each by itself. asked:
+    how the base was that the prompt was chosen for, beside its weights; None in folders from before this was kept.
     """
 
     kind: Kind
@@ -39,6 +41,7 @@ class TaskContract:
     apart: bool = False
     prompt: Prompt | None = None
     channels: int = 1
+    asked: Fingerprint | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -56,6 +59,11 @@ class TaskContract:
             raise ConfigError(f"the task reads {self.columns} of kind {self.kind} apart; expected a pair of texts.")
         if self.prompt is not None:
             _check_prompt(self.prompt, self.kind, self.labels, pair=len(self.columns) == 2)
+            if self.max_length < 1:
+                raise ConfigError(
+                    f"max_length of the prompt is {self.max_length}; expected at least 1, the units a text keeps. "
+                    "Adapt again."
+                )
         if not self.temperature > 0:
             raise ConfigError(f"the temperature is {self.temperature}; expected a positive number.")
 

@@ -10,11 +10,16 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
+
+from headstart.data.patches import PatchCodec
+from headstart.data.text_codec import TextCodec
+from headstart.ground.batch import Pattern
+from headstart.model.config import TrunkConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,18 @@ class Record:
     results: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a base answers by beside its weights.
+
+    codec: SHA-256 of its tokenizer and of the ids of its special tokens. config: its family, the pattern it reads under
+    and every field of its TrunkConfig; as values, so that what changed can be named.
+    """
+
+    codec: str
+    config: dict[str, int | float | str | bool]
+
+
 def code_version() -> str:
     """The version of Headstart and of torch that ran, for `Record.code`."""
     return f"headstart {importlib.metadata.version('headstart')}, torch {torch.__version__}"
@@ -73,3 +90,11 @@ def weights_digest(*modules: nn.Module | None) -> str:
             digest.update(f"{place}/{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def fingerprint(config: TrunkConfig, codec: TextCodec | PatchCodec, *, family: str, pattern: Pattern) -> Fingerprint:
+    """Of a base with this trunk and codec."""
+    special = asdict(codec.special) if isinstance(codec, TextCodec) else {}
+    there = sorted((role, unit) for role, unit in special.items() if unit is not None)
+    digest = hashlib.sha256(f"{codec.digest} {there}".encode()).hexdigest()
+    return Fingerprint(digest, {"family": family, "pattern": pattern, **config.as_dict()})

@@ -9,7 +9,7 @@ a row's answer never depends on the rows beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from headstart.base.rows import Rows
 from headstart.base.scoring import closing_ids, opening_ids
 from headstart.base.wording import Features, Questions, Wording
 from headstart.data.text_codec import TextCodec
-from headstart.ground.errors import DataError
+from headstart.ground.errors import DataError, safe_repr
 
 Scores = NDArray[np.float64]
 ScoreWords = Callable[[Sequence[str], Sequence[str], Sequence[str]], Scores]  # befores, words, afters -> (N, W)
@@ -89,6 +89,19 @@ class Asker:
         return self.contract.prompt
 
 
+def check_words_asked(befores: Sequence[str], words: Sequence[str], afters: Sequence[str] | None) -> None:
+    """DataError for one text where a list of texts is due, and for another number of texts after than before."""
+    for name, given in (("befores", befores), ("words", words), ("afters", afters)):
+        if isinstance(given, str):
+            raise DataError(
+                f"{name} is {safe_repr(repr(given), 60)}; expected a list of texts. Put it into a list of one."
+            )
+    if afters is not None and len(afters) != len(befores):
+        raise DataError(
+            f'{len(befores)} befores came with {len(afters)} afters; expected as many. Give "" where nothing follows.'
+        )
+
+
 def raw_shape(prompt: Prompt) -> tuple[int, ...]:
     """The shape of one row's raw scores."""
     return (len(prompt.options), len(prompt.words)) if prompt.options else (len(prompt.words),)
@@ -111,8 +124,3 @@ def shares(scores: Scores) -> Scores:
     """Softmax over the last axis."""
     raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
-
-
-def with_prompt(contract: TaskContract, prompt: Prompt) -> TaskContract:
-    """The contract with another prompt for the same question."""
-    return replace(contract, prompt=prompt)

@@ -249,7 +249,7 @@ def _asking(base: Base, ended: Trained) -> Base:
     assert manifest.contract.prompt is not None, "saved as a prompt"
     bare = base.bare
     prompt = replace(manifest.contract.prompt, base=BaseReference(base.name, base.place, bare.digest))
-    return replace(bare, contract=replace(manifest.contract, prompt=prompt))
+    return replace(bare, contract=replace(manifest.contract, prompt=prompt, asked=bare.fingerprint))
 
 
 def _ended(found: Findings, decision: Decision) -> Trained:

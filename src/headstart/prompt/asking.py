@@ -13,7 +13,7 @@ from headstart.base.contract import TaskContract
 from headstart.base.prompt import CALIBRATIONS, BaseReference, Calibration, Prompt
 from headstart.data.task import Task
 from headstart.ground.batch import Pattern
-from headstart.ground.errors import CapabilityError, ConfigError, did_you_mean
+from headstart.ground.errors import CapabilityError, ConfigError, did_you_mean, safe_repr
 from headstart.prompt.demonstrations import DEMONSTRATIONS, Demonstrations, draw_shots
 from headstart.prompt.templates import templates_for
 from headstart.prompt.verbalisers import check_words, choose_words
@@ -41,8 +41,16 @@ class Prompting:
     joiner: str = "\n\n"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.shots <= MOST_SHOTS:
-            raise ConfigError(f"--shots is {self.shots}; expected 0 to {MOST_SHOTS:,}. Give for instance --shots 8.")
+        if not is_whole(self.shots) or not 0 <= self.shots <= MOST_SHOTS:
+            raise ConfigError(
+                f"--shots is {safe_repr(repr(self.shots), 40)}; expected a whole number from 0 to {MOST_SHOTS:,}. "
+                "Give for instance --shots 8."
+            )
+        if not is_whole(self.max_length) or self.max_length < 1:
+            raise ConfigError(
+                f"--max-length is {safe_repr(repr(self.max_length), 40)}; expected a whole number from 1. "
+                "Leave it out for the default."
+            )
         if self.demonstrations not in DEMONSTRATIONS:
             raise ConfigError(
                 f"--demonstrations is {self.demonstrations!r}; expected one of {', '.join(DEMONSTRATIONS)}."
@@ -53,6 +61,17 @@ class Prompting:
                 f"--calibration is {self.calibration!r}; expected one of {', '.join(CALIBRATIONS)}."
                 f"{did_you_mean(self.calibration, CALIBRATIONS)}"
             )
+        if self.calibration == "contextual" and self.demonstrations == "nearest" and self.shots:
+            raise ConfigError(
+                "--calibration is contextual and --demonstrations nearest; expected batch or none beside nearest, "
+                "because a text without content has no nearest demonstrations. Give --calibration batch, or leave it "
+                "out."
+            )
+
+
+def is_whole(number: object) -> bool:
+    """Whether it is an int and no truth value."""
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def pattern_for(base: Base, wanted: Pattern | None) -> Pattern:
@@ -80,12 +99,17 @@ def prompted(base: Base, task: Task, prompting: Prompting, *, seed: int) -> list
 
     Raises:
         CapabilityError: the base cannot score, or the task tags words or has no text.
-        ConfigError: a template, a verbaliser or a number of shots that cannot be used.
+        ConfigError: a template, a verbaliser, a calibration or a number of shots that cannot be used.
         DataError: an answer without tokens, or two with the same.
     """
     if task.columns.modality is not None:
         raise CapabilityError(
             f"this task reads {task.columns.modality}; expected text to ask by prompting. Use --method probe."
+        )
+    if prompting.calibration == "batch" and not len(task.validation):
+        raise ConfigError(
+            f"--calibration is batch and {task.name} has no validation rows; expected some to calibrate on. "
+            "Give --validation, or --calibration contextual or none."
         )
     pattern = pattern_for(base, prompting.pattern)
     paired = task.train.pairs is not None
@@ -93,7 +117,7 @@ def prompted(base: Base, task: Task, prompting: Prompting, *, seed: int) -> list
     words = choose_words(task, base.text_codec, prompting.words)
     shots = draw_shots(task, words, how=prompting.demonstrations, count=prompting.shots, seed=seed)
     bare = base.bare
-    reference = BaseReference(base.name, base.place, bare.digest)
+    reference, asked = BaseReference(base.name, base.place, bare.digest), bare.fingerprint
     columns = (task.columns.text,) if task.columns.pair is None else (task.columns.text, task.columns.pair)
     found = []
     for template in templates:
@@ -117,6 +141,7 @@ def prompted(base: Base, task: Task, prompting: Prompting, *, seed: int) -> list
             max_length=prompting.max_length,
             method="few-shot" if prompting.shots else "zero-shot",
             prompt=prompt,
+            asked=asked,
         )
         found.append(replace(bare, contract=contract))
     return found

@@ -20,6 +20,8 @@ from headstart.ground.errors import ConfigError, DataError, did_you_mean, safe_r
 NO_YES = ("no", "yes")
 MOST_LEVELS = 11  # distinct numbers that are asked as they are: 0 to 10
 SPREAD_LEVELS = 5
+LEVEL_DIGITS, SPREAD_DIGITS = 6, 3  # significant digits where they are enough to tell levels apart
+EVERY_DIGIT = 17  # of a double
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Verbaliser:
 def choose_words(task: Task, codec: TextCodec, given: Mapping[str, str]) -> Verbaliser:
     """The words of a task. given: spelling by label name, by level, or by no and yes.
 
+    no and yes are the answers of kind labels, also where a label is called so.
+
     Raises:
         ConfigError: a given name that the task does not have.
         DataError: a word without tokens, or two answers with the same tokens.
@@ -41,16 +45,18 @@ def choose_words(task: Task, codec: TextCodec, given: Mapping[str, str]) -> Verb
     left = dict(given)
     if task.kind == "score":
         levels = levels_of([float(target) for target in task.train.targets if not isinstance(target, tuple)])
-        found = Verbaliser(tuple(left.pop(f"{level:g}", f"{level:g}") for level in levels), levels=levels)
+        known = told_apart(levels, digits=LEVEL_DIGITS)
+        found = Verbaliser(tuple(left.pop(word, word) for word in known), levels=levels)
     elif task.kind == "labels":
-        options = tuple(left.pop(name, readable(name)) for name in task.labels)
-        found = Verbaliser(tuple(left.pop(word, word) for word in NO_YES), options=options)
+        known = list(dict.fromkeys((*task.labels, *NO_YES)))
+        answers = tuple(left.pop(word, word) for word in NO_YES)
+        found = Verbaliser(answers, options=tuple(left.pop(name, readable(name)) for name in task.labels))
     else:
+        known = list(task.labels)
         names = spelt(task.labels, codec)
         found = Verbaliser(tuple(left.pop(label, word) for label, word in zip(task.labels, names, strict=True)))
     if left:
         name = next(iter(left))
-        known = [f"{level:g}" for level in found.levels] or [*task.labels, *(NO_YES if found.options else ())]
         raise ConfigError(
             f"the verbaliser spells {safe_repr(repr(name), 60)}; expected some of {', '.join(known[:12])}."
             f"{did_you_mean(name, known)} Change the name."
@@ -66,7 +72,13 @@ def levels_of(targets: Sequence[float]) -> tuple[float, ...]:
     low, high = different[0], different[-1]
     if high - low <= MOST_LEVELS - 1 and high - low >= 2:  # a scale such as 0 to 5 with fractions: its whole numbers
         return tuple(float(level) for level in range(int(np.floor(low)), int(np.ceil(high)) + 1))
-    return tuple(float(f"{level:.3g}") for level in np.linspace(low, high, SPREAD_LEVELS))
+    return tuple(map(float, told_apart(np.linspace(low, high, SPREAD_LEVELS).tolist(), digits=SPREAD_DIGITS)))
+
+
+def told_apart(levels: Sequence[float], *, digits: int) -> list[str]:
+    """Different numbers as words, of at most `digits` significant digits, or of as few as tell all of them apart."""
+    forms = ([f"{level:.{most}g}" for level in levels] for most in range(digits, EVERY_DIGIT))
+    return next((form for form in forms if len(set(form)) == len(levels)), [f"{n:.{EVERY_DIGIT}g}" for n in levels])
 
 
 def spelt(names: Sequence[str], codec: TextCodec) -> list[str]:
