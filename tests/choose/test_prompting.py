@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests.choose.test_belief import base as facts
 from tests.choose.test_belief import reading
 from tests.model.shapes import BERT, perturbed
@@ -420,3 +422,12 @@ def test_an_unasked_prompt_is_no_candidate() -> None:
     assert (1, "zero-shot") not in found.keys
     assert len(found.keys) == len(found.belief().mean) == 5
     assert len(decide(found).rows) == 5
+
+
+def test_a_pickled_base_is_not_asked_because_nobody_could_load_its_prompt(task: Task, tmp_path: Path) -> None:
+    folder = spelling_base().save(tmp_path / "pickled")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    report = choose(task, [folder], methods=["probe", "zero-shot"], allow_pickle=True).report
+    assert [(one.method, "bases import" in one.reason) for one in report.findings.unasked] == [("zero-shot", True)]
+    assert report.decision.method == "probe"

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from headstart.base.base import Base
+from headstart.base.references import require_plain
 from headstart.choose.task_file import task_of
 from headstart.choose.work import Trained, base_of
 from headstart.data.examples import Examples, as_text
@@ -100,6 +101,8 @@ def ask_task(job: Any) -> Any:
 
 def _ask(asked: Ask, begun: float) -> Trained:
     """The stages of one trial; CapabilityError or DataError where it ends before anything is scored."""
+    if asked.allow_pickle:
+        require_plain(asked.base)
     task, ends = task_of(asked.task), begun + limit(asked.seconds)
     most = Size(TEMPLATES, min(FITTING_ROWS, len(task.train) // 2), min(SCORING_ROWS, len(task.validation)))
     floor = PromptPace(0.0, asked.ms_per_row / 1000)
