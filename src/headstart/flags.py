@@ -138,8 +138,8 @@ class AskFlags:
         second text, {{ option }} the label asked about where many apply. Several may be given; without any, three of
         ours.
     verbaliser
-        How answers are spelt: label=word,label=word, or a .json or .toml file. Without it by the label names. Where many
-        labels apply, yes= and no= spell the answers.
+        How answers are spelt: label=word,label=word, or a .json or .toml file. Without it by the label names. Where
+        many labels apply, yes= and no= spell the answers.
     demonstrations
         Shots with the labels in turn, any at random, or the nearest to each row by the base's own features.
     calibration
