@@ -152,9 +152,9 @@ def read_schema(path: Path) -> Schema:
 
 
 def decoded(line: bytes, place: str) -> str:
-    """A line of input as text."""
+    """A line of input as text, without the mark that some editors put before UTF-8."""
     try:
-        return line.decode()
+        return line.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise DataError(f"{place} is not UTF-8 at byte {problem.start}; expected UTF-8. Convert it first.") from problem
 

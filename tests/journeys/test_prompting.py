@@ -80,6 +80,16 @@ def test_lines_are_answered_until_they_end(prompt: Prompt, tiny_base: Base) -> N
     assert err.count("tokens/s") == 2
 
 
+def test_a_byte_order_mark_is_no_text(prompt: Prompt, tmp_path: Path) -> None:
+    _, expected, _ = prompt("--max-tokens", 6, stdin=b"Where is\n")
+    code, out, _ = prompt("--max-tokens", 6, stdin=b"\xef\xbb\xbfWhere is\n")
+    assert (code, out) == (0, expected)
+    pytest.importorskip("llguidance", reason="the extra `json` is not installed")
+    (tmp_path / "schema.json").write_text('{"const": 12}', encoding="utf-8-sig")
+    code, out, _ = prompt("Where is", "--schema", tmp_path / "schema.json")
+    assert (code, out) == (0, "12\n")
+
+
 def test_stop_strings(prompt: Prompt, tiny_base: Base) -> None:
     whole = tiny_base.generate(["Where is"], max_tokens=12)[0]
     code, out, _ = prompt("Where is", "--max-tokens", 12, "--stop", whole[6:8], "--stop", "nowhere")
