@@ -55,6 +55,13 @@ def test_one_json_object(prompt: Prompt, tiny_base: Base) -> None:
     assert found["cost"]["tokens"] == 5
 
 
+def test_output_is_utf8_whatever_the_locale_says(tiny_base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert run(["prompt", str(tiny_base_folder), "“hello” 你好 😀", "--json", "--max-tokens", "2"]) == 0
+    assert json.loads(written.getvalue().decode())["answers"][0]["prompt"] == "“hello” 你好 😀"
+
+
 @pytest.mark.parametrize("name", ["prompts.txt", "prompts.jsonl", "prompts.csv", "-"])
 def test_many_prompts(prompt: Prompt, tiny_base: Base, tmp_path: Path, name: str) -> None:
     texts = ["Where is my card?", "I want", "Where is my card?"]
