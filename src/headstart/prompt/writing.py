@@ -48,7 +48,10 @@ class Spelling:
 
 
 class Stops:
-    """Text with an end at the first of some stop strings, which is left out."""
+    """Text with an end before the stop string that is completed first, character by character.
+
+    Of several that the same character completes it is the longest, so where units begin and end changes nothing.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         check_stops(stops)
@@ -61,10 +64,10 @@ class Stops:
         if self.met:
             return ""
         self._held += text
-        ends = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        ends = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if ends:
             self.met = True
-            given, self._held = self._held[: min(ends)], ""
+            given, self._held = self._held[: min(ends)[1]], ""
             return given
         keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
         cut = len(self._held) - keep
