@@ -23,7 +23,7 @@ from headstart.data.table import read_table
 from headstart.flags import PromptFlags, refuse_blank
 from headstart.ground.errors import ConfigError, DataError, HeadstartError, did_you_mean
 from headstart.prompt.chat import Message
-from headstart.prompt.engine import Answer, Engine, Request
+from headstart.prompt.engine import Answer, Engine, Request, Token
 from headstart.prompt.schema import Schema
 
 COLUMN = "prompt"
@@ -221,9 +221,14 @@ def facts_of(request: Request, answer: Answer) -> dict[str, Any]:
     }
     if answer.tokens:
         facts["logprobs"] = [
-            {"token": token.text, "logprob": token.logprob, "top": dict(token.top)} for token in answer.tokens
+            {**token_facts(token), "top": [token_facts(one) for one in token.top]} for token in answer.tokens
         ]
     return facts
+
+
+def token_facts(token: Token) -> dict[str, Any]:
+    """id: tells tokens of one text apart."""
+    return {"token": token.text, "id": token.unit, "logprob": token.logprob}
 
 
 def converse(engine: Engine, asked: Asking) -> int:

@@ -52,7 +52,16 @@ def test_one_json_object(prompt: Prompt, tiny_base: Base) -> None:
     assert answer["answer"] == tiny_base.generate(["Where is"], max_tokens=5)[0]
     assert (answer["prompt"], answer["finish"], answer["tokens"]) == ("Where is", "length", 5)
     assert [len(one["top"]) for one in answer["logprobs"]] == [2] * 5
+    assert all(one["top"][0] == {key: one[key] for key in ("token", "id", "logprob")} for one in answer["logprobs"])
     assert found["cost"]["tokens"] == 5
+
+
+def test_alternatives_that_are_spelt_alike_are_all_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Parts of characters all look like the same broken one."""
+    assert run(["prompt", "text-tiny", "😀😀", "--json", "--logprobs", "20", "--max-tokens", "1"]) == 0
+    top = json.loads(capsys.readouterr().out)["answers"][0]["logprobs"][0]["top"]
+    assert len({one["id"] for one in top}) == 20
+    assert len({one["token"] for one in top}) < 20
 
 
 def test_output_is_utf8_whatever_the_locale_says(tiny_base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

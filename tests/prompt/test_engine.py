@@ -6,8 +6,11 @@ import dataclasses
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.base.test_decoding import Breaks
+from tests.base.tiny_bases import sentence_codec
 from tests.base.tiny_bases import tiny_base as random_base
 
 from headstart.base.base import Base
@@ -73,7 +76,8 @@ def test_tokens_carry_log_probabilities(tiny_base: Base) -> None:
     answer = Engine(tiny_base).answers([greedy])[0]
     assert len(answer.tokens) == answer.units == 8
     assert answer.text == "".join(token.text for token in answer.tokens)
-    assert all(token.top[0] == (token.text, token.logprob) and len(token.top) == 2 for token in answer.tokens)
+    assert all(token.top[0] == dataclasses.replace(token, top=()) and len(token.top) == 2 for token in answer.tokens)
+    assert all(token.text == tiny_base.text_codec.decode([token.unit]) for token in answer.tokens)
     assert Engine(tiny_base).answers([Request("Where is", Sampling(max_tokens=8))])[0].tokens == ()
 
 
@@ -114,9 +118,39 @@ def test_what_cannot_be_asked_is_said_first(
     assert engine.units_read == 0
 
 
+def test_units_of_sentencepiece_keep_their_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the answer, in its tokens, and so for a stop string at its very beginning."""
+    base = random_base("llama", codec=sentence_codec())
+    tokenizer = base.text_codec.tokenizer
+    (answer,) = Engine(base).answers([Request("the city", Sampling(max_tokens=1, logprobs=20))])
+    spelled = {one.unit: one.text for one in answer.tokens[0].top}
+    assert any(text.startswith(" ") for text in spelled.values())
+    assert all(text.startswith(" ") is tokenizer.id_to_token(unit).startswith("▁") for unit, text in spelled.items())
+    monkeypatch.setattr("headstart.prompt.engine.SchemaReader", lambda codec: Always(tokenizer.token_to_id("▁of")))
+    request = Request("the city", Sampling(max_tokens=3, logprobs=0), schema={})
+    (answer,) = Engine(base).answers([request])
+    assert answer.text == " of of of" == "".join(token.text for token in answer.tokens)
+
+
 def test_a_base_that_cannot_generate() -> None:
     with pytest.raises(CapabilityError, match="cannot generate: it does not read from left to right"):
         Engine(random_base("bert"))
+
+
+class Always:
+    """A reader of schemas after which only one unit may come."""
+
+    def __init__(self, unit: int) -> None:
+        self._unit = unit
+
+    def constraint(self, schema: object) -> Always:
+        return self
+
+    def allowed(self) -> NDArray[np.bool_]:
+        return np.arange(self._unit + 1) == self._unit
+
+    def accept(self, unit: int) -> None:
+        assert unit == self._unit
 
 
 class Followed:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.base.tiny_bases import sentence_codec
 
 from headstart.base.base import Base
+from headstart.base.generating import end_units
 from headstart.ground.errors import ConfigError
 from headstart.prompt.writing import Spelling, Stops
 
@@ -39,6 +41,26 @@ def test_broken_bytes_do_not_hold_the_text_back_for_ever(tiny_base: Base) -> Non
     lone = tiny_base.codec.encode_plain(["🙂"])[0].tolist()[0]  # the first bytes of a character, again and again
     spelling = Spelling(tiny_base.codec)
     assert any(spelling.add(lone) for _ in range(9))
+
+
+@pytest.mark.parametrize("prompt", ["Where is my", "naïve 漢", "🙂", "\n"])
+def test_bytes_are_spelled_alike_behind_any_prompt(tiny_base: Base, prompt: str) -> None:
+    codec = tiny_base.text_codec
+    after = end_units(codec, codec.encode_plain([prompt])[0])
+    for seed in range(20):
+        units = np.random.default_rng(seed).integers(0, codec.vocab_size, 60).tolist()
+        alone, behind = Spelling(codec), Spelling(codec, after)
+        assert [alone.add(unit) for unit in units] == [behind.add(unit) for unit in units]
+        assert alone.end() == behind.end()
+
+
+def test_spaces_at_the_start_of_units_are_kept() -> None:
+    """Decoders of SentencePiece drop the space before a text: not before an answer, and not behind a special unit."""
+    codec = sentence_codec()
+    city, of, river, end = codec.encode_plain(["the city", "of", "river", "</s>"])
+    spelling = Spelling(codec, end_units(codec, city))
+    assert [spelling.add(int(unit)) for unit in (*of, *end[-1:], *river)] == [" of", "", " river"]
+    assert [Spelling(codec).add(int(unit)) for unit in of] == ["of"]
 
 
 def first_completed(text: str, stops: list[str]) -> int | None:

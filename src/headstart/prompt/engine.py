@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from headstart.base.base import Base
 from headstart.base.decoding import CACHE_BYTES, MAX_ROWS, Drawn, Finish
-from headstart.base.generating import prompt_units
+from headstart.base.generating import end_units, prompt_units, spell
 from headstart.base.sampling import Sampling
 from headstart.data.text_codec import Ids
 from headstart.ground.errors import HeadstartError, RunError
@@ -44,11 +44,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One unit of an answer with its log-probability in nats, and the most probable units in its place with theirs."""
+    """One unit of an answer with its log-probability in nats.
+
+    top: the most probable units in its place, themselves without. Different units may have the same text, as parts of
+    characters do.
+    """
 
     text: str
+    unit: int
     logprob: float
-    top: tuple[tuple[str, float], ...]
+    top: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class _Writing:
     spelling: Spelling
     stops: Stops
     prompt_units: int
+    after: list[int]  # what ends the prompt; units are spelled behind it
 
 
 class Engine:
@@ -125,7 +131,8 @@ class Engine:
                 self._schemas = SchemaReader(self._codec)
             constraint = self._schemas.constraint(request.schema)
         number = self._decoder.add(ids, request.sampling, copy=request.copy, constraint=constraint)
-        self._writing[number] = _Writing(Spelling(self._codec), stops, len(ids))
+        after = end_units(self._codec, ids)
+        self._writing[number] = _Writing(Spelling(self._codec, after), stops, len(ids), after)
         return number
 
     def cancel(self, request: int) -> None:
@@ -190,16 +197,16 @@ class Engine:
             finish = "stop"
         if finish is not None:
             self.cancel(drawn.request)
-        return Piece(drawn.request, text, finish, self._token(drawn))
+        return Piece(drawn.request, text, finish, self._token(drawn, writing.after))
 
-    def _token(self, drawn: Drawn) -> Token | None:
+    def _token(self, drawn: Drawn, after: Sequence[int]) -> Token | None:
         if drawn.logprob is None:
             return None
-        top = tuple((self._spelled(unit), logprob) for unit, logprob in drawn.top)
-        return Token(self._spelled(drawn.unit), drawn.logprob, top)
+        top = tuple(Token(self._spelled(unit, after), unit, logprob) for unit, logprob in drawn.top)
+        return Token(self._spelled(drawn.unit, after), drawn.unit, drawn.logprob, top)
 
-    def _spelled(self, unit: int) -> str:
-        return self._codec.decode([unit], skip_special=False)
+    def _spelled(self, unit: int, after: Sequence[int]) -> str:
+        return spell(self._codec, [unit], after=after, skip_special=False)
 
 
 def checked(piece: Piece) -> Piece:
