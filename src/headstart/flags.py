@@ -184,7 +184,7 @@ class PromptFlags:
     seed
         Seed of what is drawn.
     stop
-        Text before which an answer ends; may be given several times.
+        Text before which an answer ends; may be given several times, but not with --schema.
     logprobs
         With --json or --file: log-probabilities, and so many alternatives for every token.
     chat

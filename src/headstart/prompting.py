@@ -72,6 +72,10 @@ def check_flags(text: str | None, flags: PromptFlags) -> None:
         raise ConfigError("--json is given without a text and without --file; expected one of them. Give a text.")
     if flags.logprobs is not None and not flags.json and flags.file is None:
         raise ConfigError("--logprobs is given for plain text; expected --json or --file beside it. Add --json.")
+    if flags.stop and flags.schema is not None:
+        raise ConfigError(
+            "--stop is given beside --schema, which ends an answer itself; expected one. Leave --stop out."
+        )
 
 
 def check_draws(flags: PromptFlags) -> None:

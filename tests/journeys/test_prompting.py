@@ -128,6 +128,7 @@ def test_stop_strings(prompt: Prompt, tiny_base: Base) -> None:
         (("a", "--system", "b"), b"", "--system is given without --chat"),
         (("a", "--file", "b.txt"), b"", "both a text and --file are given"),
         (("a", "--logprobs", 3), b"", "--logprobs is given for plain text"),
+        (("a", "--stop", "b", "--schema", "c"), b"", "--stop is given beside --schema"),
         (("--json",), b"", "--json is given without a text"),
         (("--file", "nowhere.txt"), b"", "nowhere.txt"),
         (("--file", "-"), b"good\nb\xffad\n", "stdin:2 is not UTF-8 at byte 1"),

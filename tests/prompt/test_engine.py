@@ -103,6 +103,7 @@ def test_a_prompt_is_cut_when_asked(tiny_base: Base) -> None:
             "max_tokens is 1,000,000,000,000,000,000; expected at",
         ),
         (Request("a", stop=("",)), ConfigError, "a stop string is ''"),
+        (Request("a", stop=("x",), schema={}), ConfigError, r"stop is \('x',\) beside a schema; expected one of them"),
         (Request([{"role": "user", "content": "a"}]), CapabilityError, "has no chat template"),
     ],
 )

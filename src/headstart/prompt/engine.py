@@ -15,7 +15,7 @@ from headstart.base.decoding import CACHE_BYTES, MAX_ROWS, Drawn, Finish
 from headstart.base.generating import end_units, prompt_units, spell
 from headstart.base.sampling import Sampling
 from headstart.data.text_codec import Ids
-from headstart.ground.errors import HeadstartError, RunError
+from headstart.ground.errors import ConfigError, HeadstartError, RunError, safe_repr
 from headstart.model.matrices import Precision
 from headstart.prompt.chat import Message, render
 from headstart.prompt.schema import Schema, SchemaReader
@@ -31,7 +31,8 @@ class Request:
     prompt: a text to continue, or the messages of a conversation whose next answer is wanted (the base's own chat
     template makes a text of them). stop: texts before which the answer ends. truncate: a prompt that is too long loses
     its beginning instead of being refused. copy: answers to one prompt with different copies are drawn independently.
-    schema: a JSON schema that the answer follows; it is whole where the answer's finish is "stop".
+    schema: a JSON schema that the answer follows; it is whole where the answer's finish is "stop". No stop string goes
+    with it. place: where the request stands, such as prompts.csv:3, for messages.
     """
 
     prompt: str | Sequence[Message]
@@ -120,13 +121,18 @@ class Engine:
 
         Raises:
             DataError: the prompt is empty, too long, or no text.
-            ConfigError: max_tokens, a stop string or the schema cannot be.
+            ConfigError: max_tokens, a stop string or the schema cannot be, or a stop string beside a schema.
             CapabilityError: messages for a base without a chat template; a schema without the extra `json`.
         """
         stops = Stops(request.stop)
         ids = self._units(request)
         constraint = None
         if request.schema is not None:
+            if request.stop:
+                raise ConfigError(
+                    f"stop is {safe_repr(repr(request.stop), 80)} beside a schema; expected one of them, because the "
+                    "schema ends an answer where its JSON is whole. Leave stop out."
+                )
             if self._schemas is None:
                 self._schemas = SchemaReader(self._codec)
             constraint = self._schemas.constraint(request.schema)
