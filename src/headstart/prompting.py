@@ -19,7 +19,7 @@ from typing import Any
 from headstart.base.base import Base
 from headstart.base.sampling import Sampling
 from headstart.data.source import read_bytes
-from headstart.data.table import read_table
+from headstart.data.table import Table, read_table
 from headstart.flags import PromptFlags, refuse_blank
 from headstart.ground.errors import ConfigError, DataError, HeadstartError, did_you_mean
 from headstart.prompt.chat import Message
@@ -27,6 +27,7 @@ from headstart.prompt.engine import Answer, Engine, Request, Token
 from headstart.prompt.schema import Schema
 
 COLUMN = "prompt"
+MAX_REJECT = 0.01  # largest share of a table's rows that is left out because it cannot be read
 QUIT = "an empty line is skipped; end with Ctrl-D"
 
 
@@ -123,9 +124,8 @@ class Asking:
 def read_prompts(source: str) -> list[str]:
     """The prompts of a table's column, or the lines of a .txt or of standard input."""
     if source != "-" and not source.lower().removesuffix(".gz").removesuffix(".zst").endswith(".txt"):
-        table = read_table(source)
-        for reject in table.rejects:
-            sys.stderr.write(f"{table.source}:{reject.line}: {reject.reason}; left out.\n")
+        table = read_table(source, max_reject=1.0)
+        leave_out(table)
         if COLUMN not in table.columns:
             raise DataError(
                 f"{table.source} has no column {COLUMN!r}; expected it beside {', '.join(list(table.columns)[:12])}."
@@ -139,6 +139,19 @@ def read_prompts(source: str) -> list[str]:
     name, content = read_bytes(source)
     lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
     return [decoded(line, f"{name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def leave_out(table: Table) -> None:
+    """Name the rows that cannot be read; DataError where they are too many."""
+    total = len(table) + len(table.rejects)
+    if len(table.rejects) > MAX_REJECT * total:
+        first = table.rejects[0]
+        raise DataError(
+            f"{table.source}:{first.line}: {first.reason} ({first.excerpt}). {len(table.rejects):,} of {total:,} rows "
+            f"cannot be used; expected at most {MAX_REJECT:.0%}. Mend the file."
+        )
+    for reject in table.rejects:
+        sys.stderr.write(f"{table.source}:{reject.line}: {reject.reason}; left out.\n")
 
 
 def read_schema(path: Path) -> Schema:

@@ -186,6 +186,21 @@ def test_a_schema_that_cannot_be_followed(prompt: Prompt, tmp_path: Path, conten
     assert message in err
 
 
+def test_a_table_with_rows_that_cannot_be_read(prompt: Prompt, tmp_path: Path) -> None:
+    """One of a hundred is left out, more are refused, without a flag that `prompt` does not have."""
+    rows = [json.dumps({"prompt": f"Where is {number}"}) for number in range(99)]
+    (tmp_path / "in.jsonl").write_text("\n".join([*rows[:50], "not JSON", *rows[50:]]))
+    code, out, err = prompt("--file", tmp_path / "in.jsonl", "--max-tokens", 1)
+    assert (code, len(out.splitlines())) == (0, 99)
+    assert "in.jsonl:51: the line is not valid JSON" in err
+    assert "left out." in err
+    (tmp_path / "in.jsonl").write_text("\n".join([*rows[:9], "not JSON"]))
+    code, out, err = prompt("--file", tmp_path / "in.jsonl", "--max-tokens", 1)
+    assert (code, out) == (2, "")
+    assert "in.jsonl:10: the line is not valid JSON" in err
+    assert "1 of 10 rows cannot be used; expected at most 1%. Mend the file.\n" in err
+
+
 def test_a_column_that_is_missing_is_named(prompt: Prompt, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("prompts\nHello\n")
     code, _, err = prompt("--file", tmp_path / "in.csv")
