@@ -164,7 +164,7 @@ class PromptFlags:
     ----------
     file
         Many prompts: a table with a column prompt (CSV, TSV, JSONL, JSON, Parquet), or a .txt with one a line; - reads
-        lines from standard input. The answers are JSON lines, in the same order.
+        lines from standard input. The answers are JSON lines, in the same order, each written as soon as it can be.
     max_tokens
         Longest answer.
     temperature

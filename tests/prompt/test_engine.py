@@ -133,6 +133,54 @@ def test_units_of_sentencepiece_keep_their_space(monkeypatch: pytest.MonkeyPatch
     assert answer.text == " of of of" == "".join(token.text for token in answer.tokens)
 
 
+def test_an_answer_comes_as_soon_as_those_before_it_are_done(tiny_base: Base) -> None:
+    asked = [dataclasses.replace(one, sampling=dataclasses.replace(DRAWN, max_tokens=4)) for one in requests()]
+    expected = Engine(tiny_base).answers(asked)
+    engine = Engine(tiny_base, max_rows=2)
+    coming = engine.each(asked)
+    assert [next(coming), next(coming)] == expected[:2]
+    assert engine.busy
+    assert list(coming) == expected[2:]
+    coming = engine.each(asked)
+    next(coming)
+    coming.close()
+    assert not engine.busy
+
+
+class Counted(dict[int, Any]):
+    """How often it was asked for a key."""
+
+    asked = 0
+
+    def __contains__(self, key: object) -> bool:
+        self.asked += 1
+        return super().__contains__(key)
+
+
+def test_answers_that_are_done_are_not_looked_at_again(tiny_base: Base) -> None:
+    engine, many = Engine(tiny_base, max_rows=1), 60
+    engine._writing = looked = Counted()
+    engine.answers([Request("W", Sampling(max_tokens=2))] * many)
+    assert looked.asked <= 5 * many
+
+
+def test_answers_before_one_that_cannot_go_on_still_come(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart.prompt.engine.SchemaReader", lambda codec: Followed())
+    broken = dataclasses.replace(requests()[0], schema={}, place="prompts.csv:7")
+    coming = Engine(tiny_base).each([requests()[1], broken])
+    assert next(coming).text == streamed(tiny_base, requests()[1])
+    with pytest.raises(RunError, match=r"^prompts\.csv:7: .*could not be followed further"):
+        next(coming)
+
+
+def test_what_cannot_be_asked_is_named_by_its_place(tiny_base: Base) -> None:
+    engine = Engine(tiny_base)
+    with pytest.raises(DataError, match=r"^prompts\.csv:3: the prompt is empty"):
+        engine.answers([Request("good"), Request("", place="prompts.csv:3")])
+    with pytest.raises(DataError, match=r"^the prompt is empty"):
+        engine.answers([Request("")])
+
+
 def test_a_base_that_cannot_generate() -> None:
     with pytest.raises(CapabilityError, match="cannot generate: it does not read from left to right"):
         Engine(random_base("bert"))

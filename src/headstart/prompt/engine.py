@@ -7,7 +7,8 @@ what can be wrong with a request is said when it is added, before any compute.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from headstart.base.base import Base
@@ -41,6 +42,7 @@ class Request:
     truncate: bool = False
     copy: int = 0
     schema: Schema | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,23 +166,34 @@ class Engine:
 
     def answers(self, requests: Sequence[Request]) -> list[Answer]:
         """All answers, in the order of the requests; nothing is computed where one of them cannot be asked."""
+        return list(self.each(requests))
+
+    def each(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
+        """The answers in the order of the requests, each as soon as it and all before it are done.
+
+        Nothing is computed where one of them cannot be asked; one that cannot go on is said when its turn comes.
+        Closing the iterator cancels those that are left.
+        """
         numbers: list[int] = []
+        names = [one.place or (f"request {n}" if len(requests) > 1 else "") for n, one in enumerate(requests)]
         try:
-            for place, request in enumerate(requests):
-                try:
+            for request, name in zip(requests, names, strict=True):
+                with named(name):
                     numbers.append(self.add(request))
-                except HeadstartError as problem:
-                    raise type(problem)(f"request {place}: {problem}") from problem
             sizes = {number: self._writing[number].prompt_units for number in numbers}
             found: dict[int, list[Piece]] = {number: [] for number in numbers}
-            while any(number in self._writing for number in numbers):
-                for piece in self.step():
-                    if piece.request in found:
-                        found[piece.request].append(checked(piece))
+            for number, name in zip(numbers, names, strict=True):
+                while number in self._writing:
+                    for piece in self.step():
+                        if piece.request in found:
+                            found[piece.request].append(piece)
+                with named(name):
+                    answer = _whole(found.pop(number), prompt_units=sizes[number])
+                yield answer
         finally:
             for number in numbers:
-                self.cancel(number)
-        return [_whole(found[number], prompt_units=sizes[number]) for number in numbers]
+                if number in self._writing:
+                    self.cancel(number)
 
     def _units(self, request: Request) -> Ids:
         room = self._codec.max_positions - request.sampling.max_tokens if request.truncate else None
@@ -215,6 +228,17 @@ class Engine:
         return spell(self._codec, [unit], after=after, skip_special=False)
 
 
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Errors say which request they are about, unless it has no name."""
+    try:
+        yield
+    except HeadstartError as problem:
+        if not name:
+            raise
+        raise type(problem)(f"{name}: {problem}") from problem
+
+
 def checked(piece: Piece) -> Piece:
     """The piece; RunError where its answer cannot go on."""
     if piece.finish == "error":
@@ -223,7 +247,7 @@ def checked(piece: Piece) -> Piece:
 
 
 def _whole(pieces: Sequence[Piece], *, prompt_units: int) -> Answer:
-    finish = pieces[-1].finish
+    finish = checked(pieces[-1]).finish
     assert finish is not None
     tokens = tuple(piece.token for piece in pieces if piece.token is not None)
     return Answer("".join(piece.text for piece in pieces), finish, prompt_units, len(pieces), tokens)
