@@ -66,7 +66,7 @@ def read_words(file: str) -> dict[str, str]:
 
 
 def read_text(file: str, flag: str) -> str:
-    """A small UTF-8 file."""
+    """A small UTF-8 file, without the mark that some editors put before UTF-8."""
     path = Path(file)
     if not path.is_file():
         raise ConfigError(
@@ -76,6 +76,6 @@ def read_text(file: str, flag: str) -> str:
     if path.stat().st_size > MOST_BYTES:
         raise DataError(f"{file} has {path.stat().st_size:,} bytes; expected at most {MOST_BYTES:,}. Check the file.")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
         raise DataError(f"{file} is not UTF-8 at byte {problem.start}; expected UTF-8. Convert it.") from problem

@@ -6,6 +6,7 @@ a second. Exit codes: 0 ok, 1 run failed, 2 usage, 3 gate failed, 130 interrupte
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -59,6 +60,8 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
 def run(tokens: Sequence[str] | None = None) -> int:
     """Run one command; every error a user can mend becomes one message on stderr."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # data is UTF-8 whatever the locale says, as it is in files
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = app(
             sys.argv[1:] if tokens is None else list(tokens),

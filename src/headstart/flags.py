@@ -165,7 +165,7 @@ class PromptFlags:
     ----------
     file
         Many prompts: a table with a column prompt (CSV, TSV, JSONL, JSON, Parquet), or a .txt with one a line; - reads
-        lines from standard input. The answers are JSON lines, in the same order.
+        lines from standard input. The answers are JSON lines, in the same order, each written as soon as it can be.
     max_tokens
         Longest answer.
     temperature
@@ -185,7 +185,7 @@ class PromptFlags:
     seed
         Seed of what is drawn.
     stop
-        Text before which an answer ends; may be given several times.
+        Text before which an answer ends; may be given several times, but not with --schema.
     logprobs
         With --json or --file: log-probabilities, and so many alternatives for every token.
     chat

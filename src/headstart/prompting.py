@@ -1,7 +1,8 @@
 """`headstart prompt`: a base and a text in, its continuation out, written as it comes.
 
-One text streams to standard output. --file answers many at once, a JSON line each; --json prints one object. Without a
-text, lines are read and answered until the input ends. Words and figures (tokens a second) go to standard error.
+One text streams to standard output. --file answers many at once, a JSON line each; --json prints one object. Either way
+an answer is written as soon as it and all before it are done. Without a text, lines are read and answered until the
+input ends. Words and figures (tokens a second) go to standard error.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from typing import Any
 from headstart.base.base import Base
 from headstart.base.sampling import Sampling
 from headstart.data.source import read_bytes
-from headstart.data.table import read_table
+from headstart.data.table import Table, read_table
 from headstart.flags import PromptFlags, refuse_blank
-from headstart.ground.errors import ConfigError, DataError, HeadstartError, did_you_mean
+from headstart.ground.errors import INTERRUPTED, ConfigError, DataError, HeadstartError, did_you_mean
 from headstart.prompt.chat import Message
-from headstart.prompt.engine import Answer, Engine, Request
+from headstart.prompt.engine import Answer, Engine, Request, Token
 from headstart.prompt.schema import Schema
 
 COLUMN = "prompt"
+MAX_REJECT = 0.01  # largest share of a table's rows that is left out because it cannot be read
 QUIT = "an empty line is skipped; end with Ctrl-D"
 
 
@@ -54,12 +56,12 @@ def prompt_base(name: str, text: str | None, flags: PromptFlags) -> int:
     engine = Engine(Base.load(name, allow_pickle=flags.allow_pickle), weights=flags.weights)
     if text is None and prompts is None:
         return converse(engine, asked)
-    requests = [asked.request(text)] if text is not None else repeated([asked.request(one) for one in prompts or []])
     if text is not None and not flags.json:
-        stream(engine, requests[0])
+        stream(engine, asked.request(text))
         return 0
-    answer_all(engine, requests, name=name, whole=flags.json)
-    return 0
+    given = [("", text)] if text is not None else prompts or []
+    requests = repeated([asked.request(prompt, place) for place, prompt in given])
+    return answer_all(engine, requests, name=name, whole=flags.json)
 
 
 def check_flags(text: str | None, flags: PromptFlags) -> None:
@@ -72,6 +74,10 @@ def check_flags(text: str | None, flags: PromptFlags) -> None:
         raise ConfigError("--json is given without a text and without --file; expected one of them. Give a text.")
     if flags.logprobs is not None and not flags.json and flags.file is None:
         raise ConfigError("--logprobs is given for plain text; expected --json or --file beside it. Add --json.")
+    if flags.stop and flags.schema is not None:
+        raise ConfigError(
+            "--stop is given beside --schema, which ends an answer itself; expected one. Leave --stop out."
+        )
 
 
 def check_draws(flags: PromptFlags) -> None:
@@ -105,10 +111,10 @@ class Asking:
         self._schema = None if flags.schema is None else read_schema(flags.schema)
         self._before: list[Message] = [] if flags.system is None else [{"role": "system", "content": flags.system}]
 
-    def request(self, text: str) -> Request:
-        """What `text` asks."""
+    def request(self, text: str, place: str = "") -> Request:
+        """What `text` asks. place: file and line it stands in, for messages."""
         prompt = [*self._before, {"role": "user", "content": text}] if self._flags.chat else text
-        return Request(prompt, self._sampling, self._flags.stop, self._flags.truncate, schema=self._schema)
+        return Request(prompt, self._sampling, self._flags.stop, self._flags.truncate, schema=self._schema, place=place)
 
     def remember(self, text: str, answer: str) -> None:
         """With --chat, what was said stands before the next message."""
@@ -116,12 +122,11 @@ class Asking:
             self._before += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
 
 
-def read_prompts(source: str) -> list[str]:
-    """The prompts of a table's column, or the lines of a .txt or of standard input."""
+def read_prompts(source: str) -> list[tuple[str, str]]:
+    """(file:line, prompt) of a table's column, or of the lines of a .txt or of standard input."""
     if source != "-" and not source.lower().removesuffix(".gz").removesuffix(".zst").endswith(".txt"):
-        table = read_table(source)
-        for reject in table.rejects:
-            sys.stderr.write(f"{table.source}:{reject.line}: {reject.reason}; left out.\n")
+        table = read_table(source, max_reject=1.0)
+        leave_out(table)
         if COLUMN not in table.columns:
             raise DataError(
                 f"{table.source} has no column {COLUMN!r}; expected it beside {', '.join(list(table.columns)[:12])}."
@@ -131,10 +136,24 @@ def read_prompts(source: str) -> list[str]:
         empty = next((row for row, prompt in enumerate(found) if not isinstance(prompt, str) or not prompt), None)
         if empty is not None:
             raise DataError(f"{table.place(empty)}: {COLUMN} is {found[empty]!r}; expected text. Fix the row.")
-        return found
+        return [(table.place(row), prompt) for row, prompt in enumerate(found)]
     name, content = read_bytes(source)
     lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
-    return [decoded(line, f"{name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    places = [(f"{name}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [(place, decoded(line, place)) for place, line in places]
+
+
+def leave_out(table: Table) -> None:
+    """Name the rows that cannot be read; DataError where they are too many."""
+    total = len(table) + len(table.rejects)
+    if len(table.rejects) > MAX_REJECT * total:
+        first = table.rejects[0]
+        raise DataError(
+            f"{table.source}:{first.line}: {first.reason} ({first.excerpt}). {len(table.rejects):,} of {total:,} rows "
+            f"cannot be used; expected at most {MAX_REJECT:.0%}. Mend the file."
+        )
+    for reject in table.rejects:
+        sys.stderr.write(f"{table.source}:{reject.line}: {reject.reason}; left out.\n")
 
 
 def read_schema(path: Path) -> Schema:
@@ -152,9 +171,9 @@ def read_schema(path: Path) -> Schema:
 
 
 def decoded(line: bytes, place: str) -> str:
-    """A line of input as text."""
+    """A line of input as text, without the mark that some editors put before UTF-8."""
     try:
-        return line.decode()
+        return line.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise DataError(f"{place} is not UTF-8 at byte {problem.start}; expected UTF-8. Convert it first.") from problem
 
@@ -172,7 +191,7 @@ def repeated(requests: list[Request]) -> list[Request]:
 
 def stream(engine: Engine, request: Request) -> str:
     """Write one answer as it comes, and what it cost."""
-    started, read = time.perf_counter(), engine.units_read
+    started, read, cut = time.perf_counter(), engine.units_read, engine.units_cut
     pieces = []
     finish = None
     with closing(engine.stream(request)) as coming:
@@ -184,24 +203,75 @@ def stream(engine: Engine, request: Request) -> str:
     sys.stdout.write("\n")
     sys.stdout.flush()
     cost = Cost(engine.units_read - read, len(pieces), time.perf_counter() - started)
+    warn_of_cuts(engine.units_cut - cut)
     warn_of_parts(int(request.schema is not None and finish == "length"))
     sys.stderr.write(cost.words() + "\n")
     return "".join(pieces)
 
 
-def answer_all(engine: Engine, requests: list[Request], *, name: str, whole: bool) -> None:
-    """Write all answers: one JSON object, or a line each."""
-    started = time.perf_counter()
-    answers = engine.answers(requests)
-    cost = Cost(engine.units_read, sum(answer.units for answer in answers), time.perf_counter() - started)
-    facts = [facts_of(request, answer) for request, answer in zip(requests, answers, strict=True)]
-    if whole:
-        sys.stdout.write(json.dumps({"base": name, "answers": facts, "cost": asdict(cost)}, ensure_ascii=False) + "\n")
-    else:
-        for fact in facts:
-            sys.stdout.write(json.dumps(fact, ensure_ascii=False) + "\n")
-    warn_of_parts(sum(r.schema is not None and a.finish == "length" for r, a in zip(requests, answers, strict=True)))
-    sys.stderr.write(cost.words() + "\n")
+def answer_all(engine: Engine, requests: list[Request], *, name: str, whole: bool) -> int:
+    """Write every answer as soon as it and all before it are done; what is written stays where the rest is stopped."""
+    page = Page(engine, name=name, whole=whole)
+    try:
+        with closing(engine.each(requests)) as coming:
+            for request, answer in zip(requests, coming, strict=True):
+                page.add(request, answer)
+    except (KeyboardInterrupt, HeadstartError) as problem:
+        if page.written:
+            page.end()
+        so_far = f"{page.written:,} of {len(requests):,} answers were written"
+        if isinstance(problem, KeyboardInterrupt):
+            sys.stderr.write(f"headstart: interrupted; {so_far}.\n")
+            return INTERRUPTED
+        if page.written:
+            sys.stderr.write(f"headstart: stopped; {so_far}.\n")
+        raise
+    page.end()
+    return 0
+
+
+class Page:
+    """Standard output, to which answers are added one by one: a JSON line each, or with `whole` a part of one object.
+
+    The object is the same as if it were written at once, but for a new line between two answers.
+    """
+
+    def __init__(self, engine: Engine, *, name: str, whole: bool) -> None:
+        self._engine, self._name, self._whole = engine, name, whole
+        self._started = time.perf_counter()
+        self._tokens = self._parts = 0
+        self.written = 0
+
+    def add(self, request: Request, answer: Answer) -> None:
+        """Write an answer, through to whoever reads."""
+        line = json.dumps(facts_of(request, answer), ensure_ascii=False)
+        if not self._whole:
+            line += "\n"
+        elif self.written:
+            line = ",\n" + line
+        else:
+            line = f'{{"base": {json.dumps(self._name, ensure_ascii=False)}, "answers": [' + line
+        self.written += 1  # before it is: a signal that comes with it finds it counted
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        self._tokens += answer.units
+        self._parts += request.schema is not None and answer.finish == "length"
+
+    def end(self) -> None:
+        """Close the object, and say what the answers so far cost."""
+        cost = Cost(self._engine.units_read, self._tokens, time.perf_counter() - self._started)
+        if self._whole:
+            sys.stdout.write(f'], "cost": {json.dumps(asdict(cost))}}}\n')
+            sys.stdout.flush()
+        warn_of_cuts(self._engine.units_cut)
+        warn_of_parts(self._parts)
+        sys.stderr.write(cost.words() + "\n")
+
+
+def warn_of_cuts(units: int) -> None:
+    """Say that prompts which were too long lost their beginning."""
+    if units:
+        sys.stderr.write(f"{units:,} tokens were cut off the beginning of what was too long.\n")
 
 
 def warn_of_parts(count: int) -> None:
@@ -219,11 +289,18 @@ def facts_of(request: Request, answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_units,
         "tokens": answer.units,
     }
+    if answer.cut:
+        facts["cut_tokens"] = answer.cut
     if answer.tokens:
         facts["logprobs"] = [
-            {"token": token.text, "logprob": token.logprob, "top": dict(token.top)} for token in answer.tokens
+            {**token_facts(token), "top": [token_facts(one) for one in token.top]} for token in answer.tokens
         ]
     return facts
+
+
+def token_facts(token: Token) -> dict[str, Any]:
+    """id: tells tokens of one text apart."""
+    return {"token": token.text, "id": token.unit, "logprob": token.logprob}
 
 
 def converse(engine: Engine, asked: Asking) -> int:

@@ -103,7 +103,7 @@ def test_rounding_in_the_last_digit_does_not_change_a_draw() -> None:
 def test_greedy_and_its_neighbours() -> None:
     logits = random_logits(4)
     best = int(logits.argmax())
-    for settings in ({}, {"temperature": 1.0, "top_k": 1}, {"temperature": 1.0, "top_p": 1e-9}, {"temperature": 1e-9}):
+    for settings in ({}, {"temperature": 1.0, "top_k": 1}, {"temperature": 1.0, "top_p": 1e-9}, {"temperature": 1e-6}):
         assert choose(logits, Sampling(**settings), stream(0), NOTHING, []) == best
     assert choose(logits, Sampling(presence_penalty=2.0, frequency_penalty=2.0), stream(0), NOTHING, [best] * 9) != best
 
@@ -127,7 +127,18 @@ def test_log_probabilities_are_the_bases_own() -> None:
         ({"top_p": 7.0}, "top_p is 7.0; expected more than 0 and at most 1"),
         ({"top_p": 0.0}, "top_p is 0.0; expected more than 0"),
         ({"min_p": 1.5}, "min_p is 1.5; expected 0 to 1"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0; expected more than 0"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0; expected 1e-06 to 100"),
+        ({"repetition_penalty": 1e-320}, "repetition_penalty is 1e-320; expected 1e-06 to 100"),
+        ({"temperature": 1e-320}, "temperature is 1e-320; expected 0, or 1e-06 to 100. Give 0"),
+        ({"temperature": "hot"}, "temperature is 'hot'; expected a number"),
+        ({"top_p": None}, "top_p is None; expected a number"),
+        ({"max_tokens": float("nan")}, "max_tokens is nan; expected a whole number"),
+        ({"max_tokens": 2.5}, "max_tokens is 2.5; expected a whole number"),
+        ({"max_tokens": "x"}, "max_tokens is 'x'; expected a whole number"),
+        ({"max_tokens": True}, "max_tokens is True; expected a whole number"),
+        ({"seed": None}, "seed is None; expected a whole number"),
+        ({"top_k": 2.0}, "top_k is 2.0; expected a whole number"),
+        ({"logprobs": "3"}, "logprobs is '3'; expected a whole number"),
         ({"presence_penalty": 3.0}, "presence_penalty is 3.0; expected -2 to 2"),
         ({"frequency_penalty": float("inf")}, "frequency_penalty is inf; expected -2 to 2"),
         ({"logprobs": 21}, "logprobs is 21; expected 0 to 20"),
@@ -136,6 +147,11 @@ def test_log_probabilities_are_the_bases_own() -> None:
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Sampling(**settings)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    sampling = Sampling(max_tokens=np.int64(3), temperature=np.float32(0.5))  # type: ignore[arg-type]
+    assert (sampling.max_tokens, sampling.temperature) == (3, 0.5)
 
 
 def test_defaults_are_plain() -> None:

@@ -162,7 +162,8 @@ def test_a_tokenizer_without_a_mask_cannot_hide() -> None:
     ("contexts", "continuations", "message"),
     [
         (["w4"], [], "1 contexts came with 0 continuations"),
-        ("w4", ["w5"], "expected two lists of one length"),
+        ("w4", ["w5"], "the contexts are one str; expected a list of texts"),
+        (["w4"], "w", "the continuations are one str; expected a list of texts"),
         (["w4"], [""], "continuation 0 is empty"),
         (["w4", "w4"], ["w5", None], r"pair 1 is .*None.*; expected two texts"),
         (["w4", "w4"], ["w5", "\ud800"], "row 1 holds half of a surrogate pair"),

@@ -18,6 +18,14 @@ def test_words_come_from_pairs_and_files(tmp_path: Path) -> None:
     assert words_of(given) == {"0": "very bad, indeed", "1": "a=b", "2": "fine", "3": "good"}
 
 
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "ask").write_text("{{ text }} Answer: {{ label }}\n", encoding="utf-8-sig")
+    (tmp_path / "words.json").write_text('{"1": "good"}', encoding="utf-8-sig")
+    (tmp_path / "words.toml").write_text('"0" = "bad"', encoding="utf-8-sig")
+    assert template_of(str(tmp_path / "ask")) == "{{ text }} Answer: {{ label }}"
+    assert words_of((str(tmp_path / "words.json"), str(tmp_path / "words.toml"))) == {"0": "bad", "1": "good"}
+
+
 @pytest.mark.parametrize(
     ("content", "said"), [("{", "cannot be read"), ('{"a": 1}', "more than texts"), ("[]", "more than texts")]
 )

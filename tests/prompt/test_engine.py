@@ -6,8 +6,11 @@ import dataclasses
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.base.test_decoding import Breaks
+from tests.base.tiny_bases import sentence_codec
 from tests.base.tiny_bases import tiny_base as random_base
 
 from headstart.base.base import Base
@@ -74,7 +77,8 @@ def test_tokens_carry_log_probabilities(tiny_base: Base) -> None:
     answer = Engine(tiny_base).answers([greedy])[0]
     assert len(answer.tokens) == answer.units == 8
     assert answer.text == "".join(token.text for token in answer.tokens)
-    assert all(token.top[0] == (token.text, token.logprob) and len(token.top) == 2 for token in answer.tokens)
+    assert all(token.top[0] == dataclasses.replace(token, top=()) and len(token.top) == 2 for token in answer.tokens)
+    assert all(token.text == tiny_base.text_codec.decode([token.unit]) for token in answer.tokens)
     assert Engine(tiny_base).answers([Request("Where is", Sampling(max_tokens=8))])[0].tokens == ()
 
 
@@ -108,6 +112,7 @@ def test_a_prompt_that_fits_is_not_cut_for_a_long_answer(tiny_base: Base) -> Non
             "max_tokens is 1,000,000,000,000,000,000; expected at",
         ),
         (Request("a", stop=("",)), ConfigError, "a stop string is ''"),
+        (Request("a", stop=("x",), schema={}), ConfigError, r"stop is \('x',\) beside a schema; expected one of them"),
         (Request([{"role": "user", "content": "a"}]), CapabilityError, "has no chat template"),
     ],
 )
@@ -123,9 +128,87 @@ def test_what_cannot_be_asked_is_said_first(
     assert engine.units_read == 0
 
 
+def test_units_of_sentencepiece_keep_their_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the answer, in its tokens, and so for a stop string at its very beginning."""
+    base = random_base("llama", codec=sentence_codec())
+    tokenizer = base.text_codec.tokenizer
+    (answer,) = Engine(base).answers([Request("the city", Sampling(max_tokens=1, logprobs=20))])
+    spelled = {one.unit: one.text for one in answer.tokens[0].top}
+    assert any(text.startswith(" ") for text in spelled.values())
+    assert all(text.startswith(" ") is tokenizer.id_to_token(unit).startswith("▁") for unit, text in spelled.items())
+    monkeypatch.setattr("headstart.prompt.engine.SchemaReader", lambda codec: Always(tokenizer.token_to_id("▁of")))
+    request = Request("the city", Sampling(max_tokens=3, logprobs=0), schema={})
+    (answer,) = Engine(base).answers([request])
+    assert answer.text == " of of of" == "".join(token.text for token in answer.tokens)
+
+
+def test_an_answer_comes_as_soon_as_those_before_it_are_done(tiny_base: Base) -> None:
+    asked = [dataclasses.replace(one, sampling=dataclasses.replace(DRAWN, max_tokens=4)) for one in requests()]
+    expected = Engine(tiny_base).answers(asked)
+    engine = Engine(tiny_base, max_rows=2)
+    coming = engine.each(asked)
+    assert [next(coming), next(coming)] == expected[:2]
+    assert engine.busy
+    assert list(coming) == expected[2:]
+    coming = engine.each(asked)
+    next(coming)
+    coming.close()
+    assert not engine.busy
+
+
+class Counted(dict[int, Any]):
+    """How often it was asked for a key."""
+
+    asked = 0
+
+    def __contains__(self, key: object) -> bool:
+        self.asked += 1
+        return super().__contains__(key)
+
+
+def test_answers_that_are_done_are_not_looked_at_again(tiny_base: Base) -> None:
+    engine, many = Engine(tiny_base, max_rows=1), 60
+    engine._writing = looked = Counted()
+    engine.answers([Request("W", Sampling(max_tokens=2))] * many)
+    assert looked.asked <= 5 * many
+
+
+def test_answers_before_one_that_cannot_go_on_still_come(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart.prompt.engine.SchemaReader", lambda codec: Followed())
+    broken = dataclasses.replace(requests()[0], schema={}, place="prompts.csv:7")
+    coming = Engine(tiny_base).each([requests()[1], broken])
+    assert next(coming).text == streamed(tiny_base, requests()[1])
+    with pytest.raises(RunError, match=r"^prompts\.csv:7: .*could not be followed further"):
+        next(coming)
+
+
+def test_what_cannot_be_asked_is_named_by_its_place(tiny_base: Base) -> None:
+    engine = Engine(tiny_base)
+    with pytest.raises(DataError, match=r"^prompts\.csv:3: the prompt is empty"):
+        engine.answers([Request("good"), Request("", place="prompts.csv:3")])
+    with pytest.raises(DataError, match=r"^the prompt is empty"):
+        engine.answers([Request("")])
+
+
 def test_a_base_that_cannot_generate() -> None:
     with pytest.raises(CapabilityError, match="cannot generate: it does not read from left to right"):
         Engine(random_base("bert"))
+
+
+class Always:
+    """A reader of schemas after which only one unit may come."""
+
+    def __init__(self, unit: int) -> None:
+        self._unit = unit
+
+    def constraint(self, schema: object) -> Always:
+        return self
+
+    def allowed(self) -> NDArray[np.bool_]:
+        return np.arange(self._unit + 1) == self._unit
+
+    def accept(self, unit: int) -> None:
+        assert unit == self._unit
 
 
 class Followed:

@@ -15,7 +15,7 @@ from headstart.base.base import Base
 from headstart.base.sampling import Sampling
 from headstart.ground.errors import CapabilityError, ConfigError
 from headstart.prompt.engine import Engine, Request
-from headstart.prompt.schema import SchemaReader
+from headstart.prompt.schema import MAX_SCHEMA_DEPTH, SchemaReader
 
 pytest.importorskip("llguidance", reason="the extra `json` is not installed")
 
@@ -75,6 +75,18 @@ def test_every_answer_follows_its_own_schema(tiny_base: Base, settings: dict[str
     assert Engine(tiny_base).answers([free])[0] == alone[2]
 
 
+def test_no_white_space_between_the_parts(tiny_base: Base) -> None:
+    schema = {"const": {"a": [1, 2], "b": "x"}}
+    assert Engine(tiny_base).answers([Request("Where is", schema=schema)])[0].text == '{"a":[1,2],"b":"x"}'
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
 def test_an_answer_that_is_cut_is_the_beginning_of_one(tiny_base: Base) -> None:
     request = Request("Where is", Sampling(max_tokens=4), schema=PERSON)
     answer = Engine(tiny_base).answers([request])[0]
@@ -100,6 +112,13 @@ def test_log_probabilities_are_the_base_s_own(tiny_base: Base) -> None:
         ({"const": np.int64(1)}, "the schema is not JSON"),
         ({"const": float("nan")}, "the schema is not JSON"),
         ({"const": "a" * (1 << 21)}, "the schema has 2,097,165 characters; expected at most 1,048,576"),
+        (nested(MAX_SCHEMA_DEPTH), "the schema cannot be followed: recursion limit exceeded"),
+        (
+            nested(400),
+            "the schema is not JSON: recursion limit exceeded.*; expected plain values, at most 124 brackets",
+        ),
+        (nested(10_000), "the schema is not JSON: maximum recursion depth exceeded"),
+        ({"const": "\ud800"}, "the schema is not JSON: unexpected end of hex escape"),
         ([1], "the schema is \\[1\\]; expected a JSON object"),
     ],
 )
@@ -108,6 +127,10 @@ def test_schemas_that_cannot_be_followed(tiny_base: Base, schema: Any, message: 
     with pytest.raises(ConfigError, match=message):
         engine.add(Request("Where is", schema=schema))
     assert not engine.busy
+
+
+def test_the_deepest_schema_is_followed(tiny_base: Base) -> None:
+    SchemaReader(tiny_base.text_codec).constraint(nested(MAX_SCHEMA_DEPTH - 1))
 
 
 def test_a_base_whose_units_cannot_be_followed() -> None:

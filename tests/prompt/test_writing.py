@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.base.tiny_bases import sentence_codec
 
 from headstart.base.base import Base
+from headstart.base.generating import end_units
 from headstart.ground.errors import ConfigError
 from headstart.prompt.writing import Spelling, Stops
 
@@ -41,19 +43,66 @@ def test_broken_bytes_do_not_hold_the_text_back_for_ever(tiny_base: Base) -> Non
     assert any(spelling.add(lone) for _ in range(9))
 
 
-@pytest.mark.parametrize("stops", [["\n\n"], ["ab", "abc"], ["abab"], ["zz", "c\n"], ["a", "b"], []])
+@pytest.mark.parametrize("prompt", ["Where is my", "naïve 漢", "🙂", "\n"])
+def test_bytes_are_spelled_alike_behind_any_prompt(tiny_base: Base, prompt: str) -> None:
+    codec = tiny_base.text_codec
+    after = end_units(codec, codec.encode_plain([prompt])[0])
+    for seed in range(20):
+        units = np.random.default_rng(seed).integers(0, codec.vocab_size, 60).tolist()
+        alone, behind = Spelling(codec), Spelling(codec, after)
+        assert [alone.add(unit) for unit in units] == [behind.add(unit) for unit in units]
+        assert alone.end() == behind.end()
+
+
+def test_spaces_at_the_start_of_units_are_kept() -> None:
+    """Decoders of SentencePiece drop the space before a text: not before an answer, and not behind a special unit."""
+    codec = sentence_codec()
+    city, of, river, end = codec.encode_plain(["the city", "of", "river", "</s>"])
+    spelling = Spelling(codec, end_units(codec, city))
+    assert [spelling.add(int(unit)) for unit in (*of, *end[-1:], *river)] == [" of", "", " river"]
+    assert [Spelling(codec).add(int(unit)) for unit in of] == ["of"]
+
+
+def first_completed(text: str, stops: list[str]) -> int | None:
+    """Where the longest of those stop strings begins that end soonest."""
+    for end in range(1, len(text) + 1):
+        if met := [end - len(stop) for stop in stops if text[:end].endswith(stop)]:
+            return min(met)
+    return None
+
+
+@pytest.mark.parametrize(
+    "stops",
+    [
+        ["\n\n"],
+        ["ab", "abc"],
+        ["abab"],
+        ["zz", "c\n"],
+        ["a", "b"],
+        ["a", "cab"],
+        ["b", "ab", "\nab\n"],
+        ["aab", "b\n", "a"],
+        [],
+    ],
+)
 def test_stops_are_found_across_any_borders(stops: list[str]) -> None:
     random = np.random.default_rng(0)
     for _ in range(300):
         text = "".join(random.choice(list("abc\n"), random.integers(0, 20)))
-        ends = [text.find(stop) for stop in stops if stop in text]
-        expected = text[: min(ends)] if ends else text
+        end = first_completed(text, stops)
+        expected = text[:end]
         cuts = sorted(random.integers(0, len(text) + 1, 5).tolist())
         watch = Stops(stops)
         given = "".join(watch.add(text[a:b]) for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True))
         assert expected.startswith(given)
         assert given + watch.end() == expected
-        assert watch.met is bool(ends)
+        assert watch.met is (end is not None)
+
+
+def test_stops_in_each_other_end_at_the_one_completed_first() -> None:
+    for pieces in (["b aa aab"], ["b ", "aa ", "aab"], list("b aa aab")):
+        watch = Stops(["a", " aa "])
+        assert "".join(map(watch.add, pieces)) + watch.end() == "b "
 
 
 def test_only_what_may_become_a_stop_is_held_back() -> None:

@@ -10,7 +10,6 @@ R running rows, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -89,7 +88,7 @@ class Decoder:
         self._slots = Slots(
             model.config, max_rows=max_rows, cache_bytes=cache_bytes, dtype=model.dtype, device=self._device
         )
-        self._waiting: deque[_Request] = deque()
+        self._waiting: dict[int, _Request] = {}  # by number, the oldest first
         self._running: list[_Request] = []  # row b stands in slot b
         self._drawn: list[Drawn] = []  # not told yet
         self._asked = 0
@@ -123,14 +122,13 @@ class Decoder:
         name = hashlib.sha256(units.tobytes()).hexdigest()
         number, self._asked = self._asked, self._asked + 1
         random = stream(sampling.seed, "generate", name, copy)
-        self._waiting.append(_Request(number, units, sampling, random, constraint))
+        self._waiting[number] = _Request(number, units, sampling, random, constraint)
         return number
 
     @torch.inference_mode()
     def cancel(self, request: int) -> None:
         """Forget a request, waiting or running; one that is done already is no error."""
-        for waiting in [one for one in self._waiting if one.number == request]:
-            self._waiting.remove(waiting)
+        self._waiting.pop(request, None)
         for row in [row for row, one in enumerate(self._running) if one.number == request]:
             self._leave(row)
 
@@ -146,7 +144,7 @@ class Decoder:
                 self._slots.start(first + place, one.ids)
             self._running += joining
             for one in joining:
-                self._waiting.remove(one)
+                del self._waiting[one.number]
             left -= self._draw(first)
         told, self._drawn = self._drawn, []
         return told
@@ -159,7 +157,7 @@ class Decoder:
         """
         chosen: list[_Request] = []
         rest: list[int] = []
-        for one in islice(self._waiting, self._max_rows):
+        for one in islice(self._waiting.values(), self._max_rows):
             used = len(self._running) + len(chosen)
             if not self._slots.make_room(self._reach(one), used=used):
                 break

@@ -1,4 +1,8 @@
-"""Continuing texts: a Decoder between the two ends of a tokenizer."""
+"""Continuing texts: a Decoder between the two ends of a tokenizer.
+
+What a unit spells depends on what stands before it: decoders of SentencePiece and WordPiece drop the space in front of
+a text's first unit, and an answer's first unit is not a text's. So answers are spelled behind the end of their prompt.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,9 @@ from headstart.base.scoring import opening_ids
 from headstart.data.text_codec import Ids, TextCodec
 from headstart.ground.errors import DataError, RunError
 
+BROKEN = "\ufffd"  # what a decoder gives for bytes that are no character
+MAX_END_UNITS = 16  # a prompt's last character has 4 bytes at most; special units may stand behind it
+
 
 def continue_texts(decoder: Decoder, codec: TextCodec, prompts: Sequence[str], sampling: Sampling) -> list[str]:
     """The continuation of every prompt, without the prompt and without special tokens."""
@@ -20,7 +27,8 @@ def continue_texts(decoder: Decoder, codec: TextCodec, prompts: Sequence[str], s
         raise DataError("the prompts are one str; expected a list of prompts. Put it into a list.")
     asked: Counter[bytes] = Counter()
     places = {}
-    for place, units in enumerate(prompt_units(codec, prompts)):
+    read = prompt_units(codec, prompts)
+    for place, units in enumerate(read):
         name = units.tobytes()
         places[decoder.add(units, sampling, copy=asked[name])] = place
         asked[name] += 1
@@ -31,7 +39,21 @@ def continue_texts(decoder: Decoder, codec: TextCodec, prompts: Sequence[str], s
                 raise RunError(drawn.failure)
             if drawn.finish != "stop":
                 written[places[drawn.request]].append(drawn.unit)
-    return [codec.decode(units) for units in written]
+    return [spell(codec, units, after=end_units(codec, ids)) for units, ids in zip(written, read, strict=True)]
+
+
+def end_units(codec: TextCodec, prompt: Ids) -> list[int]:
+    """The fewest last units of a prompt that spell whole characters; none where there are no such."""
+    ends = (prompt[-count:].tolist() for count in range(1, min(len(prompt), MAX_END_UNITS) + 1))
+    return next((end for end in ends if (text := codec.decode(end)) and BROKEN not in text), [])
+
+
+def spell(codec: TextCodec, units: Sequence[int], *, after: Sequence[int], skip_special: bool = True) -> str:
+    """What `units` add to the text that the units `after` spell."""
+    before = codec.decode(after, skip_special=skip_special)
+    text = codec.decode([*after, *units], skip_special=skip_special)
+    # Byte units that are no character spoil those of a whole character before them.
+    return text[len(before) :] if text.startswith(before) else codec.decode(units, skip_special=skip_special)
 
 
 def prompt_units(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Protocol
 
 import numpy as np
@@ -20,17 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headstart.data.text_codec import Ids
-from headstart.ground.errors import ConfigError
+from headstart.ground.errors import ConfigError, safe_repr
 
 MAX_LOGPROBS = 20  # alternatives a unit, as OpenAI's interface has it
+LEAST_DIVISOR = 1e-6  # of logits: what is near nothing makes infinities of them
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How an answer is drawn.
 
-    temperature 0 takes the most probable unit; above, units are drawn from softmax(logits / temperature) among the
-    top_k most probable ones (None: all), the fewest that have top_p of the probability together, and those with at
+    temperature 0 takes the most probable unit; from 1e-6 on, units are drawn from softmax(logits / temperature) among
+    the top_k most probable ones (None: all), the fewest that have top_p of the probability together, and those with at
     least min_p of the largest probability. repetition_penalty divides (or multiplies, where negative) the logits of
     units in prompt and answer (Keskar et al. 2019); presence_penalty and frequency_penalty are subtracted from the
     logits of units in the answer, once and for each time. logprobs: how many alternatives to report beside each unit's
@@ -49,19 +51,29 @@ class Sampling:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("max_tokens", "seed", "top_k", "logprobs"):
+            value = getattr(self, name)
+            if value is not None or name not in ("top_k", "logprobs"):
+                _check_kind(name, value, Integral, "a whole number")
         for name, low, high in (
             ("temperature", 0.0, 100.0),
             ("min_p", 0.0, 1.0),
+            ("repetition_penalty", LEAST_DIVISOR, 100.0),
             ("presence_penalty", -2.0, 2.0),
             ("frequency_penalty", -2.0, 2.0),
         ):
             value = getattr(self, name)
+            _check_kind(name, value, Real, "a number")
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}; expected {low:g} to {high:g}. Give another one.")
-        for name, high in (("top_p", 1.0), ("repetition_penalty", 100.0)):
-            value = getattr(self, name)
-            if not 0.0 < value <= high:
-                raise ConfigError(f"{name} is {value}; expected more than 0 and at most {high:g}. Give another one.")
+        if 0.0 < self.temperature < LEAST_DIVISOR:
+            raise ConfigError(
+                f"temperature is {self.temperature}; expected 0, or {LEAST_DIVISOR:g} to 100. Give 0 for the most "
+                "probable token."
+            )
+        _check_kind("top_p", self.top_p, Real, "a number")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ConfigError(f"top_p is {self.top_p}; expected more than 0 and at most 1. Give another one.")
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens is {self.max_tokens}; expected at least 1. Give a larger one.")
         if self.top_k is not None and self.top_k < 1:
@@ -78,6 +90,11 @@ class Sampling:
     def penalised(self) -> bool:
         """Whether what was read or written changes the logits."""
         return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
+
+
+def _check_kind(name: str, value: object, kind: type, expected: str) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"{name} is {safe_repr(repr(value), 40)}; expected {expected}. Give one.")
 
 
 class Constraint(Protocol):

@@ -142,7 +142,10 @@ def read_asked(
     truncate: a context that does not fit before its continuation loses its beginning instead of being refused. A unit
     that reaches over the boundary belongs to the continuation.
     """
-    if isinstance(contexts, str) or isinstance(continuations, str) or len(contexts) != len(continuations):
+    for what, texts in (("contexts", contexts), ("continuations", continuations)):
+        if isinstance(texts, str):
+            raise DataError(f"the {what} are one str; expected a list of texts. Put it into a list.")
+    if len(contexts) != len(continuations):
         raise DataError(
             f"{len(contexts)} contexts came with {len(continuations)} continuations; expected two lists of one length."
         )

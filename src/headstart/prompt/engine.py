@@ -1,21 +1,22 @@
 """Engine: requests in text, answers in pieces of text, many at a time.
 
 Enters: requests with a prompt each. Leaves: after every step, the pieces of text that became certain. Requests may be
-added and cancelled at any time; memory is bounded by `cache_bytes` and `max_rows`, an answer by its max_tokens, and
-what can be wrong with a request is said when it is added, before any compute.
+added and cancelled at any time; memory is bounded by `cache_bytes` (one text's at least) and `max_rows`, an answer by
+its max_tokens, and what can be wrong with a request is said when it is added, before any compute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from headstart.base.base import Base
 from headstart.base.decoding import CACHE_BYTES, MAX_ROWS, Drawn, Finish
-from headstart.base.generating import prompt_units
+from headstart.base.generating import end_units, prompt_units, spell
 from headstart.base.sampling import Sampling
 from headstart.data.text_codec import Ids
-from headstart.ground.errors import HeadstartError, RunError
+from headstart.ground.errors import ConfigError, HeadstartError, RunError, safe_repr
 from headstart.model.matrices import Precision
 from headstart.prompt.chat import Message, render, without_oldest
 from headstart.prompt.schema import Schema, SchemaReader
@@ -32,7 +33,8 @@ class Request:
     template makes a text of them). stop: texts before which the answer ends. truncate: a prompt that leaves no room for
     max_tokens, but for half of the positions at most, loses its beginning (a conversation its oldest messages, but not
     the system's) instead of being refused. copy: answers to one prompt with different copies are drawn independently.
-    schema: a JSON schema that the answer follows; it is whole where the answer's finish is "stop".
+    schema: a JSON schema that the answer follows; it is whole where the answer's finish is "stop". No stop string goes
+    with it. place: where the request stands, such as prompts.csv:3, for messages.
     """
 
     prompt: str | Sequence[Message]
@@ -41,15 +43,21 @@ class Request:
     truncate: bool = False
     copy: int = 0
     schema: Schema | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One unit of an answer with its log-probability in nats, and the most probable units in its place with theirs."""
+    """One unit of an answer with its log-probability in nats.
+
+    top: the most probable units in its place, themselves without. Different units may have the same text, as parts of
+    characters do.
+    """
 
     text: str
+    unit: int
     logprob: float
-    top: tuple[tuple[str, float], ...]
+    top: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class _Writing:
     stops: Stops
     prompt_units: int
     cut: int
+    after: list[int]  # what ends the prompt; units are spelled behind it
 
 
 class Engine:
@@ -121,18 +130,24 @@ class Engine:
 
         Raises:
             DataError: the prompt is empty, too long, or no text.
-            ConfigError: max_tokens, a stop string or the schema cannot be.
+            ConfigError: max_tokens, a stop string or the schema cannot be, or a stop string beside a schema.
             CapabilityError: messages for a base without a chat template; a schema without the extra `json`.
         """
         stops = Stops(request.stop)
         ids, cut = self._units(request)
         constraint = None
         if request.schema is not None:
+            if request.stop:
+                raise ConfigError(
+                    f"stop is {safe_repr(repr(request.stop), 80)} beside a schema; expected one of them, because the "
+                    "schema ends an answer where its JSON is whole. Leave stop out."
+                )
             if self._schemas is None:
                 self._schemas = SchemaReader(self._codec)
             constraint = self._schemas.constraint(request.schema)
         number = self._decoder.add(ids, request.sampling, copy=request.copy, constraint=constraint)
-        self._writing[number] = _Writing(Spelling(self._codec), stops, len(ids), cut)
+        after = end_units(self._codec, ids)
+        self._writing[number] = _Writing(Spelling(self._codec, after), stops, len(ids), cut, after)
         self.units_cut += cut
         return number
 
@@ -159,23 +174,34 @@ class Engine:
 
     def answers(self, requests: Sequence[Request]) -> list[Answer]:
         """All answers, in the order of the requests; nothing is computed where one of them cannot be asked."""
+        return list(self.each(requests))
+
+    def each(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
+        """The answers in the order of the requests, each as soon as it and all before it are done.
+
+        Nothing is computed where one of them cannot be asked; one that cannot go on is said when its turn comes.
+        Closing the iterator cancels those that are left.
+        """
         numbers: list[int] = []
+        names = [one.place or (f"request {n}" if len(requests) > 1 else "") for n, one in enumerate(requests)]
         try:
-            for place, request in enumerate(requests):
-                try:
+            for request, name in zip(requests, names, strict=True):
+                with named(name):
                     numbers.append(self.add(request))
-                except HeadstartError as problem:
-                    raise type(problem)(f"request {place}: {problem}") from problem
             asked = {number: self._writing[number] for number in numbers}
             found: dict[int, list[Piece]] = {number: [] for number in numbers}
-            while any(number in self._writing for number in numbers):
-                for piece in self.step():
-                    if piece.request in found:
-                        found[piece.request].append(checked(piece))
+            for number, name in zip(numbers, names, strict=True):
+                while number in self._writing:
+                    for piece in self.step():
+                        if piece.request in found:
+                            found[piece.request].append(piece)
+                with named(name):
+                    answer = _whole(found.pop(number), asked.pop(number))
+                yield answer
         finally:
             for number in numbers:
-                self.cancel(number)
-        return [_whole(found[number], asked[number]) for number in numbers]
+                if number in self._writing:
+                    self.cancel(number)
 
     def _units(self, request: Request) -> tuple[Ids, int]:
         """(a prompt as it is read, how many of its units were cut)."""
@@ -210,16 +236,27 @@ class Engine:
             finish = "stop"
         if finish is not None:
             self.cancel(drawn.request)
-        return Piece(drawn.request, text, finish, self._token(drawn))
+        return Piece(drawn.request, text, finish, self._token(drawn, writing.after))
 
-    def _token(self, drawn: Drawn) -> Token | None:
+    def _token(self, drawn: Drawn, after: Sequence[int]) -> Token | None:
         if drawn.logprob is None:
             return None
-        top = tuple((self._spelled(unit), logprob) for unit, logprob in drawn.top)
-        return Token(self._spelled(drawn.unit), drawn.logprob, top)
+        top = tuple(Token(self._spelled(unit, after), unit, logprob) for unit, logprob in drawn.top)
+        return Token(self._spelled(drawn.unit, after), drawn.unit, drawn.logprob, top)
 
-    def _spelled(self, unit: int) -> str:
-        return self._codec.decode([unit], skip_special=False)
+    def _spelled(self, unit: int, after: Sequence[int]) -> str:
+        return spell(self._codec, [unit], after=after, skip_special=False)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Errors say which request they are about, unless it has no name."""
+    try:
+        yield
+    except HeadstartError as problem:
+        if not name:
+            raise
+        raise type(problem)(f"{name}: {problem}") from problem
 
 
 def checked(piece: Piece) -> Piece:
@@ -230,7 +267,7 @@ def checked(piece: Piece) -> Piece:
 
 
 def _whole(pieces: Sequence[Piece], asked: _Writing) -> Answer:
-    finish = pieces[-1].finish
+    finish = checked(pieces[-1]).finish
     assert finish is not None
     tokens = tuple(piece.token for piece in pieces if piece.token is not None)
     text = "".join(piece.text for piece in pieces)

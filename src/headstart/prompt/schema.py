@@ -2,7 +2,8 @@
 
 Enters: a JSON schema. Leaves: a `Constraint` for one request, which the sampler asks which units may come next. The
 grammar and its walk over the vocabulary are llguidance's (the extra `json`); what it does not know it refuses by name.
-White space is fixed (`", "` and `": "`), because a base that may write any amount of it sometimes writes nothing else.
+No white space stands between the parts (`{"a":1,"b":[2,3]}`), because a base that may write any amount of it sometimes
+writes nothing else.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 MAX_SCHEMA_CHARACTERS = 1 << 20
+MAX_SCHEMA_DEPTH = 124  # brackets in each other; llguidance reads no more
 
 Schema = Mapping[str, Any]
 
@@ -66,15 +68,16 @@ class SchemaReader:
             )
         try:
             text = json.dumps(dict(schema), allow_nan=False)
-        except (TypeError, ValueError) as problem:
-            raise ConfigError(
-                f"the schema is not JSON: {safe_repr(str(problem))}; expected plain values. Mend it."
-            ) from problem
+        except (TypeError, ValueError, RecursionError) as problem:
+            raise _unreadable(problem) from problem
         if len(text) > MAX_SCHEMA_CHARACTERS:
             raise ConfigError(
                 f"the schema has {len(text):,} characters; expected at most {MAX_SCHEMA_CHARACTERS:,}. Shorten it."
             )
-        grammar = self._matcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False})
+        try:
+            grammar = self._matcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False})
+        except ValueError as problem:  # its reader of JSON has limits that Python's does not have
+            raise _unreadable(problem) from problem
         matcher = self._matcher(self._vocabulary, grammar)
         if matcher.is_error():
             raise ConfigError(
@@ -106,3 +109,10 @@ class JsonConstraint:
                 f"the schema could not be followed further: {safe_repr(self._matcher.get_error(), 300)}; expected a "
                 "simpler one. Simplify it."
             )
+
+
+def _unreadable(problem: Exception) -> ConfigError:
+    return ConfigError(
+        f"the schema is not JSON: {safe_repr(str(problem))}; expected plain values, at most {MAX_SCHEMA_DEPTH} "
+        "brackets in each other. Mend it."
+    )

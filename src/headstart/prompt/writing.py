@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headstart.base.generating import BROKEN
 from headstart.data.text_codec import TextCodec
 from headstart.ground.errors import ConfigError, safe_repr
 
 MAX_STOPS, MAX_STOP_CHARACTERS = 16, 256
-BROKEN = "\ufffd"  # what a decoder gives for bytes that are no character
 MAX_HELD_UNITS = 8  # a character has 4 bytes at most; longer, and the bytes are really broken
 
 
 class Spelling:
-    """The text of one answer, unit by unit.
+    """The text of one answer, unit by unit. after: units before it, which end a prompt (see `end_units`).
 
     Each unit is decoded beside the ones before it, because what a unit spells depends on its neighbours: only the units
     since the last certain place, so a long answer costs as much a unit as a short one.
     """
 
-    def __init__(self, codec: TextCodec) -> None:
+    def __init__(self, codec: TextCodec, after: Sequence[int] = ()) -> None:
         self._codec = codec
-        self._units: list[int] = []
-        self._shown = 0  # units whose text has been given out; the units before them only give the context
+        self._units = list(after)
+        self._shown = len(after)  # units whose text has been given out; they only give the context
 
     def add(self, unit: int) -> str:
         """What is certain now and was not before."""
@@ -42,13 +42,17 @@ class Spelling:
         text = self._codec.decode(self._units)
         if text.endswith(BROKEN) and not last and len(self._units) - self._shown < MAX_HELD_UNITS:
             return ""
-        self._units = self._units[self._shown :]
+        # A special unit spells nothing and gives the next one no context.
+        self._units = self._units[: self._shown] if self._shown and text == before else self._units[self._shown :]
         self._shown = len(self._units)
         return text[len(before) :]
 
 
 class Stops:
-    """Text with an end at the first of some stop strings, which is left out."""
+    """Text with an end before the stop string that is completed first, character by character.
+
+    Of several that the same character completes it is the longest, so where units begin and end changes nothing.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         check_stops(stops)
@@ -61,10 +65,10 @@ class Stops:
         if self.met:
             return ""
         self._held += text
-        ends = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        ends = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if ends:
             self.met = True
-            given, self._held = self._held[: min(ends)], ""
+            given, self._held = self._held[: min(ends)[1]], ""
             return given
         keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
         cut = len(self._held) - keep
