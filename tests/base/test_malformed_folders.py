@@ -247,8 +247,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (without("model.safetensors"), r"has no weights; expected model.safetensors"),
     "empty folder": (emptied, r"is empty; expected config.json"),
     # what Headstart itself wrote
-    "manifest not ours": (written("headstart.json", '{"schema_version": 99}'), r"headstart.json cannot be understood"),
-    "manifest with an unknown key": (written("headstart.json", '{"schema_version": 1, "run": "x"}'), r"cannot be understood"),
+    "manifest not ours": (written("headstart.json", '{"schema_version": 99}'), r"schema version is 99; expected 1. Upgrade"),
+    "manifest with an unknown key": (written("headstart.json", '{"schema_version": 1, "run": "x"}'), r"unknown field `run`"),
 }  # fmt: skip
 
 

@@ -112,13 +112,33 @@ def no_compute(monkeypatch: pytest.MonkeyPatch) -> None:
         ("{{ text }} {{ label", "cannot be read"),
         ("{{ text }}", "0 places for the answer"),
         ("{{ text }} {{ label }} {{ label }}", "2 places for the answer"),
-        ("{{ text }} {{ label|upper }}", "1 places for the answer"),
+        ("{{ text }} {{ label|upper }}", "has a filter on the answer"),
+        ("{{ text }}{% raw %} {{ label }}{% endraw %}{{ label|length }}", "has a filter on the answer"),
+        ("{{ text }}{% raw %} {{ label }}{% endraw %}", "0 places for the answer"),
+        ("{{ text }}\x00 {{ label }}", r"holds the character U\+0000"),
+        ("{{ text|replace('a', '\\x00') }} {{ label }}", r"holds the character U\+0000"),
+        ("{{ text" + "|upper" * 250 + " }} {{ label }}", "cannot be read"),  # more than Python compiles
+        ("{{ text" + "|upper" * 5_000 + " }} {{ label }}", "cannot be read"),
         ("Answer: {{ label }}", "0 for the text"),
     ],
 )
 def test_a_template_is_text_and_names_alone(template: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         check_template(template)
+
+
+@pytest.mark.parametrize(
+    ("template", "lead"),
+    [
+        ("{{ text }} {{label}}", " "),
+        ("{{ text }}{{ label }}", ""),
+        ("{{ text }} {# no text #}{{ label }}", " "),
+        ("{{ text }} {{- label }}", ""),
+        ("{{ text }}{% raw %} {{ label }}:{% endraw %}{{ label }}", ""),
+    ],
+)
+def test_the_white_space_before_the_answer_is_the_templates_not_its_spellings(template: str, lead: str) -> None:
+    assert Prompt(template, ("a", "b"), "causal").lead == lead
 
 
 def test_a_pair_needs_a_place_for_both_and_a_row_for_one() -> None:
@@ -288,6 +308,10 @@ def test_a_prompt_does_not_ask_a_prompt_and_a_broken_one_is_refused(saved: tuple
         (lambda prompt: prompt.update(template="{{ text.x }} {{ label }}"), "cannot be understood"),
         (lambda prompt: prompt.update(bias=[1.0]), "cannot be understood"),
         (lambda prompt: prompt.update(base=None), "names no base"),
+        (
+            lambda prompt: prompt.update(template="{{ text" + "|upper" * 250 + " }} {{ label }}"),
+            "cannot be understood: .*the template .* cannot be read.* Mend the file, or make the folder again",
+        ),
     ):
         broken = json.loads(json.dumps(manifest))
         tamper(broken["contract"]["prompt"])

@@ -235,12 +235,19 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / "headstart.json"
     if not path.exists():
         return None
-    try:
-        return msgspec.convert(read_json(path), Manifest)
-    except (msgspec.ValidationError, ValueError) as problem:
+    told = read_json(path)
+    version = told.get("schema_version")
+    if version != SCHEMA_VERSION:
         raise BaseError(
-            f"{path} cannot be understood ({safe_repr(str(problem), 160)}); expected schema version "
-            f"{SCHEMA_VERSION}. Upgrade Headstart or save the folder again."
+            f"{path} cannot be understood: its schema version is {safe_repr(repr(version), 40)}; expected "
+            f"{SCHEMA_VERSION}. Upgrade Headstart, or save the folder again."
+        )
+    try:
+        return msgspec.convert(told, Manifest)
+    except msgspec.ValidationError as problem:
+        raise BaseError(
+            f"{path} cannot be understood: {safe_repr(str(problem), 400)}; expected what schema version "
+            f"{SCHEMA_VERSION} holds. Mend the file, or make the folder again."
         ) from problem
 
 

@@ -7,20 +7,19 @@ the answer, the words an answer is spelt with (the verbaliser), demonstrations, 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-from jinja2 import TemplateError, nodes
+from jinja2 import nodes
 
-from headstart.base.sandbox import FILTERS, parsed
+from headstart.base.sandbox import FILTERS, TROUBLE, Template, parsed
 from headstart.ground.batch import Pattern
-from headstart.ground.errors import ConfigError, safe_repr
+from headstart.ground.errors import ConfigError, DataError, safe_repr
 
 Calibration = Literal["none", "contextual", "batch"]
 CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
-ANSWER = re.compile(r"( *)\{\{ *label *\}\}")
+MARK = "\x00"  # stands for the answer while a template is rendered; no text of a row may hold it
 PLACES = ("text", "pair", "option", "label")
 HARMLESS = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Filter, nodes.Const)
 
@@ -88,12 +87,15 @@ class Prompt:
         if not 0 <= self.nearest <= len(self.shots):
             raise ConfigError(f"nearest is {self.nearest}; expected 0 to {len(self.shots)}, the number of shots.")
 
-    @property
+    @cached_property
     def lead(self) -> str:
         """The white space before a spelt answer; it belongs to the word, as tokenizers of running text have it."""
-        found = ANSWER.search(self.template)
-        assert found is not None, "a checked template has a place for the answer"
-        return found.group(1)[:1]
+        before = ""
+        for node in _printed(parsed(self.template)):
+            if isinstance(node, nodes.Name) and node.name == "label":
+                break
+            before = before + node.data if isinstance(node, nodes.TemplateData) else ""
+        return " " if before.endswith(" ") else ""
 
     @cached_property
     def continuations(self) -> tuple[str, ...]:
@@ -110,27 +112,49 @@ def check_template(source: str) -> None:
     shown = safe_repr(repr(source), 80)
     try:
         tree = parsed(source)
-    except (TemplateError, RecursionError) as problem:
-        raise ConfigError(
-            f"the template {shown} cannot be read: {safe_repr(str(problem), 120)}; expected text with {{{{ text }}}} "
-            "and {{ label }}. Mend it."
-        ) from problem
-    for node in tree.find_all(nodes.Node):
+        found = list(tree.find_all(nodes.Node))
+    except TROUBLE as problem:
+        raise _unreadable(shown, str(problem)) from problem
+    for node in found:
         if not isinstance(node, HARMLESS) or (isinstance(node, nodes.Filter) and node.name not in FILTERS):
             raise ConfigError(
                 f"the template {shown} has a {type(node).__name__.lower()} in line {getattr(node, 'lineno', 1)}; "
                 "expected text and names alone, such as {{ text }}: no loops, conditions, calls or attributes. "
                 "Take it out."
             )
-    names = [node.name for node in tree.find_all(nodes.Name)]
+    names = [node.name for node in found if isinstance(node, nodes.Name)]
     odd = next((name for name in names if name not in PLACES), None)
     if odd is not None:
         raise ConfigError(f"the template {shown} names {odd!r}; expected some of {', '.join(PLACES)}. Rename it.")
-    if names.count("label") != 1 or ANSWER.search(source) is None or "text" not in names:
+    if names.count("label") != 1 or "text" not in names:
         raise ConfigError(
             f"the template {shown} has {names.count('label')} places for the answer and {names.count('text')} for the "
-            "text; expected {{ label }} once, as it stands here, and {{ text }}. Write both."
+            "text; expected {{ label }} once and {{ text }}. Write both."
         )
+    if not any(isinstance(node, nodes.Name) and node.name == "label" for node in _printed(tree)):
+        raise ConfigError(
+            f"the template {shown} has a filter on the answer; expected {{{{ label }}}} as it stands here, because the "
+            "answer is scored as it is spelt. Take the filter out, or spell the answers with --verbaliser."
+        )
+    texts = [node.data if isinstance(node, nodes.TemplateData) else getattr(node, "value", "") for node in found]
+    if any(isinstance(text, str) and MARK in text for text in texts):
+        raise ConfigError(f"the template {shown} holds the character U+0000; expected text. Take it out.")
+    try:
+        Template(source)
+    except DataError as problem:
+        raise _unreadable(shown, str(problem.__cause__ or problem)) from problem
+
+
+def _printed(tree: nodes.Template) -> list[nodes.Expr]:
+    """What a template of text and names prints, in its order."""
+    return [node for output in tree.find_all(nodes.Output) for node in output.nodes]
+
+
+def _unreadable(shown: str, problem: str) -> ConfigError:
+    return ConfigError(
+        f"the template {shown} cannot be read: {safe_repr(problem, 120)}; expected text with {{{{ text }}}} "
+        "and {{ label }}. Mend it."
+    )
 
 
 def check_places(template: str, *, pair: bool, option: bool) -> None:

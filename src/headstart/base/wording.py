@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base.prompt import Prompt, Shot
+from headstart.base.prompt import MARK, Prompt, Shot
 from headstart.base.rows import Rows
 from headstart.base.sandbox import Template
 from headstart.data.text_codec import TextCodec
 from headstart.ground.errors import DataError, safe_repr
 
-MARK = "\x00"  # stands for the answer while a template is rendered; no text of a row may hold it
 Features = Callable[[list[str] | list[tuple[str, str]]], NDArray[np.float32]]
 
 
