@@ -23,6 +23,7 @@ from headstart.data.source import read_bytes
 from headstart.data.table import Table, read_table
 from headstart.flags import PromptFlags, refuse_blank
 from headstart.ground.errors import INTERRUPTED, ConfigError, DataError, HeadstartError, did_you_mean
+from headstart.ground.stopping import in_one_piece
 from headstart.prompt.chat import Message
 from headstart.prompt.engine import Answer, Engine, Request, Token
 from headstart.prompt.schema import Schema
@@ -245,17 +246,18 @@ class Page:
     def add(self, request: Request, answer: Answer) -> None:
         """Write an answer, through to whoever reads."""
         line = json.dumps(facts_of(request, answer), ensure_ascii=False)
-        if not self._whole:
-            line += "\n"
-        elif self.written:
+        if self._whole and not self.written:
+            line = f'{{"base": {json.dumps(self._name, ensure_ascii=False)}, "answers": [' + line
+        elif self._whole:
             line = ",\n" + line
         else:
-            line = f'{{"base": {json.dumps(self._name, ensure_ascii=False)}, "answers": [' + line
-        self.written += 1  # before it is: a signal that comes with it finds it counted
-        sys.stdout.write(line)
-        sys.stdout.flush()
-        self._tokens += answer.units
-        self._parts += request.schema is not None and answer.finish == "length"
+            line += "\n"
+        with in_one_piece():
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            self.written += 1
+            self._tokens += answer.units
+            self._parts += request.schema is not None and answer.finish == "length"
 
     def end(self) -> None:
         """Close the object, and say what the answers so far cost."""

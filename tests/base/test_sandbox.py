@@ -116,6 +116,8 @@ HOSTILE = {
     "values": doubled("{{ {1: ns.a}.values() }}"),
     "deep printed": nested("{{ ns.a }}", "[ns.a]"),
     "deep tojson": nested("{{ ns.a|tojson }}", "[ns.a]"),
+    "indent of many lines": "{% set t = '\n' * 1000000 %}" + turns("{{ t|indent(8) }}"),
+    "copies": kept(n60="([1] * 200000).copy()"),
     "indent": doubled("{{ ([1] * 200000 + ns.a)|tojson(indent=8) }}", "[1]", "[{0}]", 60),
     "separators": LONG + "{{ ([1] * 100000)|tojson(separators=(s, s)) }}",
     "escapes": "{{ (['é' * 2000000] * 15)|tojson(ensure_ascii=true) }}",
@@ -255,12 +257,26 @@ def test_harm_is_refused_before_it_is_done(answers: dict[str, tuple[str, float, 
         ("{% set ns = namespace(n=0) %}{% for i in range(4) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "6"),
         ("{{ {('a', 1): 2}[('a', 1)] }}{{ dict(a=1).get('b', 'c') }}{{ ('a' if 0) }}{{ 'A' is upper }}", "2cTrue"),
         ("{{ x|tojson(indent=1, separators=(',', ':')) }}", '[\n 1,\n {\n  "a":"<é>"\n }\n]'),
+        ("{% if none %}{{ 1|unheard_of }}{{ [1]|batch(2) }}{% endif %}a", "a"),
+        (
+            "{{ 'a\nb'|indent }}{{ 'a\n\nb'|indent(1, true, true) }}{{ -2|abs }}{{ x.copy() == x }}",
+            "a\n    b a\n \n b2True",
+        ),
         ("{% filter upper %}a{{ 'b' }}{% endfilter %}{% with a = 1 %}{{ a }}{% endwith %}", "AB1"),
     ],
 )
 def test_what_is_weighed_is_still_jinjas(template: str, text: str) -> None:
     values: dict[str, Any] = {"x": [1, {"a": "<é>"}], "y": [1, {"a": "<é>"}]}
     assert render_template(template, values) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [("{{ 1|unheard_of }}", "the filter 'unheard_of'"), ("{{ 1e999 }}", "not finite"), ("{{ -1e999 }}", "not finite")],
+)
+def test_what_cannot_be_done_is_said(template: str, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        render_template(template, {})
 
 
 def test_every_rendering_of_a_template_has_the_whole_allowance() -> None:

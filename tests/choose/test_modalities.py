@@ -23,7 +23,7 @@ from headstart.choose.task_file import task_of, write_task
 from headstart.data.raw import Modality
 from headstart.data.sound import Clip
 from headstart.data.task import Task
-from headstart.ground.errors import CapabilityError, DataError
+from headstart.ground.errors import CapabilityError, DataError, RunError
 from headstart.train.methods import FitSettings
 
 QUICK = FitSettings(epochs=12, batch_rows=8, lr=4e-3, layer_decay=1.0)
@@ -122,12 +122,31 @@ def two_channels(rows: int) -> Task:
     return Task.read({"x": series, "y": labels}, series="x")
 
 
-def test_channels_of_a_series_are_read_apart() -> None:
+def test_channels_of_a_series_are_read_apart(tmp_path: Path) -> None:
     task = two_channels(80)
     found = read(tiny_patch_base("series"), task, metric="accuracy", seed=0, seconds=1e9)
     assert found.estimates.probe_last == 1.0
     assert found.curve[-1].value == 1.0
     more = [np.random.default_rng(row).normal(size=(3, 40)) for row in range(12)]
     odd = replace(task, validation=Task.read({"x": more, "y": [0, 1] * 6}, series="x").train)
-    with pytest.raises(DataError, match="is a series of 3 channels; expected 2"):
+    with pytest.raises(DataError, match="validation: input 0 is a series of 3 channels; expected 2"):
         read(tiny_patch_base("series"), odd, metric="accuracy", seed=0, seconds=1e9)
+    base = tiny_patch_base("series").save(tmp_path / "base")
+    with pytest.raises(RunError, match=r"validation: input 0 .*; expected one\. Mend that, or give other bases"):
+        choose(odd, [base], methods=["probe"])
+
+
+def test_channels_are_those_of_all_training_rows_as_a_head_takes_them() -> None:
+    task = two_channels(80)
+    more = [np.random.default_rng(row).normal(size=(3, 40)) for row in range(12)]
+    other = Task.read({"x": more, "y": [0, 1] * 6}, series="x").train
+    both = replace(
+        task.train,
+        texts=(*task.train.texts, *other.texts),
+        targets=(*task.train.targets, *other.targets),
+        ids=tuple(range(len(task.train) + len(other))),
+    )
+    mixed = replace(task, train=both, validation=other)
+    for most in (8, len(both)):
+        found = read(tiny_patch_base("series"), mixed, metric="accuracy", seed=0, seconds=1e9, most_rows=most)
+        assert found.rows == most

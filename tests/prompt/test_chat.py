@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
+from collections.abc import Sequence
 
 import pytest
 
@@ -181,5 +182,31 @@ def test_a_conversation_that_is_too_long_loses_its_oldest_messages(tiny_base: Ba
     cut, plain = engine.answers([Request(long, sampling, truncate=True), Request(kept, sampling)])
     assert (cut.text, cut.prompt_units) == (plain.text, plain.prompt_units)
     assert cut.cut == len(codec.encode_plain([render(codec, long)])[0]) - plain.prompt_units > 0
+    system = {"role": "system", "content": "money " * 200}
     with pytest.raises(DataError, match=r"the prompt has .* tokens; expected 1 to 127"):
-        engine.add(Request([{"role": "user", "content": "money " * 200}], sampling, truncate=True))
+        engine.add(Request([system, {"role": "user", "content": "a"}], sampling, truncate=True))
+
+
+def test_a_message_that_is_too_long_by_itself_loses_its_beginning(tiny_base: Base) -> None:
+    codec = dataclasses.replace(tiny_base.text_codec, chat_template=CHATML)
+    engine = Engine(dataclasses.replace(tiny_base, codec=codec))
+    talk: list[Message] = [{"role": "user", "content": "old"}, {"role": "user", "content": "money " * 200 + "last"}]
+    answer = engine.answers([Request(talk, Sampling(max_tokens=8), truncate=True)])[0]
+    assert 110 < answer.prompt_units <= 120
+    kept = [{"role": "user", "content": talk[1]["content"][-count:]} for count in range(1, 1204)]
+    assert answer.prompt in [tuple(codec.encode_plain([render(codec, [one])])[0].tolist()) for one in kept]
+    assert answer.cut == len(codec.encode_plain([render(codec, talk)])[0]) - answer.prompt_units
+
+
+def test_a_long_conversation_is_rendered_a_few_times_only(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = dataclasses.replace(tiny_base.text_codec, chat_template=CHATML)
+    engine, rendered = Engine(dataclasses.replace(tiny_base, codec=codec)), []
+
+    def counted(codec: TextCodec, messages: Sequence[Message]) -> str:
+        rendered.append(len(messages))
+        return render(codec, messages)
+
+    monkeypatch.setattr("headstart.prompt.engine.render", counted)
+    talk: list[Message] = [{"role": role, "content": "a"} for _ in range(500) for role in ("user", "assistant")]
+    engine.add(Request([*talk, {"role": "user", "content": "last"}], Sampling(max_tokens=8), truncate=True))
+    assert len(rendered) <= 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -17,6 +18,7 @@ from headstart.base.base import Base
 from headstart.base.sampling import Sampling
 from headstart.base.scoring import opening_ids
 from headstart.ground.errors import CapabilityError, ConfigError, DataError, HeadstartError, RunError
+from headstart.model.cache import KvCache, Window
 from headstart.prompt.engine import Answer, Engine, Request
 
 PROMPTS = [
@@ -56,7 +58,7 @@ def test_a_stop_string_ends_an_answer_before_it(tiny_base: Base) -> None:
     for request, answer in zip(requests(), whole, strict=True):
         stop = answer.text[5:9]
         stopped = Engine(tiny_base).answers([dataclasses.replace(request, stop=("never to be seen", stop))])[0]
-        assert stopped == Answer(answer.text[: answer.text.find(stop)], "stop", answer.prompt_units, stopped.units)
+        assert stopped == Answer(answer.text[: answer.text.find(stop)], "stop", answer.prompt, stopped.units)
         assert stopped.units < answer.units
 
 
@@ -91,6 +93,32 @@ def test_a_prompt_is_cut_when_asked(tiny_base: Base) -> None:
     assert answer.prompt_units == 100
     opening = len(opening_ids(tiny_base.text_codec, needed=False))
     assert answer.cut == engine.units_cut == opening + len(tiny_base.text_codec.encode_plain([long])[0]) - 100 > 0
+
+
+@pytest.mark.parametrize("when", range(1, 40))
+@pytest.mark.parametrize("where", [(Window, "write"), (KvCache, "copy")])
+def test_an_engine_that_was_interrupted_answers_as_ever(
+    tiny_base: Base, when: int, where: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C wherever keys are written: what was asked is forgotten, and the next question has its own answer."""
+    asked = [Request(f"Where is {word}", Sampling(max_tokens=3 + n)) for n, word in enumerate("abcdef")]
+    later = [Request("Where is a", Sampling(max_tokens=9)), Request("money", Sampling(max_tokens=9))]
+    wanted = Engine(tiny_base, max_rows=4).answers(later)
+    engine, original, passed = Engine(tiny_base, max_rows=4), getattr(*where), 0
+
+    def interrupted(*given: Any, **more: Any) -> Any:
+        nonlocal passed
+        passed += 1
+        if passed == when:
+            raise KeyboardInterrupt
+        return original(*given, **more)
+
+    monkeypatch.setattr(*where, interrupted)
+    with suppress(KeyboardInterrupt):
+        engine.answers(asked)
+    monkeypatch.undo()
+    assert not engine.busy
+    assert engine.answers(later) == wanted
 
 
 def test_a_prompt_that_fits_is_not_cut_for_a_long_answer(tiny_base: Base) -> None:

@@ -62,6 +62,7 @@ class _Request:
     random: np.random.Generator
     constraint: Constraint | None
     written: list[int] = field(default_factory=list)
+    done: bool = False
 
 
 class Decoder:
@@ -129,12 +130,15 @@ class Decoder:
     def cancel(self, request: int) -> None:
         """Forget a request, waiting or running; one that is done already is no error."""
         self._waiting.pop(request, None)
-        for row in [row for row, one in enumerate(self._running) if one.number == request]:
-            self._leave(row)
+        for one in self._running:
+            one.done = one.done or one.number == request
+        self._leave_done()
+        self._drawn = [drawn for drawn in self._drawn if drawn.request != request]
 
     @torch.inference_mode()
     def step(self) -> list[Drawn]:
         """One more unit of every running request, and the first of those that can join them."""
+        self._leave_done()
         left = len(self._running) + self._max_rows
         if self._running:
             left -= self._draw(0)
@@ -197,16 +201,13 @@ class Decoder:
         logits = self._model.logits(last).float()
         largest, best = logits.max(dim=-1)
         good = torch.isfinite(largest).tolist()
-        drawn = [
-            self._next(one, logits[row], unit if good[row] else None)
-            for row, (one, unit) in enumerate(zip(rows, best.tolist(), strict=True))
-        ]
-        self._drawn += drawn
         for row in [row for row, fine in enumerate(good) if not fine]:
             self._slots.clear(first + row)
-        for row in reversed(range(len(rows))):
-            if drawn[row].finish is not None:
-                self._leave(first + row)
+        for row, (one, unit) in enumerate(zip(rows, best.tolist(), strict=True)):
+            drawn = self._next(one, logits[row], unit if good[row] else None)
+            one.done = drawn.finish is not None
+            self._drawn.append(drawn)
+        self._leave_done()
         return len(rows)
 
     def _next(self, one: _Request, logits_V: Tensor, best: int | None) -> Drawn:
@@ -239,10 +240,12 @@ class Decoder:
         full = len(one.ids) + len(one.written) >= self._reach(one)
         return Drawn(one.number, unit, "length" if full else None, logprob, top)
 
-    def _leave(self, row: int) -> None:
+    def _leave_done(self) -> None:
         """The last running row takes the place of one that is done."""
-        last = len(self._running) - 1
-        if row != last:
-            self._slots.move(last, row)
-            self._running[row] = self._running[last]
-        self._running.pop()
+        for row in reversed(range(len(self._running))):
+            if self._running[row].done:
+                last = len(self._running) - 1
+                if row != last:
+                    self._slots.move(last, row)
+                    self._running[row] = self._running[last]
+                self._running.pop()

@@ -56,13 +56,10 @@ def spell(codec: TextCodec, units: Sequence[int], *, after: Sequence[int], skip_
     return text[len(before) :] if text.startswith(before) else codec.decode(units, skip_special=skip_special)
 
 
-def prompt_units(
-    codec: TextCodec, prompts: Sequence[str], *, room: int | None = None, opened: bool = False
-) -> list[Ids]:
+def prompt_units(codec: TextCodec, prompts: Sequence[str], *, opened: bool = False) -> list[Ids]:
     """Every prompt as the trunk reads it, with what the tokenizer's own template puts before a text.
 
-    room: units at most; a longer prompt loses its beginning, but not its opening. opened: a chat template has written
-    the opening.
+    opened: a chat template has written the opening.
 
     Raises:
         DataError: a prompt is empty, or holds what no tokenizer can read.
@@ -74,6 +71,5 @@ def prompt_units(
             which = "the prompt" if len(prompts) == 1 else f"prompt {place}"
             what = "has no tokens" if prompts[place] else "is empty"
             raise DataError(f"{which} {what}; expected text to continue. Give some.")
-        kept = units if room is None else units[-max(1, room - len(opening)) :]
-        found.append(np.concatenate((opening, kept)))
+        found.append(np.concatenate((opening, units)))
     return found

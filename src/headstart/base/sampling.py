@@ -10,9 +10,8 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from headstart.data.text_codec import Ids
 from headstart.ground.errors import ConfigError, safe_repr
+from headstart.ground.numbers import is_real, is_whole
 
 MAX_LOGPROBS = 20  # alternatives a unit, as OpenAI's interface has it
 LEAST_DIVISOR = 1e-6  # of logits: what is near nothing makes infinities of them
@@ -54,7 +54,7 @@ class Sampling:
         for name in ("max_tokens", "seed", "top_k", "logprobs"):
             value = getattr(self, name)
             if value is not None or name not in ("top_k", "logprobs"):
-                _check_kind(name, value, Integral, "a whole number")
+                _check_kind(name, value, is_whole, "a whole number")
         for name, low, high in (
             ("temperature", 0.0, 100.0),
             ("min_p", 0.0, 1.0),
@@ -63,7 +63,7 @@ class Sampling:
             ("frequency_penalty", -2.0, 2.0),
         ):
             value = getattr(self, name)
-            _check_kind(name, value, Real, "a number")
+            _check_kind(name, value, is_real, "a number")
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}; expected {low:g} to {high:g}. Give another one.")
         if 0.0 < self.temperature < LEAST_DIVISOR:
@@ -71,7 +71,7 @@ class Sampling:
                 f"temperature is {self.temperature}; expected 0, or {LEAST_DIVISOR:g} to 100. Give 0 for the most "
                 "probable token."
             )
-        _check_kind("top_p", self.top_p, Real, "a number")
+        _check_kind("top_p", self.top_p, is_real, "a number")
         if not 0.0 < self.top_p <= 1.0:
             raise ConfigError(f"top_p is {self.top_p}; expected more than 0 and at most 1. Give another one.")
         if self.max_tokens < 1:
@@ -92,8 +92,8 @@ class Sampling:
         return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
 
 
-def _check_kind(name: str, value: object, kind: type, expected: str) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool):
+def _check_kind(name: str, value: object, is_kind: Callable[[object], bool], expected: str) -> None:
+    if not is_kind(value):
         raise ConfigError(f"{name} is {safe_repr(repr(value), 40)}; expected {expected}. Give one.")
 
 

@@ -53,12 +53,12 @@ TROUBLE = (
     TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError,
     ValueError,
 )  # fmt: skip
-AS_THEY_ARE = ("count", "d", "default", "first", "last", "length")
+AS_THEY_ARE = ("abs", "count", "d", "default", "first", "last", "length")
 ONE_BY_ONE = ("items", "map", "reject", "rejectattr", "reverse", "select", "selectattr")  # read when they are run over
 OF_A_TEXT = ("capitalize", "e", "escape", "lower", "safe", "string", "title", "trim", "upper")
 OF_ALL_ITEMS = ("dictsort", "max", "min", "sort", "unique")
 OF_A_NUMBER = ("float", "int")
-OUR_OWN = ("join", "list", "replace", "round", "sum")
+OUR_OWN = ("indent", "join", "list", "replace", "round", "sum")
 FILTERS = (*AS_THEY_ARE, *ONE_BY_ONE, *OF_A_TEXT, *OF_ALL_ITEMS, *OF_A_NUMBER, *OUR_OWN)
 NAMED = frozenset((*FILTERS, "tojson"))
 
@@ -88,8 +88,8 @@ TEXT_METHODS = frozenset(
 )  # fmt: skip
 MEMBERS: tuple[tuple[type, frozenset[str]], ...] = (
     (str, TEXT_METHODS),
-    (dict, frozenset(("get", "items", "keys", "values"))),
-    (list, frozenset(("count", "index"))),
+    (dict, frozenset(("copy", "get", "items", "keys", "values"))),
+    (list, frozenset(("copy", "count", "index"))),
     (tuple, frozenset(("count", "index"))),
     (LoopContext, frozenset(
         ("changed", "cycle", "depth", "depth0", "first", "index", "index0", "last", "length", "nextitem", "previtem",
@@ -190,8 +190,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         )
         self._work = MAX_WORK
         self.filters = {name: JINJAS_FILTERS[name] for name in FILTERS}
-        self.filters |= {"join": self._join, "list": self._list, "replace": self._replace, "round": _round}
-        self.filters |= {"sum": self._sum, "tojson": self._to_json}
+        self.filters |= {"indent": self._indent, "join": self._join, "list": self._list, "replace": self._replace}
+        self.filters |= {"round": _round, "sum": self._sum, "tojson": self._to_json}
         self.filters |= {"weighed_call": self._call, "weighed_filter": self._filter}
         self.filters |= {"weighed_compare": self._compare, "weighed_items": self._items, "weighed_key": self._key}
         self.filters |= {"weighed_slice": self._slice, "weighed_text": self._made, "weighed_told": self._told}
@@ -351,7 +351,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             self._search(of, given)
             if obj.__name__ in ("split", "rsplit", "splitlines"):
                 self._spend(ITEM * (1 + _parts(of, given[0] if given else named.get("sep"))))
-        elif isinstance(of, list | tuple):
+        elif isinstance(of, list | tuple) or getattr(obj, "__name__", "") == "copy":
             self._weigh(of)
         return self._made(self.call(context, obj, *given, **named))
 
@@ -422,6 +422,14 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         _fits(len(whole) + whole.count(old) * len(new))
         return cast(str, self._made(whole.replace(old, new, count)))
 
+    def _indent(self, text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+        whole = str(self._told(text))
+        if isinstance(width, int) and width > MAX_DEPTH:
+            raise SecurityError(f"it indents by {width}")
+        before = width if isinstance(width, str) else " " * width
+        _fits(len(whole) + (1 + _parts(whole, None)) * len(before))
+        return cast(str, self._made(JINJAS_FILTERS["indent"](whole, before, first, blank)))
+
     def _join(self, values: Iterable[Any], between: str = "", attribute: str | int | None = None) -> str:
         parts = [str(self._told(one)) for one in self._members(values, attribute)]
         between = str(self._told(between))
@@ -459,7 +467,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 def _compiled(source: str, strict: bool) -> CodeType:
     """A chat's template is rendered at every turn, and compiling takes 10 to 40 ms; what is counted is not in it."""
     sandbox = _Sandbox(strict=strict)
-    return sandbox.compile(cast(nodes.Template, Weighed(sandbox, NAMED).visit(sandbox.parse(source))))
+    return sandbox.compile(cast(nodes.Template, Weighed(sandbox).visit(sandbox.parse(source))))
 
 
 class _Names(Namespace):

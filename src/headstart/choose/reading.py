@@ -35,6 +35,7 @@ from headstart.evaluate.label_curve import nested_order
 from headstart.evaluate.metrics import score_task
 from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
+from headstart.ground.errors import DataError
 from headstart.ground.seeds import stream
 from headstart.model.heads import pool, pool_channels
 from headstart.model.trunk import Trunk
@@ -155,8 +156,10 @@ class Pass:
         eyes = _Eyes(base, task)
         order = nested_order(task.train, task.kind, seed)[:most_rows]
         wanted = stream(seed, "held out").permutation(len(task.validation))[:held_out_rows]
-        self._most, self._train = len(order), eyes.see_at(task.train.subset(order))  # what is not read is not encoded
-        channels = self._train.channels
+        sight = eyes.see_at(task.train.subset(order))  # what is not read is not encoded
+        alike = len({raw.shape[0] for raw in task.train.raws}) == 1  # all of them, as a head takes them
+        channels = sight.channels if alike else 1
+        self._most, self._train = len(order), replace(sight, channels=channels)
         self._judge, self.held_out_rows = Judge(task, metric), len(wanted)
         held_out = task.validation.subset(np.sort(wanted))
         self._others = eyes.see_at(held_out, channels)(np.arange(len(wanted))) if len(wanted) else None
@@ -221,7 +224,10 @@ class _Eyes:
         if not isinstance(data.encoded, PatchRows):
             return _Sight(self, data)
         if channels is not None:
-            data.encoded.expect_channels(channels)
+            try:
+                data.encoded.expect_channels(channels)
+            except DataError as problem:
+                raise DataError(f"validation: {problem}") from problem
         return _Sight(self, data, data.encoded.channels if channels is None else channels)
 
     @torch.inference_mode()

@@ -237,7 +237,9 @@ class Search:
         if late:
             self.tell(Event("note", f"{', '.join(late)}: no time to read the task with; ranked by {BY_PRIOR}"))
         if not found.looked:
-            raise RunError(f"no base could be read ({self.excluded[-1].reason}); expected one. Give a longer --budget.")
+            raise RunError(
+                f"no base could be read ({self.excluded[-1].reason}); expected one. Mend that, or give other bases."
+            )
 
     def _least_reading(self, place: int) -> float:
         """Seconds of the shortest pass with a base: its first rows and the fewest held-out ones."""

@@ -55,6 +55,16 @@ def stop_on_signals(tell: Callable[[str], None]) -> Iterator[Request]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """A signal that comes meanwhile is heard afterwards: what happens in here happens as a whole. For short work."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def in_a_thread(work: Callable[[], T]) -> T:
     """work(), which a signal interrupts although it is one long call into compiled code that cannot be broken off.
 

@@ -14,6 +14,7 @@ from headstart.base.prompt import CALIBRATIONS, BaseReference, Calibration, Prom
 from headstart.data.task import Task
 from headstart.ground.batch import Pattern
 from headstart.ground.errors import CapabilityError, ConfigError, did_you_mean, safe_repr
+from headstart.ground.numbers import is_whole
 from headstart.prompt.demonstrations import DEMONSTRATIONS, Demonstrations, draw_shots
 from headstart.prompt.templates import templates_for
 from headstart.prompt.verbalisers import check_words, choose_words
@@ -67,11 +68,6 @@ class Prompting:
                 "because a text without content has no nearest demonstrations. Give --calibration batch, or leave it "
                 "out."
             )
-
-
-def is_whole(number: object) -> bool:
-    """Whether it is an int and no truth value."""
-    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def pattern_for(base: Base, wanted: Pattern | None) -> Pattern:

@@ -6,7 +6,8 @@ tokens itself; it is data, and rendered in a sandbox.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headstart.base.sandbox import render_template
@@ -45,9 +46,25 @@ def render(codec: TextCodec, messages: Sequence[Message]) -> str:
     return text
 
 
-def without_oldest(messages: Sequence[Message]) -> list[Message]:
-    """The conversation from the user's second message on, what the system said kept; empty where there is none."""
+def shortened(messages: Sequence[Message], fits: Callable[[Sequence[Message]], bool]) -> list[Message]:
+    """The most of a conversation that fits: without its oldest turns, and at the last without the beginning of its last
+    message; what the system said is kept. Halved each time, because a turn may be one of thousands."""
     system = [message for message in messages if message["role"] == "system"]
     said = [message for message in messages if message["role"] != "system"]
-    later = [place for place, message in enumerate(said) if place and message["role"] == "user"]
-    return [*system, *said[later[0] :]] if later else []
+    starts = [0, *(place for place, message in enumerate(said) if place and message["role"] == "user")]
+
+    def longest(parts: Sequence[list[Message]]) -> list[Message] | None:
+        place = bisect_left(parts, True, key=fits)
+        return parts[place] if place < len(parts) else None
+
+    found = longest([[*system, *said[start:]] for start in starts])
+    if found is not None or not said:
+        return list(messages) if found is None else found
+    last, text = said[starts[-1] :], said[starts[-1]]["content"]
+    cut = bisect_left(range(len(text)), True, key=lambda count: fits(_from(system, last, count)))
+    return _from(system, last, min(cut, len(text) - 1))
+
+
+def _from(system: Sequence[Message], last: Sequence[Message], count: int) -> list[Message]:
+    first, *rest = last
+    return [*system, {**first, "content": first["content"][count:]}, *rest]

@@ -11,14 +11,17 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from headstart.base.base import Base
 from headstart.base.decoding import CACHE_BYTES, MAX_ROWS, Drawn, Finish
 from headstart.base.generating import end_units, prompt_units, spell
 from headstart.base.sampling import Sampling
+from headstart.base.scoring import opening_ids
 from headstart.data.text_codec import Ids
 from headstart.ground.errors import ConfigError, HeadstartError, RunError, safe_repr
 from headstart.model.matrices import Precision
-from headstart.prompt.chat import Message, render, without_oldest
+from headstart.prompt.chat import Message, render, shortened
 from headstart.prompt.schema import Schema, SchemaReader
 from headstart.prompt.writing import Spelling, Stops
 
@@ -31,10 +34,10 @@ class Request:
 
     prompt: a text to continue, or the messages of a conversation whose next answer is wanted (the base's own chat
     template makes a text of them). stop: texts before which the answer ends. truncate: a prompt that leaves no room for
-    max_tokens, but for half of the positions at most, loses its beginning (a conversation its oldest messages, but not
-    the system's) instead of being refused. copy: answers to one prompt with different copies are drawn independently.
-    schema: a JSON schema that the answer follows; it is whole where the answer's finish is "stop". No stop string goes
-    with it. place: where the request stands, such as prompts.csv:3, for messages.
+    max_tokens, but for half of the positions at most, loses its beginning (a conversation its oldest turns, but not
+    what the system said) instead of being refused. copy: answers to one prompt with different copies are drawn
+    independently. schema: a JSON schema that the answer follows; it is whole where the answer's finish is "stop". No
+    stop string goes with it. place: where the request stands, such as prompts.csv:3, for messages.
     """
 
     prompt: str | Sequence[Message]
@@ -77,24 +80,28 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. units: how many were drawn, an end unit included. tokens: where logprobs were asked for.
-
-    cut: units that the prompt lost at its beginning.
+    """A whole answer. prompt: its units as they were read. units: how many were drawn, an end unit included. tokens:
+    where logprobs were asked for. cut: units that the prompt lost at its beginning.
     """
 
     text: str
     finish: Finish
-    prompt_units: int
+    prompt: tuple[int, ...]
     units: int
     tokens: tuple[Token, ...] = ()
     cut: int = 0
+
+    @property
+    def prompt_units(self) -> int:
+        """Units of the prompt that were read."""
+        return len(self.prompt)
 
 
 @dataclass(eq=False, slots=True)
 class _Writing:
     spelling: Spelling
     stops: Stops
-    prompt_units: int
+    prompt: Ids
     cut: int
     after: list[int]  # what ends the prompt; units are spelled behind it
 
@@ -147,7 +154,7 @@ class Engine:
             constraint = self._schemas.constraint(request.schema)
         number = self._decoder.add(ids, request.sampling, copy=request.copy, constraint=constraint)
         after = end_units(self._codec, ids)
-        self._writing[number] = _Writing(Spelling(self._codec, after), stops, len(ids), cut, after)
+        self._writing[number] = _Writing(Spelling(self._codec, after), stops, ids, cut, after)
         self.units_cut += cut
         return number
 
@@ -206,16 +213,18 @@ class Engine:
     def _units(self, request: Request) -> tuple[Ids, int]:
         """(a prompt as it is read, how many of its units were cut)."""
         most = self._codec.max_positions
-        room = max(most - request.sampling.max_tokens, most // 2) if request.truncate else most
+        room = max(most - request.sampling.max_tokens, most // 2)
         if isinstance(request.prompt, str):
             whole = prompt_units(self._codec, [request.prompt])[0]
-            ids = prompt_units(self._codec, [request.prompt], room=room)[0] if request.truncate else whole
+            if not request.truncate or len(whole) <= room:
+                return whole, 0
+            opening = len(opening_ids(self._codec, needed=False))
+            ids = np.concatenate((whole[:opening], whole[len(whole) - (room - opening) :]))
             return ids, len(whole) - len(ids)
-        messages = list(request.prompt)
-        ids = whole = self._rendered(messages)
-        while len(ids) > room and request.truncate and (shorter := without_oldest(messages)):
-            messages = shorter
-            ids = self._rendered(messages)
+        ids = whole = self._rendered(request.prompt)
+        if request.truncate and len(whole) > room:
+            fitting = shortened(request.prompt, lambda messages: len(self._rendered(messages)) <= room)
+            ids = self._rendered(fitting)
         return ids, len(whole) - len(ids)
 
     def _rendered(self, messages: Sequence[Message]) -> Ids:
@@ -271,4 +280,4 @@ def _whole(pieces: Sequence[Piece], asked: _Writing) -> Answer:
     assert finish is not None
     tokens = tuple(piece.token for piece in pieces if piece.token is not None)
     text = "".join(piece.text for piece in pieces)
-    return Answer(text, finish, asked.prompt_units, len(pieces), tokens, asked.cut)
+    return Answer(text, finish, tuple(asked.prompt.tolist()), len(pieces), tokens, asked.cut)

@@ -21,7 +21,6 @@ import msgspec
 import numpy as np
 
 from headstart.base.base import Base
-from headstart.base.generating import prompt_units
 from headstart.base.sampling import Sampling
 from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
@@ -95,10 +94,9 @@ class WritingProtocol(Protocol[Demands]):
         begin = time.perf_counter()
         answers = Engine(base).answers(requests)
         ms_per_row = 1000 * (time.perf_counter() - begin) / len(mine)
-        read = prompt_units(base.text_codec, [one.prompt for one in mine], room=base.text_codec.max_positions - most)
         samples = [
-            msgspec.structs.replace(sample_of(one, answer.text, spec), units=[units.tolist()])
-            for one, answer, units in zip(mine, answers, read, strict=True)
+            msgspec.structs.replace(sample_of(one, answer.text, spec), units=[list(answer.prompt)])
+            for one, answer in zip(mine, answers, strict=True)
         ]
         return cell_of("zero-shot", spec, rows, ms_per_row), samples
 
