@@ -130,7 +130,14 @@ def test_schemas_that_cannot_be_followed(tiny_base: Base, schema: Any, message: 
 
 
 def test_the_deepest_schema_is_followed(tiny_base: Base) -> None:
-    SchemaReader(tiny_base.text_codec).constraint(nested(MAX_SCHEMA_DEPTH - 1))
+    codec = tiny_base.text_codec
+    constraint = SchemaReader(codec).constraint(nested(MAX_SCHEMA_DEPTH - 1))
+    bracket = codec.encode_plain(["["])[0].tolist()
+    for _ in range(3):  # only brackets may come, and each leaves the next
+        allowed = np.flatnonzero(constraint.allowed()).tolist()
+        assert bracket[0] in allowed
+        assert {codec.decode([unit]).strip("[") for unit in allowed} <= {"", "]"}
+        constraint.accept(bracket[0])
 
 
 def test_a_base_whose_units_cannot_be_followed() -> None:
