@@ -232,6 +232,8 @@ def test_a_base_is_a_value() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         base.name = "other"  # type: ignore[misc]
     assert "tiny-bert" in base._repr_html_()
+    assert repr(base).startswith("<Base tiny-bert; family: bert, shape: ")
+    assert len(repr(Base.load("text-tiny"))) < 300  # whose lineage alone has 30,000 characters
     with pytest.raises(ValueError, match="the family is 'brt'"):
         dataclasses.replace(base, family="brt")
 

@@ -46,7 +46,7 @@ MEASURES = get_args(Measure)
 BATCH_TOKENS = 2048  # slots (rows x longest) per forward pass when reading; fits the caches of two CPU cores
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Base:
     """Trunk + heads + codec + lineage. An adapted base has a contract, with a head or a prompt, and is a Base again.
 
@@ -67,10 +67,10 @@ class Base:
     head: TaskHead | None = None
     contract: TaskContract | None = None
     lineage: tuple[Record, ...] = ()
-    extras: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
     place: str = ""
-    sketches: tuple[Path, ...] = field(default=(), repr=False)
-    packs: Packs = field(default_factory=Packs, repr=False)
+    sketches: tuple[Path, ...] = ()
+    packs: Packs = field(default_factory=Packs)
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -377,17 +377,25 @@ class Base:
         """What it answers by beside its weights, for the contract of a prompt."""
         return fingerprint(self.trunk.config, self.codec, family=self.family, pattern=self.pattern)
 
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}: {value}" for name, value in self._told.items())
+        return f"<Base {self.name}; {told}>"
+
     def _repr_html_(self) -> str:
+        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self._told.items())
+        return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
+
+    @property
+    def _told(self) -> dict[str, str]:
+        """What a notebook shows of it: a line, and never the whole lineage, which holds a pre-training's curve."""
         config, contract = self.trunk.config, self.contract
-        facts = {
+        return {
             "family": self.family,
             "shape": f"{config.num_layers} layers x {config.dim}",
             "parameters": f"{self.trunk.num_parameters:,}",
             "task": "none" if contract is None else f"{contract.kind}, {contract.method}",
-            "made by": " → ".join(record.verb for record in self.lineage),
+            "made by": " → ".join(record.verb for record in self.lineage) or "not told",
         }
-        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
-        return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
 
     def _causal_head(self, verb: str) -> LMHead:
         if self.lm is None or "causal" not in self.score_patterns:
