@@ -46,6 +46,15 @@ def test_a_cached_model_is_found_by_its_id(cache: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_base_that_says_no_name_is_called_as_it_was_asked_for(cache: Path, tmp_path: Path) -> None:
+    assert Base.load("someone/tiny").name == "someone/tiny"
+    assert Base.load(cache / "snapshots" / "abc").name == "someone/tiny"
+    (tmp_path / "link").symlink_to(tmp_path / "plain")
+    assert Base.load(tmp_path / "link").name == "link"
+    shutil.copytree(tmp_path / "plain", tmp_path / "mine" / "model")
+    assert Base.load(tmp_path / "plain" / ".." / "mine" / "model").name == "mine/model"
+
+
 def test_a_cached_model_with_a_task_and_adapters_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     settings = FitSettings(epochs=1, batch_rows=16, lr=5e-3)

@@ -52,6 +52,7 @@ from headstart.model.heads import TaskHead
 
 SCHEMA_VERSION: Literal[1] = 1
 TRAINER_STATE = ("training_args", "optimizer", "scheduler", "rng_state")  # what trainers leave beside the weights
+IN_HUB_CACHE = "models--"  # how a Hugging Face cache names a model: models--org--name
 NO_NAMES = ("base", "checkpoint", "files", "model", "weights")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -91,7 +92,7 @@ class Contents:
 
 
 def find_folder(name_or_dir: str | Path | None) -> tuple[Path, Path]:
-    """(folder, the root its links must stay in): a path, an embedded base, or a model in the Hugging Face cache.
+    """(folder, the root its links must stay in): a path, an embedded base, or a model in a Hugging Face cache.
 
     Raises:
         BaseError: nothing of that name is on this machine; nothing is ever fetched.
@@ -102,7 +103,7 @@ def find_folder(name_or_dir: str | Path | None) -> tuple[Path, Path]:
     if path.exists():
         if not path.is_dir():
             raise BaseError(f"{path} is a file; expected a base folder (or a .gguf file). Give the folder it lies in.")
-        return path, path
+        return path, _cached_model(path) or path
     name, embedded = str(name_or_dir), embedded_names()
     if name in embedded:
         return EMBEDDED / name, EMBEDDED / name
@@ -122,12 +123,19 @@ def _in_hub_cache(name: str) -> tuple[Path, Path] | None:
     if len(parts) not in (1, 2) or not all(p and p not in (".", "..") for p in parts):
         return None
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    root = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / ("models--" + "--".join(parts))
+    root = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / (IN_HUB_CACHE + "--".join(parts))
     snapshots = [s for s in root.glob("snapshots/*") if (s / "config.json").exists()]
     main = root / "refs" / "main"
     wanted = main.read_text().strip() if main.is_file() else ""
     chosen = next((s for s in snapshots if s.name == wanted), snapshots[0] if len(snapshots) == 1 else None)
     return None if chosen is None else (chosen, root)
+
+
+def _cached_model(folder: Path) -> Path | None:
+    """Where a snapshot in a Hugging Face cache keeps its files, as `snapshot_download` gives it; None for others."""
+    path = Path(os.path.abspath(folder))
+    inside = path.parent.name == "snapshots" and path.parents[1].name.startswith(IN_HUB_CACHE)
+    return path.parents[1] if inside else None
 
 
 def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Contents:
@@ -169,8 +177,9 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
         files = {
             p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".bin", ".pt")
         }
-        lineage = (imported(folder.name, family=blueprint.family.name, files=files, licence=stated(folder)),)
-        return Contents(weights, codec, blueprint.family.pattern, name_of(folder), lineage)
+        name = name_of(folder)
+        lineage = (imported(name, family=blueprint.family.name, files=files, licence=stated(folder)),)
+        return Contents(weights, codec, blueprint.family.pattern, name, lineage)
     if manifest.adapter is not None:
         load_adapter(folder, weights, manifest.adapter, config, root=root)
     head = None
@@ -185,8 +194,14 @@ def read_folder(folder: Path, *, root: Path, allow_pickle: bool = False) -> Cont
 
 
 def name_of(folder: Path) -> str:
-    """What to call a folder that says no name of its own: its last part, and the one before where that is no name."""
-    path = folder.resolve()
+    """What to call a folder that says no name of its own: its last part, and the one before where that is no name.
+
+    A snapshot in a Hugging Face cache is called as on the hub; a link as it was given, not as what it leads to.
+    """
+    cached = _cached_model(folder)
+    if cached is not None:
+        return cached.name.removeprefix(IN_HUB_CACHE).replace("--", "/")
+    path = Path(os.path.abspath(folder))
     return f"{path.parent.name}/{path.name}" if path.name.lower() in NO_NAMES and path.parent.name else path.name
 
 
