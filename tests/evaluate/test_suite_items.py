@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.evaluate.made_sets import set_of, write_sets
 
@@ -14,7 +16,9 @@ from headstart.evaluate.suite.index import SetOnDisk, find_sets
 from headstart.evaluate.suite.items import Item, after, guess_of, read_items
 from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.scoring import NO_PLACE, by_bytes, constant, likeliest, overlap, sample_of
+from headstart.evaluate.suite.stereotypes import CoreferenceProtocol
 from headstart.evaluate.suite.truth import TruthProtocol
+from headstart.evaluate.suite.writing import InstructionProtocol
 from headstart.ground.errors import DataError
 
 
@@ -137,6 +141,65 @@ def test_both_rules_are_kept_and_the_metric_picks(sets: dict[str, SetOnDisk]) ->
 def test_bad_rows_are_named_with_their_line(kind: str, row: dict[str, object], words: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=words):
         read_items(single(tmp_path, kind, [row]))
+
+
+TRUTH = {"question": "q", "best_answer": "yes", "correct_answers": ["yes"], "incorrect_answers": ["no"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "words"),
+    [
+        ("truthfulness", {**TRUTH, "correct_answers": None}, "None is no list"),
+        ("truthfulness", {**TRUTH, "correct_answers": "yes"}, "'yes' is no list"),
+        ("truthfulness", {**TRUTH, "incorrect_answers": "no"}, "'no' is no list"),
+        ("instruction", {"instruction": "Say it.", "output": ["a", "b"]}, r"\['a', 'b'\] is no text"),
+        ("instruction", {"instruction": "Say it.", "input": ["a"], "output": "b"}, r"\['a'\] is no text"),
+        ("bias_coreference", {"sentence": "he left", "pro_stereotyped": "often"}, "'often' is neither true nor false"),
+        ("bias_coreference", {"sentence": "he left", "pro_stereotyped": None}, "None is neither true nor false"),
+    ],
+)
+def test_a_text_is_no_list_and_a_list_no_text(kind: str, row: dict[str, object], words: str, tmp_path: Path) -> None:
+    found = single(tmp_path, kind, [row])
+    with pytest.raises(DataError, match=rf"one/test.jsonl:1: the row is .*{words}.*Mend the row"):
+        protocol_of(found.spec).read(found, limit=None)
+
+
+def test_an_infinite_answer_is_named_with_its_row(tmp_path: Path) -> None:
+    found = single(tmp_path, "multiple_choice", [{"query": "q", "choices": ["a", "b"], "answer": 0}])
+    table = pa.table({"query": ["q"], "choices": [["a", "b"]], "answer": [float("inf")]})
+    pq.write_table(table, tmp_path / "one" / "test.parquet")
+    with pytest.raises(DataError, match=r"one/test.parquet:1: the row is .*infinity.*Mend the row"):
+        read_items(replace(found, files={"test": tmp_path / "one" / "test.parquet"}))
+
+
+def test_white_space_has_no_words_to_overlap(tmp_path: Path) -> None:
+    found = single(tmp_path, "multiple_choice", [{"query": " ", "choices": [" ", "  "], "answer": 0}])
+    with pytest.raises(DataError, match="options of one are white space alone; expected words"):
+        overlap(read_items(found), found.spec)
+
+
+@pytest.mark.parametrize("spelt", [("True", "False"), ("true", "false"), ("1", "0")])
+def test_truth_values_are_read_as_csv_files_spell_them(spelt: tuple[str, str], tmp_path: Path) -> None:
+    found = single(tmp_path, "bias_coreference", [{"sentence": "", "pro_stereotyped": ""}])
+    path = tmp_path / "one" / "test.csv"
+    path.write_text(
+        f"sentence,pro_stereotyped\nThe nurse said he left,{spelt[1]}\nThe nurse said she left,{spelt[0]}\n"
+    )
+    (item,) = CoreferenceProtocol().read(replace(found, files={"test": path}), limit=None)
+    assert item.options == (("", "The nurse said she left"), ("", "The nurse said he left"))
+
+
+def test_a_limit_counts_the_instructions_that_have_an_output(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"instruction": f"Say {i}.", "output": f"{i}" if i % 3 == 0 else (None, " ")[i % 2]} for i in range(30)
+    ]
+    found = single(tmp_path, "instruction", rows)
+    read = InstructionProtocol().read(found, limit=8)
+    assert len(read.items) == 8
+    assert {one.references[0] for one in read.items} <= {f"{i}" for i in range(0, 30, 3)}
+    blank = single(tmp_path / "blank", "instruction", [{"instruction": "Say it.", "output": None}])
+    with pytest.raises(DataError, match="one has no output in the 1 rows of its test part"):
+        InstructionProtocol().read(blank, limit=8)
 
 
 def test_the_public_sets_are_read_whole(shared: Path) -> None:

@@ -105,10 +105,10 @@ def parsed(line: Line, reader: Callable[[Row], Parsed]) -> Parsed:
     """
     try:
         return reader(line.cells)
-    except (TypeError, ValueError, AttributeError) as problem:
+    except (TypeError, ValueError, AttributeError, OverflowError) as problem:
         raise DataError(
-            f"{line.place}: the row is {safe_repr(repr(line.cells), 120)}; expected texts, lists of texts and the "
-            "number of the right answer. Mend the row."
+            f"{line.place}: the row is {safe_repr(repr(line.cells), 120)} ({safe_repr(str(problem), 120)}); expected "
+            "texts, lists of texts and the number of the right answer. Mend the row."
         ) from problem
 
 
@@ -131,6 +131,14 @@ def chosen_rows(table: Table, found: SetOnDisk, limit: int | None) -> list[int]:
             seen[name] = seen.get(name, 0) + 1
         order = [row for _, row in sorted(turns, key=lambda turn: turn[0])]
     return sorted(order[:limit])
+
+
+def some_of(rows: Sequence[Parsed], limit: int | None, name: str) -> list[Parsed]:
+    """All rows of the set `name`, or `limit` of them: drawn with a fixed seed, in their order."""
+    if limit is None or limit >= len(rows):
+        return list(rows)
+    kept = stream(0, "limit", name).permutation(len(rows))[:limit]
+    return [rows[place] for place in sorted(kept.tolist())]
 
 
 def group_numbers(names: Sequence[str]) -> Groups:
@@ -202,20 +210,38 @@ def lead(cell: Any) -> str:
 
 def text(cell: Any) -> str:
     if not isinstance(cell, str) or not cell:
-        raise TypeError("expected a text")
+        raise TypeError(f"{cell!r} is no text")
     return cell
 
 
+def text_or_none(cell: Any) -> str:
+    """A text that may be missing, which is an empty one."""
+    return "" if cell is None or cell == "" else text(cell)
+
+
 def texts(cell: Any) -> list[str]:
+    return [text(one) for one in listed(cell)]
+
+
+def listed(cell: Any) -> list[Any]:
+    """A list; a text is none, although Python would read it letter by letter."""
     if not isinstance(cell, list | tuple):
-        raise TypeError("expected a list of texts")
-    return [text(one) for one in cell]
+        raise TypeError(f"{cell!r} is no list")
+    return list(cell)
 
 
 def whole(cell: Any) -> int:
     if isinstance(cell, bool) or cell != int(cell):
-        raise TypeError("expected a whole number")
+        raise TypeError(f"{cell!r} is no whole number")
     return int(cell)
+
+
+def yes_or_no(cell: Any) -> bool:
+    """A truth value, as JSON and Parquet have it or as CSV files spell it."""
+    found = {"true": True, "1": True, "false": False, "0": False}.get(str(cell).strip().casefold())
+    if found is None:
+        raise TypeError(f"{cell!r} is neither true nor false")
+    return found
 
 
 READERS: dict[str, Reader] = {

@@ -29,7 +29,7 @@ from headstart.evaluate.suite.protocol import Ask, Protocol
 from headstart.evaluate.suite.shots import read_shown
 from headstart.evaluate.suite.specs import Method, TaskSpec
 from headstart.ground.batch import Pattern
-from headstart.ground.errors import CapabilityError
+from headstart.ground.errors import CapabilityError, DataError
 
 READING: dict[Pattern, str] = {"causal": "", "full": " masked"}  # what follows the method's name
 RULES = ("accuracy", "accuracy_norm", "accuracy_characters")  # in the order of a sample's rules
@@ -200,7 +200,12 @@ def overlap(items: Sequence[Item], spec: TaskSpec) -> tuple[Cell, list[Sample]]:
     begin = time.perf_counter()
     flat = [option for item in items for option in item.options]
     model = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[^\w\s]")
-    model.fit([text for option in flat for text in option])
+    told = [text for option in flat for text in option]
+    if not any(text.strip() for text in told):
+        raise DataError(
+            f"the questions and options of {spec.name} are white space alone; expected words to compare. Mend its rows."
+        )
+    model.fit(told)
     contexts, continuations = (model.transform([option[side] for option in flat]) for side in (0, 1))
     shared = np.asarray(contexts.multiply(continuations).sum(axis=1)).ravel()
     samples, place = [], 0

@@ -27,14 +27,15 @@ from headstart.evaluate.suite.items import (
     group_name,
     parsed,
     read_lines,
+    some_of,
     text,
     weights_of,
+    yes_or_no,
 )
 from headstart.evaluate.suite.protocol import Ask
 from headstart.evaluate.suite.scoring import ItemsProtocol, OptionsProtocol, filled, mean_of, share_filled, weigh
 from headstart.evaluate.suite.specs import TaskSpec
 from headstart.ground.errors import DataError
-from headstart.ground.seeds import stream
 
 TRIPLE = ("stereotype", "anti_stereotype", "unrelated")
 PRONOUN = re.compile(r"\b(he|she|him|her|his|hers|himself|herself)\b", re.IGNORECASE)
@@ -115,10 +116,7 @@ class CoreferenceProtocol(OptionsProtocol):
                 f"{found.spec.name} has no two rows that differ in their pronoun alone, one of them pro_stereotyped; "
                 "expected pairs. Check the columns sentence and pro_stereotyped."
             )
-        if limit is None or limit >= len(items):
-            return items
-        kept = stream(0, "limit", found.spec.name).permutation(len(items))[:limit]
-        return [items[place] for place in sorted(kept.tolist())]
+        return some_of(items, limit, found.spec.name)
 
     def run(self, base: Base, rows: list[Item], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
         cell, samples = super().run(base, rows, spec, ask)
@@ -138,11 +136,15 @@ def sentence(row: Row) -> str:
     return text(row["sentence"])
 
 
+def stereotyped(row: Row) -> bool:
+    return yes_or_no(row["pro_stereotyped"])
+
+
 def partners(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
     """(pro, anti) for every sentence that stands there exactly once with either pronoun, in the order of the file."""
     places: dict[str, dict[bool, list[Line]]] = {}
     for line in lines:
         name = PRONOUN.sub("_", str(line.cells.get("marked") or line.cells["sentence"]))
-        places.setdefault(name, {True: [], False: []})[bool(line.cells["pro_stereotyped"])].append(line)
+        places.setdefault(name, {True: [], False: []})[parsed(line, stereotyped)].append(line)
     both = [sides for sides in places.values() if len(sides[True]) == len(sides[False]) == 1]
     return [(sides[True][0], sides[False][0]) for sides in both]

@@ -17,7 +17,7 @@ from headstart.base.base import Base
 from headstart.evaluate.metrics import Floats
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SetOnDisk
-from headstart.evaluate.suite.items import Item, Option, Row, as_item, read_lines, text, texts
+from headstart.evaluate.suite.items import Item, Option, Row, as_item, listed, parsed, read_lines, text, texts
 from headstart.evaluate.suite.protocol import Ask, Protocol
 from headstart.evaluate.suite.scoring import by_rules, cell_of, filled, mean_of, overlap, sample_of, share_filled, weigh
 from headstart.evaluate.suite.specs import TaskSpec
@@ -34,7 +34,7 @@ class TruthProtocol(Protocol[list[Question]]):
 
     def read(self, found: SetOnDisk, *, limit: int | None) -> list[Question]:
         return [
-            (as_item(line, first_choices, found.spec), other_correct(line.cells))
+            (as_item(line, first_choices, found.spec), parsed(line, other_correct))
             for line in read_lines(found, COLUMNS, limit=limit)
         ]
 
@@ -73,12 +73,12 @@ class TruthProtocol(Protocol[list[Question]]):
 
 def first_choices(row: Row) -> tuple[tuple[Option, ...], int]:
     """MC1: the best answer stands first, the incorrect ones after it."""
-    return answers(row, [row["best_answer"], *row["incorrect_answers"]]), 0
+    return answers(row, [row["best_answer"], *listed(row["incorrect_answers"])]), 0
 
 
 def other_correct(row: Row) -> tuple[Option, ...]:
     """The correct answers besides the best one."""
-    return answers(row, [one for one in row["correct_answers"] if one and one != row["best_answer"]])
+    return answers(row, [one for one in listed(row["correct_answers"]) if one and one != row["best_answer"]])
 
 
 def answers(row: Row, given: list[object]) -> tuple[Option, ...]:

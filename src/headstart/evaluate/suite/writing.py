@@ -25,7 +25,7 @@ from headstart.base.sampling import Sampling
 from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SPLITS, SetOnDisk
-from headstart.evaluate.suite.items import Item, Line, Row, parsed, read_lines, text, texts
+from headstart.evaluate.suite.items import Item, Line, Row, parsed, read_lines, some_of, text, text_or_none, texts
 from headstart.evaluate.suite.protocol import Ask, Protocol
 from headstart.evaluate.suite.scoring import mean_of, weigh
 from headstart.evaluate.suite.specs import TaskSpec
@@ -130,9 +130,15 @@ class InstructionProtocol(WritingProtocol):
     name = "instruction"
 
     def demands(self, found: SetOnDisk, split: str, *, limit: int | None) -> tuple[Demand, ...]:
-        lines = read_lines(found, ("instruction", "output"), limit=limit, split=split)
-        found_all = [Demand(line.number, *parsed(line, lambda row: instruction(row, found.spec))) for line in lines]
-        return tuple(one for one in found_all if one.references[0].strip())
+        lines = read_lines(found, ("instruction", "output"), limit=None, split=split)
+        every = [Demand(line.number, *parsed(line, lambda row: instruction(row, found.spec))) for line in lines]
+        usable = [one for one in every if one.references[0].strip()]
+        if not usable:
+            raise DataError(
+                f"{found.spec.name} has no output in the {len(every):,} rows of its {split} part; expected texts in "
+                "the column output. Write what a person would answer, or leave the set out."
+            )
+        return tuple(some_of(usable, limit, found.spec.name))
 
     def run(self, base: Base, rows: Demands, spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
         cell, samples = super().run(base, rows, spec, ask)
@@ -166,8 +172,9 @@ def demand(line: Line, columns: tuple[str, str], spec: TaskSpec) -> Demand:
 
 
 def instruction(row: Row, spec: TaskSpec) -> tuple[str, tuple[str, ...]]:
-    given = f"\nInput: {row['input']}" if row.get("input") else ""
-    return asked(f"Instruction: {text(row['instruction'])}{given}", spec), (str(row["output"] or ""),)
+    further = text_or_none(row.get("input"))
+    given = f"\nInput: {further}" if further else ""
+    return asked(f"Instruction: {text(row['instruction'])}{given}", spec), (text_or_none(row["output"]),)
 
 
 def asked(source: str, spec: TaskSpec) -> str:
