@@ -363,6 +363,34 @@ def test_other_processes_give_the_same_words(
         evaluate([tiny_base], data=sets, out=tmp_path, settings=settings, on=place)
 
 
+def test_a_bad_set_is_passed_by_with_its_reason_and_the_others_go_on(
+    tiny_base: Base, tiny_base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = write_sets(tmp_path / "sets")
+    answers = {"question": "Why?", "best_answer": "So.", "correct_answers": None, "incorrect_answers": ["No."]}
+    (sets / "truths" / "test.jsonl").write_text(json.dumps(answers))
+    (sets / "facts" / "test.jsonl").write_text(json.dumps({"query": " ", "choices": [" ", "  "], "answer": 0}))
+    settings = Settings(tasks=("truths", "facts", "gaps"))
+    here = evaluate([tiny_base], data=sets, out=tmp_path / "here", settings=settings)
+    assert [t.task.name for t in here.tasks] == ["facts", "gaps"]
+    assert [(one.task, one.entry) for one in here.skipped] == [("facts", "TF-IDF"), ("truths", "")]
+    place, names = parse_place("local:1"), (str(tiny_base_folder),)
+    there = evaluate([tiny_base], data=sets, out=tmp_path / "there", settings=settings, on=place, names=names)
+    assert json.dumps(plain(there)) == json.dumps(plain(here))
+
+    def broken(*_: Any) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(ItemsProtocol, "size", broken)
+    found = evaluate(
+        [tiny_base], data=sets, out=tmp_path / "broken", settings=Settings(tasks=("gaps", "pronouns", "sums"))
+    )
+    assert [t.task.name for t in found.tasks] == ["sums"]
+    assert {(one.task, one.reason) for one in found.skipped} == {
+        (name, "RecursionError: too deep") for name in ("gaps", "pronouns")
+    }
+
+
 def test_forgetting_stands_where_a_base_and_its_parent_do(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
     task = read_task(find_sets(sets, suite="all", tasks=("moods",))[0][0], limit=None)
     child = dataclasses.replace(adapt(tiny_base, task, method="full", settings=FitSettings(epochs=1)), name="child")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -35,7 +36,7 @@ from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.suite.specs import Method, SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
 from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError
-from headstart.ground.fanout import Done, Outcome, Place, fan_out
+from headstart.ground.fanout import Done, Failed, Outcome, Place, answer, fan_out
 from headstart.prompt.asking import MOST_SHOTS, SHOTS
 from headstart.train.frozen import MOST_BYTES
 
@@ -106,7 +107,7 @@ def evaluate(
 
 @dataclass
 class _Run:
-    """One evaluation under way. failed: why, by the key of a cell that another process could not compute.
+    """One evaluation under way. failed: why, by the key of a cell that could not be computed, here or elsewhere.
 
     kept: the works of the first seed, by set and entry.
     """
@@ -158,11 +159,11 @@ class _Run:
     def _play(self, found: SetOnDisk) -> Played | None:
         """Run what is missing of one set and read all of it."""
         room = Room(found, self.settings.limit, self.feature_bytes)
-        try:
-            items = size_of(room)
-        except HeadstartError as problem:
-            self._pass(found, "", problem)
+        read = answer(size_of, room)
+        if isinstance(read, Failed):
+            self._pass(found, "", DataError(read.reason))
             return None
+        items = read.value
         self._say_what_is_not_shown(found)
         if not self._methods(found):
             return None
@@ -265,10 +266,21 @@ class _Run:
         return [Work(found, side, limit=self.settings.limit, labels=size) for size in curve_sizes(rows)]
 
     def _run(self, room: Room, work: Work) -> None:
+        if work.key not in self.failed:  # another process may have tried it
+            self._heard(work, answer(partial(self._compute, room), work))
         if work.key in self.failed:
             raise DataError(self.failed[work.key])
+
+    def _compute(self, room: Room, work: Work) -> Computed:
         base = None if work.side.method is None else self.twins.of(self.by_digest[work.side.digest], work)
-        keep(work, *compute(room, work, base), self.cells)
+        return Computed(*compute(room, work, base))
+
+    def _heard(self, work: Work, outcome: Outcome) -> None:
+        """Keep what was computed, here or elsewhere; whatever a cell raises is the reason why it is passed by."""
+        if isinstance(outcome, Failed):
+            self.failed[work.key] = outcome.reason
+            return
+        keep(work, outcome.value.cell, outcome.value.samples, self.cells)
         self._told(work)
 
     def _told(self, work: Work) -> None:
@@ -284,13 +296,9 @@ class _Run:
         jobs = [job_of(work, data=self.data, base=places.get(work.side.digest)) for work in works]
 
         def on_outcome(index: int, outcome: Outcome) -> None:
-            work = works[index]
             if isinstance(outcome, Done):
-                found = msgspec.convert(outcome.value, Computed)
-                keep(work, found.cell, found.samples, self.cells)
-                self._told(work)
-            else:
-                self.failed[work.key] = outcome.reason
+                outcome = replace(outcome, value=msgspec.convert(outcome.value, Computed))
+            self._heard(works[index], outcome)
 
         fan_out(run_job, jobs, on=self.on, on_outcome=on_outcome)
 
@@ -299,11 +307,11 @@ class _Run:
         if not self._methods(found):
             return
         room = Room(found, self.settings.limit)
-        try:
-            items = size_of(room)
-            rows = len(room.rows.train) if self.settings.label_curve and found.spec.protocol == "adapt" else 0
-        except HeadstartError:
+        curve = self.settings.label_curve and found.spec.protocol == "adapt"
+        read = answer(lambda room: (size_of(room), len(room.rows.train) if curve else 0), room)
+        if isinstance(read, Failed):
             return  # `_play` meets it again and says so
+        items, rows = read.value
         for side in self._sides(found):
             works = [work for seed in self._works(found, side, items) for work in seed]
             if rows and (side.role == "scratch" or (side.role == "base" and side.method in LEARNING)):
