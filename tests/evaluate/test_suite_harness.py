@@ -10,7 +10,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tests.evaluate.made_sets import write_sets
 
 from headstart.base.base import Base
 from headstart.evaluate.suite.harness import find_tasks, is_dialect, moved
@@ -69,7 +71,7 @@ def test_task_files_are_evaluated_and_told_as_the_harness_does(tiny_base: Base, 
     assert {name: card.metric for name, card in tables.items()} == {
         "made_gen": "answer_match", "made_ll": "accuracy", "made_mc": "accuracy",
     }  # fmt: skip
-    told = json.loads((tmp_path / "lm-eval" / "tiny" / "results.json").read_text())
+    told = json.loads(next((tmp_path / "lm-eval" / "tiny").glob("results_*.json")).read_text())
     assert set(told["results"]["made_mc"]) > {"acc,none", "acc_stderr,none", "acc_norm,none", "acc_bytes,none"}
     assert set(told["results"]["made_ll"]) > {"acc,none", "perplexity,none", "perplexity_stderr,none"}
     assert "exact_match,strict-match" in told["results"]["made_gen"]
@@ -77,13 +79,35 @@ def test_task_files_are_evaluated_and_told_as_the_harness_does(tiny_base: Base, 
     assert told["results"]["made_mc"]["acc,none"] == pytest.approx(own.value)
     assert told["n-shot"] == {"made_gen": 2, "made_ll": 0, "made_mc": 2}
     assert told["higher_is_better"]["made_ll"] == {"acc": True, "perplexity": False, "filled": True}
-    lines = (tmp_path / "lm-eval" / "tiny" / "samples_made_mc.jsonl").read_text().splitlines()
+    lines = next((tmp_path / "lm-eval" / "tiny").glob("samples_made_mc_*.jsonl")).read_text().splitlines()
     sample = json.loads(lines[1])
     assert sample["doc_id"] == 1
     asked = sample["arguments"]["gen_args_0"]
     assert [asked["arg_0"], asked["arg_1"]] == list(moved(*THEIRS["made_mc"][3]))
     assert len(sample["resps"]) == 3
-    assert sample["acc"] in (0.0, 1.0)
+    assert set(sample["metrics"]) == {"acc", "acc_norm", "acc_bytes"}
+    for name in sample["metrics"]:
+        mean = np.mean([json.loads(line)[name] for line in lines])
+        assert mean == pytest.approx(told["results"]["made_mc"][f"{name},none"])
+
+
+def test_labelled_rows_are_told_as_texts_and_their_answers(tiny_base: Base, tmp_path: Path) -> None:
+    settings = Settings(tasks=("twins", "grades", "words"), lm_eval=True, limit=12)
+    evaluate([tiny_base], data=write_sets(tmp_path / "sets"), out=tmp_path, settings=settings)
+
+    def first(task: str) -> Any:
+        (path,) = (tmp_path / "lm-eval" / "tiny").glob(f"samples_{task}_*.jsonl")
+        return json.loads(path.read_text().splitlines()[0])
+
+    pair, words = first("twins"), first("words")
+    assert list(pair["arguments"]) == ["gen_args_0"]
+    assert list(pair["arguments"]["gen_args_0"]) == ["arg_0"], "no text was weighed after another"
+    assert pair["arguments"]["gen_args_0"]["arg_0"].count("\n") == 1
+    assert pair["resps"] == [[pair["prediction"]]], "the answer, and no probabilities as log-likelihoods"
+    assert pair["mcc"] == [int(pair["target"]), pair["prediction"]], "gold and prediction, as the harness keeps them"
+    assert first("grades")["pearson"] == [float(first("grades")["target"]), first("grades")["prediction"]]
+    assert words["span_f1"] == [json.loads(words["target"]), words["prediction"]]
+    assert words["arguments"]["gen_args_0"]["arg_0"].startswith("the ")
 
 
 def written(folder: Path, text: str) -> SetOnDisk | Unread:

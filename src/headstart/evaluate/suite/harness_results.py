@@ -1,12 +1,16 @@
-"""An evaluation as lm-evaluation-harness writes it: results.json and samples_TASK.jsonl, a folder a base.
+"""An evaluation as lm-evaluation-harness writes it: results_DATE.json and samples_TASK_DATE.jsonl, a folder a base.
 
 `results -> task -> "acc,none"` with "acc_stderr,none", and a line an item with its requests and answers, so that what
 reads the harness' files reads ours. Only the base's own rows are there; controls, intervals and tests are in our JSON.
 acc_norm divides by characters and acc_bytes by bytes, as theirs do. Prompts and answers are kept, the raw row is not.
+Of an item stands what its metric is computed from, as theirs: a score, or the pair of gold and prediction where only a
+whole set has a score (mcc, F1, BLEU), or log-likelihood and bytes. Of a labelled row the one request is its text and
+the answer its label, because no likelihoods were asked. Written against lm-evaluation-harness 0.4.13.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -15,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.suite.cells import Sample, Work, plain, read_samples
-from headstart.evaluate.suite.scoreboard import Evaluation, Standing, TaskTable
+from headstart.evaluate.suite.scoreboard import Evaluation, Standing, TaskCard, TaskTable
+from headstart.evaluate.suite.scoring import RULES
 from headstart.ground.files import write_atomic
 
 NAMES = {
@@ -28,6 +35,8 @@ NAMES = {
 }
 SHARES = {"acc", "acc_norm", "acc_bytes", "exact_match", "preference"}
 SMALLER = {"perplexity", "loss", "bits_per_byte"}
+RIGHT = {"accuracy", "accuracy_norm", "accuracy_characters", "answer_match", "preference"}  # of an item: 0 or 1
+MEANS = {"exact_match", "rouge1", "rouge2", "rouge_l"}  # of a set: the mean of what `METRICS` says of one item
 FILTER = "none"
 
 
@@ -35,7 +44,7 @@ def write_results(
     found: Evaluation, works: Mapping[tuple[str, str], Sequence[Work]], *, cells: Path, out: Path
 ) -> list[Path]:
     """Write every entry of a base below `out`; the folders. works: of the first seed, by task and entry."""
-    folders = []
+    folders, date = [], file_date(found.finished)
     for entry in dict.fromkeys(row.entry for table in found.tasks for row in table.candidates if row.role == "base"):
         folder = out / plain(entry)
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,14 +52,14 @@ def write_results(
         first = {table.task.name: works[table.task.name, entry][0] for table, _ in mine}
         shots = {name: work.side.shots or work.found.shots for name, work in first.items()}
         told = results_of(found, entry, mine, shots)
-        write_atomic(folder / "results.json", msgspec.json.format(msgspec.json.encode(told)))
+        write_atomic(folder / f"results_{date}.json", msgspec.json.format(msgspec.json.encode(told)))
         for table, row in mine:
             samples = chain.from_iterable(read_samples(work, cells) for work in works[table.task.name, entry])
             content = b"".join(
-                msgspec.json.encode({"doc_id": place, **line_of(sample, row)}) + b"\n"
+                msgspec.json.encode({"doc_id": place, **line_of(sample, table.task, row)}) + b"\n"
                 for place, sample in enumerate(samples)
             )
-            write_atomic(folder / f"samples_{table.task.name}.jsonl", content)
+            write_atomic(folder / f"samples_{table.task.name}_{date}.jsonl", content)
         folders.append(folder)
     return folders
 
@@ -97,44 +106,64 @@ def numbers_of(row: Standing) -> dict[str, float | str]:
     return told
 
 
-def line_of(sample: Sample, row: Standing) -> dict[str, Any]:
+def line_of(sample: Sample, card: TaskCard, row: Standing) -> dict[str, Any]:
     """One item."""
-    options = requests_of(sample)
-    metric = NAMES.get(row.metric, row.metric)
-    answers: list[Any] = [[nats, None] for nats in sample.scores] or [sample.text or sample.prediction]
+    requests = requests_of(sample, card)
+    weighed = [] if card.protocol == "adapt" else sample.scores[: len(requests)]  # a labelled row has probabilities
+    answers: list[Any] = [[nats, None] for nats in weighed] or [sample.text or sample.prediction]
     target = str(sample.target)
-    right = sample.target == sample.prediction
+    measured = measured_of(sample, row)
     return {
         "doc": {"id": sample.id},
         "target": target,
-        "arguments": {
-            f"gen_args_{place}": {"arg_0": context, "arg_1": continuation}
-            for place, (context, continuation) in enumerate(options)
-        },
+        "arguments": {f"gen_args_{place}": one for place, one in enumerate(requests)},
         "resps": [[answer] for answer in answers],
         "filtered_resps": answers,
         "filter": FILTER,
-        "metrics": [metric],
+        "metrics": list(measured),
         "doc_hash": digest(str(sample.id)),
-        "prompt_hash": digest("".join(context for context, _ in options[:1])),
+        "prompt_hash": digest(requests[0]["arg_0"]),
         "target_hash": digest(target),
-        metric: float(right),
+        **measured,
         "prediction": sample.prediction,
     }
 
 
-def requests_of(sample: Sample) -> list[tuple[str, str]]:
-    """What was asked, as (context, continuation) pairs."""
+def measured_of(sample: Sample, row: Standing) -> dict[str, Any]:
+    """What an item brings to the metrics of its set, under the harness' names."""
+    told = {NAMES.get(row.metric, row.metric): measured_by(row.metric, sample)}
+    told |= {NAMES[rule]: float(sample.target == place) for rule, place in zip(RULES, sample.rules, strict=False)}
+    if "perplexity" in row.metrics and "nats" in sample.numbers:
+        told["perplexity"] = sample.numbers["nats"]
+    return told
+
+
+def measured_by(name: str, sample: Sample) -> Any:
+    """A score, or what the harness keeps where an item has none: (gold, prediction), or (log-likelihood, bytes)."""
+    if name in RIGHT:
+        return float(sample.target == sample.prediction)
+    if name in MEANS:
+        metric = METRICS[name]
+        return float(metric.resample(metric.statistics([sample.target], [sample.prediction], []), np.ones((1, 1)))[0])
+    if name == "bits_per_byte":
+        nats, size = sample.prediction
+        return [-nats, size]
+    return [sample.target, sample.prediction]
+
+
+def requests_of(sample: Sample, card: TaskCard) -> list[dict[str, str]]:
+    """What was asked: a text to answer, or (context, continuation) pairs that were weighed."""
     prompt = sample.prompt
     if isinstance(prompt, str):
-        return [(prompt, "")]
-    if prompt and isinstance(prompt[0], str):
-        return (
-            [(str(prompt[0]), str(prompt[1]) if len(prompt) > 1 else "")]
-            if len(prompt) <= 2
-            else [(" ".join(prompt), "")]
-        )
-    return [(str(context), str(continuation)) for context, continuation in prompt]
+        return [{"arg_0": prompt}]
+    if card.protocol == "adapt":  # a pair of texts, or words with a tag each
+        return [{"arg_0": ("\n" if card.kind.startswith("pair") else " ").join(prompt)}]
+    return [{"arg_0": str(context), "arg_1": str(continuation)} for context, continuation in prompt]
+
+
+def file_date(finished: str) -> str:
+    """The time of an evaluation as the harness puts it into names of files."""
+    return datetime.datetime.strptime(finished, "%Y-%m-%d %H:%M UTC").isoformat().replace(":", "-")
 
 
 def digest(text: str) -> str:
