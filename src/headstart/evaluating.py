@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from headstart.base.base import Base
 from headstart.base.shipped import DEFAULT
-from headstart.evaluate.suite.cards import write_card
+from headstart.evaluate.suite.cards import require_card, write_card
 from headstart.evaluate.suite.leaderboard import show
 from headstart.evaluate.suite.page import write_page
 from headstart.evaluate.suite.run import Settings, evaluate
@@ -68,9 +69,9 @@ def evaluate_bases(
         lm_eval=lm_eval,
         command=shlex.join(["headstart", *sys.argv[1:]]),
     )
-    if card:
-        require_folders(names)
     sets, unread = find_sets(data, suite=settings.suite, tasks=settings.tasks)
+    if card:
+        require_folders(names, [one.spec.name for one in sets])
     require_own_folder(out, {one.spec.name for one in sets} | {one.name for one in unread})
     place = parse_place(on)
     named = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in names) or (DEFAULT,)
@@ -140,11 +141,12 @@ def require_own_folder(out: Path, asked: set[str]) -> None:
         )
 
 
-def require_folders(names: tuple[str, ...]) -> None:
-    """ConfigError unless every base lies in a folder of the user's, which scores can be written into."""
+def require_folders(names: tuple[str, ...], tasks: Sequence[str]) -> None:
+    """ConfigError unless every base lies in a folder of the user's, which scores on these sets can be written into."""
     for name in names or (DEFAULT,):
         if not Path(name).is_dir():
             raise ConfigError(
                 f"--card writes into the folders of bases; {safe_repr(repr(name), 120)} is none. "
                 "Give the path of a folder, or leave --card out."
             )
+        require_card(Path(name), tasks)

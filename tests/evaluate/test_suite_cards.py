@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,85 @@ def test_the_flag_writes_into_the_folder_and_refuses_what_is_none(
     assert Base.load(tmp_path / "mine").name == "tiny", "the folder is still a base"
     assert run([*asked, "text-tiny"]) == 2
     assert "--card writes into the folders of bases; 'text-tiny' is none" in capsys.readouterr().err
+
+
+FOREIGN = """---
+license: mit
+model-index:
+- name: tiny
+  results:
+  - task:
+      type: text-classification
+    dataset:
+      name: glue
+      type: glue
+      revision: 2024-01-01
+    metrics:
+    - type: accuracy
+      value: 1.0e-07
+- name: another
+  results: []
+---
+# mine
+"""
+
+
+def test_scores_of_other_sets_and_of_others_stay(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sets(tmp_path / "sets")
+    tiny_base.save(tmp_path / "mine")
+    (tmp_path / "mine" / "README.md").write_text(FOREIGN)
+    (tmp_path / "mine" / ".eval_results").mkdir()
+    (tmp_path / "mine" / ".eval_results" / "grammar.yaml").write_text(
+        "- dataset:\n    id: grammar\n    task_id: theirs\n  value: 0.5\n  date: 2024-01-01\n"
+    )
+    asked = ["evaluate", "mine", "--data", "sets", "--limit", "8", "--card"]
+    for run_of in (["facts,grammar", "--out", "one"], ["grammar", "--out", "two"]):
+        assert run([*asked, "--tasks", *run_of]) == 0
+        capsys.readouterr()
+        text = (tmp_path / "mine" / "README.md").read_text()
+        mine, other = yaml.safe_load(text.split("---\n")[1])["model-index"]
+        assert sorted(one["dataset"]["type"] for one in mine["results"]) == ["facts", "glue", "grammar"]
+        assert next(one for one in mine["results"] if one["dataset"]["type"] == "glue") == {
+            "task": {"type": "text-classification"},
+            "dataset": {"name": "glue", "type": "glue", "revision": "2024-01-01"},
+            "metrics": [{"type": "accuracy", "value": 1.0e-07}],
+        }
+        assert other == {"name": "another", "results": []}
+        assert text.startswith("---\nlicense: mit\n")
+        assert text.endswith("---\n# mine\n")
+        entries = parse_eval_result_entries(
+            yaml.safe_load((tmp_path / "mine" / ".eval_results" / "grammar.yaml").read_text())
+        )
+        assert [one.task_id for one in entries] == ["theirs", "minimal_pairs/test"]
+    assert {one.dataset_name for one in ModelCard.load(tmp_path / "mine" / "README.md").data.eval_results or []} == {
+        "facts",
+        "glue",
+        "grammar",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("README.md", b"\xff\xfe", "README.md (.*); expected a text in UTF-8"),
+        ("README.md", b"---\nmodel-index:\n- 3\n---\n", "README.md (.*); expected a model-index of models"),
+        ("README.md", b"---\nmodel-index:\n- name: a\n---\n", "README.md (.*results.*); expected a model-index"),
+        ("README.md", b"---\nmodel-index: [\n---\n", "README.md (.*); expected a model-index of models"),
+        (".eval_results", b"", ".eval_results, which is no folder"),
+        (".eval_results/facts.yaml", b"value: 1\n", "facts.yaml (.*); expected a list of results"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_before_any_work(
+    name: str, content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sets(tmp_path / "sets")
+    (tmp_path / "mine" / name).parent.mkdir(parents=True)
+    (tmp_path / "mine" / name).write_bytes(content)
+    asked = ["evaluate", str(tmp_path / "mine"), "--data", str(tmp_path / "sets"), "--tasks", "facts", "--card"]
+    assert run([*asked, "--out", str(tmp_path / "out")]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "mine" / name).read_bytes() == content

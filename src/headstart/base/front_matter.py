@@ -1,12 +1,13 @@
-"""The YAML on top of a README.md: plain values to YAML, and one block of a card's front matter replaced by another.
+"""The YAML on top of a README.md: plain values to YAML, and one block of a card's front matter taken out or replaced.
 
-Only writing, and only lists, objects, texts and numbers: texts are quoted as JSON, which is YAML too, so that no title
+What is written is only lists, objects, texts and numbers: texts are quoted as JSON, which is YAML too, so that no title
 ("no", "1e5", "a: b") can be read as something else.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,19 +31,33 @@ def as_yaml(value: Any, *, indent: int = 0) -> str:
 
 def with_block(readme: str, key: str, value: Any) -> str:
     """A card with `key` in its front matter; an older block of that key goes, all other lines stay as they are."""
+    head, body = _parts(readme)
+    block = as_yaml({key: value}).rstrip("\n").split("\n")
+    return "\n".join([FENCE, *_lines(head, key, inside=False), *block, *body])
+
+
+def block_of(readme: str, key: str) -> str:
+    """The lines of `key` in a card's front matter, as they are; "" where it has none."""
+    return "\n".join(_lines(_parts(readme)[0], key, inside=True))
+
+
+def _parts(readme: str) -> tuple[list[str], list[str]]:
+    """(the lines of the front matter, the lines from the fence that ends it); both are made up where it has none."""
     lines = readme.split("\n")
     end = next((i for i, line in enumerate(lines[1:], start=1) if line.rstrip() == FENCE), 0)
-    if lines[0].rstrip() != FENCE or not end:
-        lines, end = [FENCE, FENCE, "", *lines], 1
-    kept: list[str] = []
-    inside = False
-    for line in lines[1:end]:
-        starts = bool(line) and line[0] not in " -\t#"
-        inside = line.startswith(f"{key}:") if starts else inside
-        if not inside:
-            kept.append(line)
-    block = as_yaml({key: value}).rstrip("\n").split("\n")
-    return "\n".join([FENCE, *kept, *block, *lines[end:]])
+    return (lines[1:end], lines[end:]) if lines[0].rstrip() == FENCE and end else ([], [FENCE, "", *lines])
+
+
+def _lines(head: Sequence[str], key: str, *, inside: bool) -> list[str]:
+    """The lines that belong to a key, or all others."""
+    found: list[str] = []
+    mine = False
+    for line in head:
+        starts = bool(line.strip()) and line[0] not in " -\t#"
+        mine = line.startswith(f"{key}:") if starts else mine
+        if mine == inside:
+            found.append(line)
+    return found
 
 
 def _behind(value: Any, indent: int) -> str:
@@ -57,8 +72,11 @@ def _nested(value: Any) -> bool:
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, float):  # YAML 1.1 reads 1e-05 as a text
-        return f"{value:.6f}".rstrip("0").removesuffix(".") if value == value else '"not a number"'
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return f'"{value}"' if value == value else '"not a number"'
+        text = repr(value)
+        return text if "." in text else text.replace("e", ".0e")  # YAML 1.1 reads 1e-05 as a text
     return json.dumps(value)
 
 
