@@ -138,7 +138,7 @@ def read_prompts(source: str) -> list[tuple[str, str]]:
         if empty is not None:
             raise DataError(f"{table.place(empty)}: {COLUMN} is {found[empty]!r}; expected text. Fix the row.")
         return [(table.place(row), prompt) for row, prompt in enumerate(found)]
-    name, content = read_bytes(source)
+    name, content = read_bytes(source, expected="a prompt a line")
     lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
     places = [(f"{name}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
     return [(place, decoded(line, place)) for place, line in places]
@@ -159,7 +159,7 @@ def leave_out(table: Table) -> None:
 
 def read_schema(path: Path) -> Schema:
     """The JSON object in a file."""
-    name, content = read_bytes(path)
+    name, content = read_bytes(path, expected="a JSON schema")
     try:
         schema = json.loads(decoded(content, name))
     except json.JSONDecodeError as problem:

@@ -13,8 +13,8 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
 
 
-def read_bytes(path: str | Path) -> tuple[str, bytes]:
-    """(name for messages, decompressed content) of a path or of "-" (standard input).
+def read_bytes(path: str | Path, *, expected: str = "a header line and rows") -> tuple[str, bytes]:
+    """(name for messages, decompressed content) of a path or of "-" (standard input). expected: in it, for messages.
 
     Raises:
         DataError: no such file, a folder, unreadable, empty, cut off, or larger than MAX_TABLE_BYTES.
@@ -27,7 +27,8 @@ def read_bytes(path: str | Path) -> tuple[str, bytes]:
     _check_size(name, len(raw))
     content = _decompress(name, raw)
     if not content.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise DataError(f"{name} is empty; expected a header line and rows. Check the path and what wrote the file.")
+        check = "what is piped into it" if str(path) == "-" else "the path and what wrote the file"
+        raise DataError(f"{name} is empty; expected {expected}. Check {check}.")
     return name, content
 
 

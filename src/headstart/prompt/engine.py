@@ -19,7 +19,7 @@ from headstart.base.generating import end_units, prompt_units, spell
 from headstart.base.sampling import Sampling
 from headstart.base.scoring import opening_ids
 from headstart.data.text_codec import Ids
-from headstart.ground.errors import ConfigError, HeadstartError, RunError, safe_repr
+from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError, safe_repr
 from headstart.model.matrices import Precision
 from headstart.prompt.chat import Message, render, shortened
 from headstart.prompt.schema import Schema, SchemaReader
@@ -225,6 +225,12 @@ class Engine:
         if request.truncate and len(whole) > room:
             fitting = shortened(request.prompt, lambda messages: len(self._rendered(messages)) <= room)
             ids = self._rendered(fitting)
+            if len(ids) >= most:
+                raise DataError(
+                    f"what is never cut off a conversation has {len(ids):,} tokens: what the system says, and the last "
+                    f"turn but for the beginning of its message; expected at most {most - 1:,}, because this base "
+                    f"reads {most:,} with its answer. Shorten what the system says."
+                )
         return ids, len(whole) - len(ids)
 
     def _rendered(self, messages: Sequence[Message]) -> Ids:
