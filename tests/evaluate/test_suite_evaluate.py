@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -252,10 +253,45 @@ def test_two_bases_are_compared_and_told_apart_by_their_weights(tiny_base: Base,
     pair = [tiny_base, dataclasses.replace(untrained(tiny_base, seed=9), name=tiny_base.name)]
     found = evaluate(pair, data=sets, out=tmp_path, settings=Settings(tasks=("moods",)))
     entries = [one.entry for one in found.bases]
-    assert entries == [f"{base.name} {base.digest[:6]}" for base in pair]
+    assert entries == [f"{base.name} {base.identity[:6]}" for base in pair]
+    assert [one.digest for one in found.bases] == [base.digest for base in pair]
     assert found.paired("moods", *entries) is not None
     with pytest.raises(ConfigError, match="was given twice"):
         evaluate([tiny_base, tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("moods",)))
+
+
+def turned(base: Base, folder: Path, target: Path) -> Path:
+    """The base of a folder with the same weights and another frequency of its positions."""
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 2 * base.trunk.config.rope_theta
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+def test_a_base_with_another_config_is_another_base(
+    tiny_base: Base, tiny_base_folder: Path, sets: Path, tmp_path: Path
+) -> None:
+    """Equal weights that are read in another way answer otherwise: no cell of one is taken for the other's."""
+    folder = turned(tiny_base, tiny_base_folder, tmp_path / "turned")
+    other, settings = Base.load(folder), Settings(tasks=("grammar",))
+    assert other.digest == tiny_base.digest
+    both = evaluate([tiny_base, other], data=sets, out=tmp_path / "both", settings=settings)
+    assert len({one.entry for one in both.bases}) == 2
+    for base in (tiny_base, other):
+        found = evaluate([base], data=sets, out=tmp_path / "out", settings=settings)
+    assert len(list((tmp_path / "out" / "cells").glob("grammar-*/base-*.jsonl"))) == 2
+    name, place = str(tiny_base_folder), parse_place("local:1")
+    with pytest.raises(RunError, match="has not the weights, tokenizer and config asked for"):
+        evaluate([other], data=sets, out=tmp_path / "there", settings=settings, on=place, names=(name,))
+    assert [one.name for one in found.bases] == [other.name]
+
+
+def test_a_base_is_the_same_wherever_it_lies(tiny_base: Base, tmp_path: Path) -> None:
+    before = tiny_base.identity
+    tiny_base.encode(["the lamp is warm"])
+    tiny_base.save(tmp_path / "moved")
+    assert Base.load(tmp_path / "moved").identity == before == tiny_base.identity
 
 
 def test_a_base_without_a_language_model_is_passed_by_with_a_reason(

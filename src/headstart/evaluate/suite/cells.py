@@ -27,7 +27,8 @@ Role = Literal["base", "random", "scratch", "majority", "tfidf", "nearest"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Who answers. entry: its name in tables. name: of the base, "" for a control. digest: of the base's weights.
+    """Who answers. entry: its name in tables. name: of the base, "" for a control. digest: of all that the base answers
+    by (`Base.identity`); weights: of its weights alone, as lineages name them.
 
     method: how the base is turned to the set, None for a control that needs no base. shots: of few-shot.
     """
@@ -38,6 +39,7 @@ class Side:
     digest: str = ""
     method: Method | None = None
     shots: int = 0
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class _Desk:
 
     def __init__(self) -> None:
         self._room: tuple[tuple[str, str, int | None], Room] | None = None
-        self._base: tuple[str, Base] | None = None
+        self._base: tuple[tuple[str, str], Base] | None = None
         self.twins = Twins()
 
     def room(self, job: Job) -> Room:
@@ -154,11 +154,14 @@ class _Desk:
     def base(self, job: Job) -> Base | None:
         if job.base is None:
             return None
-        if self._base is None or self._base[0] != job.base:
+        name = (job.base, job.side.digest)
+        if self._base is None or self._base[0] != name:
             base = Base.load(job.base)
-            if base.digest != job.side.digest:
-                raise BaseError(f"{job.base} has not the weights asked for; expected the same here. Copy it.")
-            self._base = job.base, base
+            if base.identity != job.side.digest:
+                raise BaseError(
+                    f"{job.base} has not the weights, tokenizer and config asked for; expected the same here. Copy it."
+                )
+            self._base = name, base
         return self._base[1]
 
 

@@ -22,7 +22,7 @@ def forgetting_of(
     found = []
     for base, side in zip(bases, sides, strict=True):
         for parent in sides:  # a step that leaves the weights as they are names its base as its own parent
-            if parent is not side and any(record.parent == parent.digest for record in base.lineage):
+            if parent is not side and any(record.parent == parent.weights for record in base.lineage):
                 changes = changes_of(parent.entry, side.entry, tables, paired)
                 found.append(Forgetting(parent.entry, side.entry, changes))
     return found

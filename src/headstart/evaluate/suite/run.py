@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from headstart.base.base import Base
-from headstart.base.lineage import code_version, hardware
+from headstart.base.lineage import code_version, hardware, identity
 from headstart.evaluate.intervals import Evidence
 from headstart.evaluate.label_curve import build_curve, curve_sizes
 from headstart.evaluate.progress import Event, OnEvent, silent
@@ -323,7 +323,7 @@ class _Run:
             asked=list(self.settings.tasks),
             data=str(self.data),
             bases=[
-                BaseFacts(side.entry, base.name, side.digest, base.trunk.config.num_parameters)
+                BaseFacts(side.entry, base.name, side.weights, base.trunk.config.num_parameters)
                 for side, base in zip(self.own, self.bases, strict=True)
             ],
             tasks=tables,
@@ -355,16 +355,17 @@ def twin_of(own: Side, method: Method, entry: str) -> Side:
 
 
 def own_sides(bases: Sequence[Base]) -> list[Side]:
-    """A side a base; equal names are told apart by their weights.
+    """A side a base; equal names are told apart by the bases' digests.
 
     Raises:
-        ConfigError: the same weights twice.
+        ConfigError: the same base twice.
     """
-    names, digests = [base.name for base in bases], [base.digest for base in bases]
+    names, weights = [base.name for base in bases], [base.digest for base in bases]
+    digests = [identity(told, base.fingerprint) for base, told in zip(bases, weights, strict=True)]
     for place, digest in enumerate(digests):
         if digest in digests[:place]:
             raise ConfigError(f"{names[place]} was given twice; expected different bases. Leave one out.")
     return [
-        Side("base", name if names.count(name) == 1 else f"{name} {digest[:6]}", name, digest)
-        for name, digest in zip(names, digests, strict=True)
+        Side("base", name if names.count(name) == 1 else f"{name} {digest[:6]}", name, digest, weights=told)
+        for name, digest, told in zip(names, digests, weights, strict=True)
     ]
