@@ -9,7 +9,7 @@ import pytest
 from tests.evaluate.made_sets import write_sets
 
 from headstart.evaluate.metrics import METRICS
-from headstart.evaluate.suite.index import find_sets, read_index
+from headstart.evaluate.suite.index import SetOnDisk, find_sets, read_index
 from headstart.evaluate.suite.specs import KINDS, KNOWN, belongs, check_suite, metric_named, spec_of
 from headstart.ground.errors import ConfigError, DataError
 
@@ -104,6 +104,43 @@ def test_the_digest_follows_the_files(sets: Path) -> None:
         handle.write("\n")
     after = digests()
     assert {name for name in before if before[name] != after[name]} == {"facts"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [("briefs", {"metric": "ROUGE-1"}), ("moods", {"metric": "macro F1"}), ("grammar", {"columns": ["good", "bad"]})],
+)
+def test_a_card_that_asks_otherwise_is_another_set_of_the_same_data(sets: Path, name: str, changed: object) -> None:
+    def read() -> dict[str, SetOnDisk]:
+        return {one.spec.name: one for one in find_sets(sets, suite="all")[0]}
+
+    before = read()
+    cards = json.loads((sets / "INDEX.json").read_text())
+    rewrite(sets, [{**card, **changed} if card["name"] == name else card for card in cards])  # type: ignore[dict-item]
+    after = read()
+    assert {one for one in before if before[one].identity != after[one].identity} == {name}
+    assert {one: found.digest for one, found in before.items()} == {one: found.digest for one, found in after.items()}
+
+
+def test_what_only_describes_a_set_leaves_its_cells_alone(sets: Path) -> None:
+    before = find_sets(sets, suite="all")[0][0]
+    cards = json.loads((sets / "INDEX.json").read_text())
+    rewrite(sets, [{**cards[0], "licence": "MIT", "source": "elsewhere"}, *cards[1:]])
+    assert find_sets(sets, suite="all")[0][0].identity == before.identity
+
+
+def test_groups_of_the_file_count_where_the_card_lists_no_columns(sets: Path) -> None:
+    def read() -> dict[str, SetOnDisk]:
+        return {one.spec.name: one for one in find_sets(sets, suite="all")[0]}
+
+    listed = read()
+    cards = json.loads((sets / "INDEX.json").read_text())
+    rewrite(sets, [{key: value for key, value in card.items() if key != "columns"} for card in cards])
+    unlisted = read()
+    assert {name: one.spec for name, one in unlisted.items()} == {name: one.spec for name, one in listed.items()}
+    assert unlisted["grammar"].spec.average == "paradigm"
+    (sets / "grammar" / "test.jsonl").write_text("no table")
+    assert read()["grammar"].spec.average is None
 
 
 def test_a_file_that_is_not_the_one_of_the_card_is_told(sets: Path) -> None:

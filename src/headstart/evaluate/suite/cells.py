@@ -68,7 +68,7 @@ class Work:
         part = f"-{self.part + 1}of{self.parts}" if self.parts > 1 else ""
         few = "" if self.labels is None else f"-l{self.labels}"
         few += "" if self.every == 1 else f"-every{self.every}"
-        return f"{self.found.spec.name}-{self.found.digest[:8]}/{who}-{rows}{few}-s{self.seed}{part}-r{RULES}"
+        return f"{self.found.spec.name}-{self.found.identity[:8]}/{who}-{rows}{few}-s{self.seed}{part}-r{RULES}"
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):

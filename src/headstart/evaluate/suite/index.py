@@ -2,21 +2,23 @@
 
 Enter: DIR. Leave: one `SetOnDisk` a card, in the order of the index, with its `TaskSpec`, files and a digest of them.
 Splits are files named train, validation and test (Parquet, JSONL, CSV, ...); other files are left alone. Nothing is
-read here but the index and, for the digest, the bytes.
+read here but the index, for the digest the bytes, and where a card lists no columns those of the scored file, so that a
+column of groups counts whether it is listed or not.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from headstart.data.source import TABLE_SUFFIXES, inner_suffix
-from headstart.evaluate.suite.specs import KINDS, NOT_STATED, SuiteName, TaskSpec, belongs, spec_of
+from headstart.data.table import read_table
+from headstart.evaluate.suite.specs import KINDS, NOT_STATED, SuiteName, TaskSpec, belongs, first_of, spec_of
 from headstart.ground.errors import ConfigError, DataError, did_you_mean, safe_repr
 from headstart.ground.files import sha256_file
 
@@ -38,7 +40,8 @@ class Card(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SetOnDisk:
-    """One set. files: by split. digest: SHA-256 over files and the spec's version. notes: what a reader must know.
+    """One set. files: by split. digest: SHA-256 over files and the spec's version, for reports. notes: what a reader
+    must know.
 
     rows: limit -> the rows in the shape of the protocol, where they are not read from the columns of a kind. shots: the
     solved rows before each, where the set says so itself.
@@ -55,6 +58,13 @@ class SetOnDisk:
     def test(self) -> str:
         """The split that is scored: test, or validation where a set has no public test labels."""
         return "test" if "test" in self.files else "validation"
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over the digest and all of the spec that a score rests on: what its cells are kept by."""
+        spec = self.spec
+        asked = msgspec.json.encode([spec.kind.name, spec.metric, spec.average, spec.cluster, spec.wording])
+        return hashlib.sha256(self.digest.encode() + asked).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +160,21 @@ def on_disk(folder: Path, card: Card, spec: TaskSpec) -> SetOnDisk | Unread:
         return Unread(card.name, f"{folder.name} has no train file")
     digests = {split: sha256_file(path) for split, path in files.items()}
     content = "\n".join([spec.name, str(spec.version), *(f"{split}={digests[split]}" for split in digests)])
-    return SetOnDisk(spec, files, hashlib.sha256(content.encode()).hexdigest(), changed_files(card, digests))
+    found = SetOnDisk(spec, files, hashlib.sha256(content.encode()).hexdigest(), changed_files(card, digests))
+    return found if card.columns else with_own_groups(found)
+
+
+def with_own_groups(found: SetOnDisk) -> SetOnDisk:
+    """A set whose card lists no columns, with the columns of groups that its scored file has."""
+    kind = found.spec.kind
+    if not (kind.average or kind.cluster):
+        return found
+    try:
+        columns = list(read_table(found.files[found.test]).columns)
+    except DataError:
+        return found  # who reads the rows meets it again and says so
+    average, cluster = first_of(kind.average, columns), first_of(kind.cluster, columns)
+    return replace(found, spec=replace(found.spec, average=average, cluster=cluster))
 
 
 def changed_files(card: Card, digests: dict[str, str]) -> tuple[str, ...]:
