@@ -59,7 +59,7 @@ def evaluate_bases(
         refuse_blank(name, "a base")
     settings = Settings(
         suite=check_suite(suite),
-        tasks=() if tasks is None else tuple(name.strip() for name in tasks.split(",") if name.strip()),
+        tasks=() if tasks is None else check_tasks(tasks),
         methods=methods,
         limit=limit,
         seeds=seeds,
@@ -92,6 +92,16 @@ def evaluate_bases(
     else:
         show(found, Console())
     return 0
+
+
+def check_tasks(words: str) -> tuple[str, ...]:
+    """Names of sets from a list with commas, or an error where there is none: that would be the whole suite."""
+    names = tuple(name for part in words.split(",") if (name := part.strip()))
+    if not names:
+        raise ConfigError(
+            f"--tasks is {safe_repr(words, 60)!r}; expected names of sets. Give some with commas, or leave --tasks out."
+        )
+    return names
 
 
 class _Card(msgspec.Struct):

@@ -150,6 +150,13 @@ def test_a_file_that_is_not_the_one_of_the_card_is_told(sets: Path) -> None:
     assert "not the file that the index describes" in find_sets(sets, suite="adapt")[0][0].notes[0]
 
 
+def test_an_index_may_begin_with_a_byte_order_mark(sets: Path) -> None:
+    cards = read_index(sets)
+    path = sets / "INDEX.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_index(sets) == cards
+
+
 def test_errors_say_what_to_do(sets: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no INDEX.json; there is no such folder"):
         read_index(tmp_path / "nowhere")
@@ -166,6 +173,13 @@ def test_errors_say_what_to_do(sets: Path, tmp_path: Path) -> None:
         read_index(sets)
     rewrite(sets, [{**cards[0], "name": "../moods"}])
     with pytest.raises(DataError, match="expected the name of a folder"):
+        read_index(sets)
+    rewrite(sets, [{**cards[0], "name": "mo\x1b[31mods"}])
+    with pytest.raises(DataError, match=r"names a set .*x1b.* without control characters") as caught:
+        read_index(sets)
+    assert "\x1b" not in str(caught.value)
+    rewrite(sets, [{**cards[0], "name": "overall"}])
+    with pytest.raises(DataError, match="expected another name: that is the mean over sets"):
         read_index(sets)
     rewrite(sets, {"moods": 1})
     with pytest.raises(DataError, match="is not readable"):

@@ -66,6 +66,10 @@ def test_what_is_wrong_is_said_before_a_base_is_loaded(
     assert "Did you mean 'adapt'" in capsys.readouterr().err
     assert run(["evaluate", "no-such-base", "--data", str(sets), "--tasks", "mood"]) == 2
     assert "Did you mean 'moods'" in capsys.readouterr().err
+    assert run(["evaluate", "no-such-base", "--data", str(sets), "--tasks", ","]) == 2
+    assert "--tasks is ','; expected names of sets" in capsys.readouterr().err
+    assert run(["evaluate", "no-such-base", "--data", str(sets), "--method", ","]) == 2
+    assert "--method is ','; expected some of" in capsys.readouterr().err
     assert run(["evaluate", "no-such-base", "--data", str(sets), "--shots", "3"]) == 2
     assert "no base is asked by few-shot; expected both. Add --method few-shot" in capsys.readouterr().err
     assert run(["evaluate", "", "--data", str(sets)]) == 2

@@ -8,6 +8,7 @@ column of groups counts whether it is listed or not.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import msgspec
 
 from headstart.data.source import TABLE_SUFFIXES, inner_suffix
 from headstart.data.table import read_table
-from headstart.evaluate.suite.specs import KINDS, NOT_STATED, SuiteName, TaskSpec, belongs, first_of, spec_of
+from headstart.evaluate.suite.specs import KINDS, NOT_STATED, OVERALL, SuiteName, TaskSpec, belongs, first_of, spec_of
 from headstart.ground.errors import ConfigError, DataError, did_you_mean, safe_repr
 from headstart.ground.files import sha256_file
 
@@ -79,7 +80,7 @@ def read_index(folder: Path) -> list[Card]:
     """The cards of DIR.
 
     Raises:
-        DataError: no index, an unreadable one, or two sets of one name.
+        DataError: no index, an unreadable one, two sets of one name, or a name that no set can have.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -89,7 +90,7 @@ def read_index(folder: Path) -> list[Card]:
             "Give --data with a folder of sets, such as shared/tasks."
         )
     try:
-        cards = msgspec.json.decode(path.read_bytes(), type=list[Card])
+        cards = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=list[Card])
     except msgspec.DecodeError as problem:
         raise DataError(
             f"{path} is not readable ({safe_repr(str(problem), 160)}); expected a list of cards with name and kind. "
@@ -97,11 +98,21 @@ def read_index(folder: Path) -> list[Card]:
         ) from problem
     names = [card.name for card in cards]
     for place, name in enumerate(names):
-        if not name or name != Path(name).name or name in (".", ".."):
-            raise DataError(f"{path} names a set {safe_repr(name, 60)!r}; expected the name of a folder. Rename it.")
+        check_name(name, path)
         if name in names[:place]:
             raise DataError(f"{path} names the set {name!r} twice; expected different names. Drop one card.")
     return cards
+
+
+def check_name(name: str, path: Path) -> None:
+    """DataError unless a set can be called so: like a folder, in letters that a terminal shows, unlike the mean."""
+    if not name or name != Path(name).name or name in (".", "..") or not name.isprintable():
+        raise DataError(
+            f"{path} names a set {safe_repr(name, 60)!r}; expected the name of a folder, without control characters. "
+            "Rename it."
+        )
+    if name == OVERALL:
+        raise DataError(f"{path} names a set {name!r}; expected another name: that is the mean over sets. Rename it.")
 
 
 def find_sets(folder: Path, *, suite: SuiteName, tasks: tuple[str, ...] = ()) -> tuple[list[SetOnDisk], list[Unread]]:

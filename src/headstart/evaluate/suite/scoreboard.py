@@ -12,9 +12,9 @@ import msgspec
 
 from headstart.evaluate.report import Candidate, LabelCurve, Pair
 from headstart.evaluate.suite.cells import Role
+from headstart.evaluate.suite.specs import OVERALL as OVERALL  # the task name of comparisons between aggregates
 
 SCHEMA_VERSION = 1
-OVERALL = "overall"  # the task name of comparisons between aggregates
 
 
 class BaseFacts(msgspec.Struct, frozen=True):
