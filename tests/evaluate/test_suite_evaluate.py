@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from tests.evaluate.made_sets import facts, set_of, write_sets
+from tests.evaluate.made_sets import facts, moods, set_of, write_sets
 
 from headstart.base.base import Base
 from headstart.base.lineage import Record
@@ -23,6 +23,7 @@ from headstart.evaluate.suite import run as run_module
 from headstart.evaluate.suite.adapting import read_task
 from headstart.evaluate.suite.index import find_sets
 from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
+from headstart.evaluate.suite.page import sentences
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
 from headstart.evaluate.suite.scoring import ItemsProtocol
@@ -356,14 +357,46 @@ def test_methods_stand_side_by_side_with_their_own_controls(tiny_base: Base, set
         "tiny, lora": "lora",
         "tiny, from scratch": "scratch",
     }
-    assert {row.entry for row in table(found, "facts").candidates} == {"majority", "TF-IDF", "tiny", "tiny, random"}
+    asked = {"tiny, zero-shot", "tiny, zero-shot, random"}
+    assert {row.entry for row in table(found, "facts").candidates} == {"majority", "TF-IDF"} | asked
     pairs = {frozenset((c.a, c.b)) for c in found.comparisons if c.task == "moods"}
     assert frozenset(("tiny, full", "tiny, from scratch")) in pairs
     assert frozenset(("tiny, full", "tiny, lora")) in pairs
     assert frozenset(("tiny, probe", "tiny, from scratch")) not in pairs
     covered = {row.entry: row.tasks for row in found.overall}
-    both, one = ("majority", "TF-IDF"), {*rows, "tiny", "tiny, random"} - {"majority", "TF-IDF"}
+    both, one = ("majority", "TF-IDF"), {*rows, *asked} - {"majority", "TF-IDF"}
     assert covered == dict.fromkeys(both, 2) | dict.fromkeys(one, 1)
+    assert next(sentences(found)) == "No entry was scored on all 2 sets, so that none leads on their mean."
+
+
+def test_an_entry_is_of_one_method_on_all_sets(tiny_base: Base, tmp_path: Path) -> None:
+    """Few-shot is called so also where no other method of those asked fits, so that its mean is over all sets."""
+    random, folder = np.random.default_rng(0), tmp_path / "sets"
+    cards = [
+        set_of(folder, "moods", "text_classification", {"train": moods(random, 60), "test": moods(random, 30)}),
+        set_of(folder, "facts", "multiple_choice", {"train": facts(random, 9), "test": facts(random, 12)}),
+    ]
+    (folder / "INDEX.json").write_text(json.dumps(cards))
+    settings = Settings(suite="all", methods=("probe", "few-shot"), limit=12, shots=2)
+    found = evaluate([tiny_base], data=folder, out=tmp_path / "out", settings=settings)
+    assert "tiny, few-shot" in {row.entry for row in table(found, "facts").candidates}
+    covered = {row.entry: row.tasks for row in found.overall if row.role == "base"}
+    assert covered == {"tiny, few-shot": 2, "tiny, probe": 1}
+    assert next(sentences(found)).startswith("tiny, few-shot reaches ")
+
+
+@pytest.mark.parametrize("name", ["majority", "TF-IDF", "other, random", "other,\x1b[31m few-shot"])
+def test_a_base_is_told_apart_from_controls_and_twins(tiny_base: Base, sets: Path, tmp_path: Path, name: str) -> None:
+    named = [dataclasses.replace(tiny_base, name=name), dataclasses.replace(untrained(tiny_base, seed=9), name="other")]
+    found = evaluate(named, data=sets, out=tmp_path, settings=Settings(tasks=("moods",), limit=20))
+    rows = table(found, "moods").candidates
+    assert len({row.entry for row in rows}) == len(rows) == 6
+    assert {row.base for row in rows if row.role in ("base", "random")} == {name, "other"}
+    own = found.bases[0].entry
+    assert own in {row.entry for row in rows if row.role == "base"}
+    assert "," not in own
+    assert own.isprintable()
+    assert found.paired("moods", own, f"{own}, random") is not None
 
 
 def test_labels_saved_are_read_off_against_training_from_scratch(tiny_base: Base, sets: Path, tmp_path: Path) -> None:

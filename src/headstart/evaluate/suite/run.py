@@ -8,6 +8,7 @@ from the kept cells when all of them are there.
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from headstart.evaluate.suite.shots import why_none
 from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.suite.specs import Method, SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
-from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError
+from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError, safe_repr
 from headstart.ground.fanout import Done, Outcome, Place, fan_out
 from headstart.prompt.asking import MOST_SHOTS, SHOTS
 from headstart.train.frozen import MOST_BYTES
@@ -176,11 +177,15 @@ class _Run:
         return Played(found, tuple(played), sides, curves, tuple(missing))
 
     def _sides(self, found: SetOnDisk) -> Iterator[Side]:
-        """Controls first: they are quick and say at once what there is to beat."""
+        """Controls first: they are quick and say at once what there is to beat.
+
+        An entry is the base's name. Where several methods were asked it names its method, on every set alike, also
+        where only one of them fits: so an entry means the same on all sets, and the mean is over those of one method.
+        """
         protocol = protocol_of(found.spec)
         for role in protocol.controls(found):
             yield Side(role, CONTROL_ENTRIES[role])
-        methods, many = self._methods(found), len(methods_of(found.spec, self.settings.methods)) > 1
+        methods, many = self._methods(found), len(self.settings.methods) > 1
         for own in self.own:
             twins: dict[str, Side] = {}
             for method in methods:
@@ -355,17 +360,21 @@ def twin_of(own: Side, method: Method, entry: str) -> Side:
 
 
 def own_sides(bases: Sequence[Base]) -> list[Side]:
-    """A side a base; equal names are told apart by the bases' digests.
+    """A side a base. Its entry is its name; bases of equal names, or of a control's, are told apart by their digests.
+
+    A comma parts a base from its method or twin in an entry, so that none stands in a name there.
 
     Raises:
         ConfigError: the same base twice.
     """
     names, weights = [base.name for base in bases], [base.digest for base in bases]
+    called = [safe_repr(" ".join(name.replace(",", " ").split())) for name in names]
+    taken = Counter([*called, *CONTROL_ENTRIES.values()])
     digests = [identity(told, base.fingerprint) for base, told in zip(bases, weights, strict=True)]
     for place, digest in enumerate(digests):
         if digest in digests[:place]:
             raise ConfigError(f"{names[place]} was given twice; expected different bases. Leave one out.")
     return [
-        Side("base", name if names.count(name) == 1 else f"{name} {digest[:6]}", name, digest, weights=told)
-        for name, digest, told in zip(names, digests, weights, strict=True)
+        Side("base", entry if taken[entry] == 1 else f"{entry} {digest[:6]}", name, digest, weights=told)
+        for entry, name, digest, told in zip(called, names, digests, weights, strict=True)
     ]
