@@ -322,6 +322,48 @@ def test_a_damaged_cell_is_named_and_a_taken_place_refused(tiny_base: Base, sets
         evaluate([tiny_base], data=sets, out=tmp_path / "file", settings=settings)
 
 
+@pytest.mark.parametrize("left", [0, 11, None])
+def test_a_cell_that_has_lost_samples_is_run_again(
+    tiny_base: Base, sets: Path, tmp_path: Path, left: int | None
+) -> None:
+    settings = Settings(tasks=("moods", "facts"))
+    before = evaluate([tiny_base], data=sets, out=tmp_path, settings=settings)
+    (path,) = (tmp_path / "cells").glob("facts-*/base-*.jsonl")
+    whole = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(b"".join(whole.splitlines(keepends=True)[:left]))
+    assert plain(evaluate([tiny_base], data=sets, out=tmp_path, settings=settings)) == plain(before)
+    assert path.read_bytes() == whole
+
+
+def test_cells_from_before_samples_were_counted_are_taken_over(
+    tiny_base: Base, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("facts",)))
+    for path in (tmp_path / "cells").rglob("*.json"):
+        cell = json.loads(path.read_text())
+        assert cell.pop("samples") == len(path.with_suffix(".jsonl").read_text().splitlines())
+        path.write_text(json.dumps(cell))
+    monkeypatch.setattr(run_module, "keep", lambda *_: pytest.fail("a cell was run twice"))
+    assert plain(evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("facts",)))) == plain(before)
+
+
+def test_a_labelled_set_that_cannot_be_read_is_passed_by_once(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    shutil.copytree(sets, tmp_path / "sets")
+    (tmp_path / "sets" / "moods" / "test.jsonl").write_text('{"text": "a lamp"}\n' * 9)
+    told: list[Event] = []
+    found = evaluate(
+        [tiny_base],
+        data=tmp_path / "sets",
+        out=tmp_path / "out",
+        settings=Settings(tasks=("moods", "facts")),
+        on_event=told.append,
+    )
+    assert [(gone.task, gone.entry) for gone in found.skipped] == [("moods", "")]
+    assert sum("moods is passed by" in event.text for event in told) == 1
+
+
 def test_both_forms_tell_every_score(done: Evaluation) -> None:
     human, piped = "\n".join(line.plain for line in human_lines(done)), "\n".join(plain_lines(done))
     for t in done.tasks:

@@ -111,7 +111,8 @@ class Cell(msgspec.Struct, frozen=True):
 
     rows: of every part as it was used. guess: what random guessing scores. filled: items that took all the positions of
     the base. raw: the metric of a prompt without its calibration. seconds and ms_per_row are wall clock; all else
-    depends on the data, the base and the seed alone.
+    depends on the data, the base and the seed alone. samples: how many lie beside it, None in cells of before that was
+    counted.
     """
 
     metric: str
@@ -126,7 +127,14 @@ class Cell(msgspec.Struct, frozen=True):
     filled: int = 0
     seconds: float = 0.0
     ms_per_row: float = 0.0
+    samples: int | None = None
     schema_version: int = SCHEMA_VERSION
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """The part of a cell that says whether its samples are whole."""
+
+    samples: int | None = None
 
 
 JUDGED = msgspec.json.Decoder(Judged)
@@ -138,7 +146,21 @@ def plain(name: str) -> str:
 
 
 def is_done(work: Work, folder: Path) -> bool:
-    return (folder / f"{work.key}.json").is_file()
+    """Whether a cell is kept with all its samples; one that has lost some is run again, a damaged one is told by
+    `read_cell`."""
+    cell, samples = folder / f"{work.key}.json", folder / f"{work.key}.jsonl"
+    if not cell.is_file():
+        return False
+    try:
+        told = msgspec.json.decode(cell.read_bytes(), type=Counted)
+    except (OSError, msgspec.DecodeError):
+        return True
+    return told.samples is None or (samples.is_file() and told.samples == lines_of(samples))
+
+
+def lines_of(path: Path) -> int:
+    with path.open("rb") as handle:
+        return sum(block.count(b"\n") for block in iter(lambda: handle.read(1 << 20), b""))
 
 
 def keep(work: Work, cell: Cell, samples: Sequence[Sample], folder: Path) -> None:
@@ -149,7 +171,8 @@ def keep(work: Work, cell: Cell, samples: Sequence[Sample], folder: Path) -> Non
     except OSError as problem:
         raise disk_error(stem.parent, problem) from problem
     write_atomic(stem.with_name(f"{stem.name}.jsonl"), b"".join(msgspec.json.encode(s) + b"\n" for s in samples))
-    write_atomic(stem.with_name(f"{stem.name}.json"), msgspec.json.format(msgspec.json.encode(cell)) + b"\n")
+    counted = msgspec.structs.replace(cell, samples=len(samples))
+    write_atomic(stem.with_name(f"{stem.name}.json"), msgspec.json.format(msgspec.json.encode(counted)) + b"\n")
 
 
 def read_samples(work: Work, folder: Path) -> Iterator[Sample]:

@@ -168,6 +168,8 @@ class _Run:
         if not self._methods(found):
             return None
         sides = tuple(self._sides(found))
+        if not self._reads(room, sides, items):
+            return None
         played = [one for side in sides if (one := self._side(room, side, items)) is not None]
         if not any(one.side.role == "base" for one in played):
             return None
@@ -175,6 +177,17 @@ class _Run:
         rows = max(one.cells[0].rows.get("train", 0) for one in played)
         missing = missing_controls(sides, label_curve=asked, rows=rows) if found.spec.protocol == "adapt" else []
         return Played(found, tuple(played), sides, curves, tuple(missing))
+
+    def _reads(self, room: Room, sides: Sequence[Side], items: int) -> bool:
+        """Whether the rows that missing cells need can be read; where not it is said once, and not once a side."""
+        works = (work for side in sides for seed in self._works(room.found, side, items) for work in seed)
+        if not all(is_done(work, self.cells) for work in works):
+            try:
+                room.rows  # noqa: B018
+            except HeadstartError as problem:
+                self._pass(room.found, "", problem)
+                return False
+        return True
 
     def _sides(self, found: SetOnDisk) -> Iterator[Side]:
         """Controls first: they are quick and say at once what there is to beat.
