@@ -355,6 +355,7 @@ class _Run:
             hardware=hardware(),
             command=self.settings.command,
             finished=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            methods=list(self.settings.methods),
             forgetting=forgetting_of(self.bases, self.own, tables, comparisons),
         )
 
