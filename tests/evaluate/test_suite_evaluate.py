@@ -288,6 +288,24 @@ def test_a_base_with_another_config_is_another_base(
     assert [one.name for one in found.bases] == [other.name]
 
 
+def test_a_base_with_another_tokenizer_is_another_base(
+    tiny_base_folder: Path, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it lies in the same folder: a tokenizer that was mended is asked again, and its twin too."""
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_base_folder, folder)
+    asked: list[str] = []
+    real = run_module.keep
+    monkeypatch.setattr(run_module, "keep", lambda work, *rest: (asked.append(work.side.role), real(work, *rest)))
+    evaluate([Base.load(folder)], data=sets, out=tmp_path / "out", settings=Settings(tasks=("facts",)))
+    assert sorted(asked) == ["base", "majority", "random", "tfidf"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text()) | {"normalizer": {"type": "Lowercase"}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    asked.clear()
+    evaluate([Base.load(folder)], data=sets, out=tmp_path / "out", settings=Settings(tasks=("facts",)))
+    assert sorted(asked) == ["base", "random"]
+
+
 def test_a_base_is_the_same_wherever_it_lies(tiny_base: Base, tmp_path: Path) -> None:
     before = tiny_base.identity
     tiny_base.encode(["the lamp is warm"])
