@@ -81,8 +81,9 @@ def evaluate_bases(
     named = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in names) or (DEFAULT,)
     bases = [Base.load(name) for name in named]
     if earlier is not None:
-        held = {base.digest for base in bases}
-        refuse_loss(out, [one.name for one in earlier.bases if one.digest not in held], "the same bases")
+        held = {told for base in bases for told in (base.identity, base.digest)}
+        lost = [one.name for one in earlier.bases if (one.identity or one.digest) not in held]
+        refuse_loss(out, lost, "the same bases")
     try:
         with Live(Console(stderr=True)) as live:
             found = evaluate(bases, data=data, out=out, settings=settings, on=place, names=named, on_event=live)
@@ -123,10 +124,11 @@ class _Table(msgspec.Struct):
 class _Base(msgspec.Struct):
     name: str
     digest: str
+    identity: str = ""
 
 
 class Earlier(msgspec.Struct):
-    """What is read of an evaluation.json that lies in --out already. methods: None before they were written down."""
+    """What is read of an evaluation.json that lies in --out already; identities and methods not always stood there."""
 
     tasks: list[_Table]
     schema_version: int

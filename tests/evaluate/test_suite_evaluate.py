@@ -279,6 +279,7 @@ def test_a_base_with_another_config_is_another_base(
     assert other.digest == tiny_base.digest
     both = evaluate([tiny_base, other], data=sets, out=tmp_path / "both", settings=settings)
     assert len({one.entry for one in both.bases}) == 2
+    assert [one.identity for one in both.bases] == [tiny_base.identity, other.identity]
     for base in (tiny_base, other):
         found = evaluate([base], data=sets, out=tmp_path / "out", settings=settings)
     assert len(list((tmp_path / "out" / "cells").glob("grammar-*/base-*.jsonl"))) == 2

@@ -341,7 +341,7 @@ class _Run:
             asked=list(self.settings.tasks),
             data=str(self.data),
             bases=[
-                BaseFacts(side.entry, base.name, side.weights, base.trunk.config.num_parameters)
+                BaseFacts(side.entry, base.name, side.weights, base.trunk.config.num_parameters, side.digest)
                 for side, base in zip(self.own, self.bases, strict=True)
             ],
             tasks=tables,

@@ -19,12 +19,13 @@ SCHEMA_VERSION = 1
 
 
 class BaseFacts(msgspec.Struct, frozen=True):
-    """A base that was evaluated. entry: how the tables call it; digest: of its weights."""
+    """A base that was evaluated. entry: as in the tables; digest: of its weights; identity: see `Base.identity`."""
 
     entry: str
     name: str
     digest: str
     parameters: int
+    identity: str = ""
 
 
 class SpreadFacts(msgspec.Struct, frozen=True):
