@@ -16,12 +16,14 @@ from rich.console import Console
 from headstart.base.base import Base
 from headstart.base.shipped import DEFAULT
 from headstart.evaluate.suite.cards import require_card, write_card
+from headstart.evaluate.suite.index import SetOnDisk, Unread
 from headstart.evaluate.suite.leaderboard import show
 from headstart.evaluate.suite.page import write_page
+from headstart.evaluate.suite.protocols import methods_of
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import to_json
 from headstart.evaluate.suite.sources import find_sets
-from headstart.evaluate.suite.specs import check_methods, check_suite
+from headstart.evaluate.suite.specs import Method, check_methods, check_suite
 from headstart.evaluate.terminal import Live
 from headstart.flags import refuse_blank
 from headstart.ground.errors import INTERRUPTED, ConfigError, safe_repr
@@ -60,7 +62,7 @@ def evaluate_bases(
         refuse_blank(name, "a base")
     settings = Settings(
         suite=check_suite(suite),
-        tasks=() if tasks is None else tuple(name.strip() for name in tasks.split(",") if name.strip()),
+        tasks=() if tasks is None else check_tasks(tasks),
         methods=methods,
         limit=limit,
         seeds=seeds,
@@ -72,10 +74,16 @@ def evaluate_bases(
     sets, unread = find_sets(data, suite=settings.suite, tasks=settings.tasks)
     if card:
         require_folders(names, [one.spec.name for one in sets])
-    require_own_folder(out, {one.spec.name for one in sets} | {one.name for one in unread})
+    earlier = earlier_in(out)
+    if earlier is not None:
+        require_as_much(out, earlier, settings, sets, unread)
     place = parse_place(on)
     named = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in names) or (DEFAULT,)
     bases = [Base.load(name) for name in named]
+    if earlier is not None:
+        held = {told for base in bases for told in (base.identity, base.digest)}
+        lost = [one.name for one in earlier.bases if (one.identity or one.digest) not in held]
+        refuse_loss(out, lost, "the same bases")
     try:
         with Live(Console(stderr=True)) as live:
             found = evaluate(bases, data=data, out=out, settings=settings, on=place, names=named, on_event=live)
@@ -95,6 +103,16 @@ def evaluate_bases(
     return 0
 
 
+def check_tasks(words: str) -> tuple[str, ...]:
+    """Names of sets from a list with commas, or an error where there is none: that would be the whole suite."""
+    names = tuple(name for part in words.split(",") if (name := part.strip()))
+    if not names:
+        raise ConfigError(
+            f"--tasks is {safe_repr(words, 60)!r}; expected names of sets. Give some with commas, or leave --tasks out."
+        )
+    return names
+
+
 class _Card(msgspec.Struct):
     name: str
 
@@ -103,20 +121,31 @@ class _Table(msgspec.Struct):
     task: _Card
 
 
+class _Base(msgspec.Struct):
+    name: str
+    digest: str
+    identity: str = ""
+
+
 class Earlier(msgspec.Struct):
-    """What is read of an evaluation.json that lies in --out already."""
+    """What is read of an evaluation.json that lies in --out already; identities and methods not always stood there."""
 
     tasks: list[_Table]
     schema_version: int
+    bases: list[_Base] = []
+    limit: int | None = None
+    seeds: int = 1
+    methods: list[Method] | None = None
 
 
-def require_own_folder(out: Path, asked: set[str]) -> None:
-    """ConfigError unless `out` is new, empty, or holds an evaluation of nothing but sets that are asked again.
+def earlier_in(out: Path) -> Earlier | None:
+    """The evaluation that lies in `out`, None where that is new, empty or holds cells alone: a run that was stopped.
 
-    A folder with cells alone is an evaluation that was stopped.
+    Raises:
+        ConfigError: it holds something else.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+        return None
     last = out / "evaluation.json"
     if not last.is_file():
         if not (out / "cells").is_dir():
@@ -124,19 +153,43 @@ def require_own_folder(out: Path, asked: set[str]) -> None:
                 f"{out} holds something and no evaluation; expected a new or empty folder, or one of an earlier "
                 "evaluate. Give another --out."
             )
-        return
+        return None
     try:
-        earlier = msgspec.json.decode(last.read_bytes(), type=Earlier)
+        return msgspec.json.decode(last.read_bytes(), type=Earlier)
     except msgspec.DecodeError as problem:
         raise ConfigError(
             f"{last} is no result of evaluate ({safe_repr(str(problem), 80)}); expected one, or a new folder. "
             "Give another --out."
         ) from problem
-    lost = sorted({table.task.name for table in earlier.tasks} - asked)
+
+
+def require_as_much(
+    out: Path, earlier: Earlier, settings: Settings, sets: Sequence[SetOnDisk], unread: Sequence[Unread]
+) -> None:
+    """ConfigError unless the sets, rows, seeds and methods of an earlier evaluation are asked again, or more."""
+    asked = {one.spec.name for one in sets} | {one.name for one in unread}
+    before = {table.task.name for table in earlier.tasks}
+    refuse_loss(out, sorted(before - asked), "the same sets")
+    if settings.limit is not None and (earlier.limit is None or earlier.limit > settings.limit):
+        rows = "all rows" if earlier.limit is None else f"{earlier.limit:,} rows a part"
+        refuse_loss(out, [rows], "as many rows")
+    if earlier.seeds > settings.seeds:
+        refuse_loss(out, [f"{earlier.seeds} seeds"], "as many seeds")
+    if earlier.methods is not None:
+        gone = {
+            one.spec.name: set(methods_of(one.spec, earlier.methods)) - set(methods_of(one.spec, settings.methods))
+            for one in sets
+            if one.spec.name in before
+        }
+        refuse_loss(out, [f"{name} by {', '.join(sorted(lost))}" for name, lost in gone.items() if lost], "its methods")
+
+
+def refuse_loss(out: Path, lost: Sequence[str], expected: str) -> None:
+    """ConfigError where something of the evaluation in `out` would be lost."""
     if lost:
         named = ", ".join(lost[:5]) + (f" and {len(lost) - 5:,} more" if len(lost) > 5 else "")
         raise ConfigError(
-            f"{out} holds an evaluation of {named}, which would be lost; expected the same sets again, or more. "
+            f"{out} holds an evaluation of {named}, which would be lost; expected {expected} again, or more. "
             "Give another --out."
         )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
-from tests.evaluate.made_sets import facts, set_of, write_sets
+from tests.evaluate.made_sets import facts, moods, set_of, write_sets
 
 from headstart.base.base import Base
 from headstart.base.lineage import Record
@@ -22,6 +23,7 @@ from headstart.evaluate.suite import run as run_module
 from headstart.evaluate.suite.adapting import read_task
 from headstart.evaluate.suite.index import find_sets
 from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
+from headstart.evaluate.suite.page import sentences
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
 from headstart.evaluate.suite.scoring import ItemsProtocol
@@ -252,10 +254,64 @@ def test_two_bases_are_compared_and_told_apart_by_their_weights(tiny_base: Base,
     pair = [tiny_base, dataclasses.replace(untrained(tiny_base, seed=9), name=tiny_base.name)]
     found = evaluate(pair, data=sets, out=tmp_path, settings=Settings(tasks=("moods",)))
     entries = [one.entry for one in found.bases]
-    assert entries == [f"{base.name} {base.digest[:6]}" for base in pair]
+    assert entries == [f"{base.name} {base.identity[:6]}" for base in pair]
+    assert [one.digest for one in found.bases] == [base.digest for base in pair]
     assert found.paired("moods", *entries) is not None
     with pytest.raises(ConfigError, match="was given twice"):
         evaluate([tiny_base, tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("moods",)))
+
+
+def turned(base: Base, folder: Path, target: Path) -> Path:
+    """The base of a folder with the same weights and another frequency of its positions."""
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 2 * base.trunk.config.rope_theta
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+def test_a_base_with_another_config_is_another_base(
+    tiny_base: Base, tiny_base_folder: Path, sets: Path, tmp_path: Path
+) -> None:
+    """Equal weights that are read in another way answer otherwise: no cell of one is taken for the other's."""
+    folder = turned(tiny_base, tiny_base_folder, tmp_path / "turned")
+    other, settings = Base.load(folder), Settings(tasks=("grammar",))
+    assert other.digest == tiny_base.digest
+    both = evaluate([tiny_base, other], data=sets, out=tmp_path / "both", settings=settings)
+    assert len({one.entry for one in both.bases}) == 2
+    assert [one.identity for one in both.bases] == [tiny_base.identity, other.identity]
+    for base in (tiny_base, other):
+        found = evaluate([base], data=sets, out=tmp_path / "out", settings=settings)
+    assert len(list((tmp_path / "out" / "cells").glob("grammar-*/base-*.jsonl"))) == 2
+    name, place = str(tiny_base_folder), parse_place("local:1")
+    with pytest.raises(RunError, match="has not the weights, tokenizer and config asked for"):
+        evaluate([other], data=sets, out=tmp_path / "there", settings=settings, on=place, names=(name,))
+    assert [one.name for one in found.bases] == [other.name]
+
+
+def test_a_base_with_another_tokenizer_is_another_base(
+    tiny_base_folder: Path, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it lies in the same folder: a tokenizer that was mended is asked again, and its twin too."""
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_base_folder, folder)
+    asked: list[str] = []
+    real = run_module.keep
+    monkeypatch.setattr(run_module, "keep", lambda work, *rest: (asked.append(work.side.role), real(work, *rest)))
+    evaluate([Base.load(folder)], data=sets, out=tmp_path / "out", settings=Settings(tasks=("facts",)))
+    assert sorted(asked) == ["base", "majority", "random", "tfidf"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text()) | {"normalizer": {"type": "Lowercase"}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    asked.clear()
+    evaluate([Base.load(folder)], data=sets, out=tmp_path / "out", settings=Settings(tasks=("facts",)))
+    assert sorted(asked) == ["base", "random"]
+
+
+def test_a_base_is_the_same_wherever_it_lies(tiny_base: Base, tmp_path: Path) -> None:
+    before = tiny_base.identity
+    tiny_base.encode(["the lamp is warm"])
+    tiny_base.save(tmp_path / "moved")
+    assert Base.load(tmp_path / "moved").identity == before == tiny_base.identity
 
 
 def test_a_base_without_a_language_model_is_passed_by_with_a_reason(
@@ -283,6 +339,48 @@ def test_a_damaged_cell_is_named_and_a_taken_place_refused(tiny_base: Base, sets
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
         evaluate([tiny_base], data=sets, out=tmp_path / "file", settings=settings)
+
+
+@pytest.mark.parametrize("left", [0, 11, None])
+def test_a_cell_that_has_lost_samples_is_run_again(
+    tiny_base: Base, sets: Path, tmp_path: Path, left: int | None
+) -> None:
+    settings = Settings(tasks=("moods", "facts"))
+    before = evaluate([tiny_base], data=sets, out=tmp_path, settings=settings)
+    (path,) = (tmp_path / "cells").glob("facts-*/base-*.jsonl")
+    whole = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(b"".join(whole.splitlines(keepends=True)[:left]))
+    assert plain(evaluate([tiny_base], data=sets, out=tmp_path, settings=settings)) == plain(before)
+    assert path.read_bytes() == whole
+
+
+def test_cells_from_before_samples_were_counted_are_taken_over(
+    tiny_base: Base, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("facts",)))
+    for path in (tmp_path / "cells").rglob("*.json"):
+        cell = json.loads(path.read_text())
+        assert cell.pop("samples") == len(path.with_suffix(".jsonl").read_text().splitlines())
+        path.write_text(json.dumps(cell))
+    monkeypatch.setattr(run_module, "keep", lambda *_: pytest.fail("a cell was run twice"))
+    assert plain(evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("facts",)))) == plain(before)
+
+
+def test_a_labelled_set_that_cannot_be_read_is_passed_by_once(tiny_base: Base, sets: Path, tmp_path: Path) -> None:
+    shutil.copytree(sets, tmp_path / "sets")
+    (tmp_path / "sets" / "moods" / "test.jsonl").write_text('{"text": "a lamp"}\n' * 9)
+    told: list[Event] = []
+    found = evaluate(
+        [tiny_base],
+        data=tmp_path / "sets",
+        out=tmp_path / "out",
+        settings=Settings(tasks=("moods", "facts")),
+        on_event=told.append,
+    )
+    assert [(gone.task, gone.entry) for gone in found.skipped] == [("moods", "")]
+    assert sum("moods is passed by" in event.text for event in told) == 1
 
 
 def test_both_forms_tell_every_score(done: Evaluation) -> None:
@@ -320,14 +418,46 @@ def test_methods_stand_side_by_side_with_their_own_controls(tiny_base: Base, set
         "tiny, lora": "lora",
         "tiny, from scratch": "scratch",
     }
-    assert {row.entry for row in table(found, "facts").candidates} == {"majority", "TF-IDF", "tiny", "tiny, random"}
+    asked = {"tiny, zero-shot", "tiny, zero-shot, random"}
+    assert {row.entry for row in table(found, "facts").candidates} == {"majority", "TF-IDF"} | asked
     pairs = {frozenset((c.a, c.b)) for c in found.comparisons if c.task == "moods"}
     assert frozenset(("tiny, full", "tiny, from scratch")) in pairs
     assert frozenset(("tiny, full", "tiny, lora")) in pairs
     assert frozenset(("tiny, probe", "tiny, from scratch")) not in pairs
     covered = {row.entry: row.tasks for row in found.overall}
-    both, one = ("majority", "TF-IDF"), {*rows, "tiny", "tiny, random"} - {"majority", "TF-IDF"}
+    both, one = ("majority", "TF-IDF"), {*rows, *asked} - {"majority", "TF-IDF"}
     assert covered == dict.fromkeys(both, 2) | dict.fromkeys(one, 1)
+    assert next(sentences(found)) == "No entry was scored on all 2 sets, so that none leads on their mean."
+
+
+def test_an_entry_is_of_one_method_on_all_sets(tiny_base: Base, tmp_path: Path) -> None:
+    """Few-shot is called so also where no other method of those asked fits, so that its mean is over all sets."""
+    random, folder = np.random.default_rng(0), tmp_path / "sets"
+    cards = [
+        set_of(folder, "moods", "text_classification", {"train": moods(random, 60), "test": moods(random, 30)}),
+        set_of(folder, "facts", "multiple_choice", {"train": facts(random, 9), "test": facts(random, 12)}),
+    ]
+    (folder / "INDEX.json").write_text(json.dumps(cards))
+    settings = Settings(suite="all", methods=("probe", "few-shot"), limit=12, shots=2)
+    found = evaluate([tiny_base], data=folder, out=tmp_path / "out", settings=settings)
+    assert "tiny, few-shot" in {row.entry for row in table(found, "facts").candidates}
+    covered = {row.entry: row.tasks for row in found.overall if row.role == "base"}
+    assert covered == {"tiny, few-shot": 2, "tiny, probe": 1}
+    assert next(sentences(found)).startswith("tiny, few-shot reaches ")
+
+
+@pytest.mark.parametrize("name", ["majority", "TF-IDF", "other, random", "other,\x1b[31m few-shot"])
+def test_a_base_is_told_apart_from_controls_and_twins(tiny_base: Base, sets: Path, tmp_path: Path, name: str) -> None:
+    named = [dataclasses.replace(tiny_base, name=name), dataclasses.replace(untrained(tiny_base, seed=9), name="other")]
+    found = evaluate(named, data=sets, out=tmp_path, settings=Settings(tasks=("moods",), limit=20))
+    rows = table(found, "moods").candidates
+    assert len({row.entry for row in rows}) == len(rows) == 6
+    assert {row.base for row in rows if row.role in ("base", "random")} == {name, "other"}
+    own = found.bases[0].entry
+    assert own in {row.entry for row in rows if row.role == "base"}
+    assert "," not in own
+    assert own.isprintable()
+    assert found.paired("moods", own, f"{own}, random") is not None
 
 
 def test_labels_saved_are_read_off_against_training_from_scratch(tiny_base: Base, sets: Path, tmp_path: Path) -> None:

@@ -170,3 +170,15 @@ def test_names_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(DataError, match="is no YAML"):
         find_tasks(tmp_path)
+
+
+def test_a_name_is_of_one_task_and_can_be_shown(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"txt": "a", "last": "b"}\n')
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.yaml").write_text(BASIC)
+    with pytest.raises(DataError, match=r"second.yaml and first.yaml both name the task 'one'; expected different"):
+        find_tasks(tmp_path)
+    (tmp_path / "second.yaml").write_text(BASIC.replace("task: one", 'task: "o\\e[31mne"'))
+    with pytest.raises(DataError, match="without control characters") as caught:
+        find_tasks(tmp_path)
+    assert "\x1b" not in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 from tests.evaluate.made_sets import write_sets
 
 from headstart.evaluate.metrics import METRICS
-from headstart.evaluate.suite.index import find_sets, read_index
+from headstart.evaluate.suite.index import SetOnDisk, find_sets, read_index
 from headstart.evaluate.suite.specs import KINDS, KNOWN, belongs, check_suite, metric_named, spec_of
 from headstart.ground.errors import ConfigError, DataError
 
@@ -106,11 +106,55 @@ def test_the_digest_follows_the_files(sets: Path) -> None:
     assert {name for name in before if before[name] != after[name]} == {"facts"}
 
 
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [("briefs", {"metric": "ROUGE-1"}), ("moods", {"metric": "macro F1"}), ("grammar", {"columns": ["good", "bad"]})],
+)
+def test_a_card_that_asks_otherwise_is_another_set_of_the_same_data(sets: Path, name: str, changed: object) -> None:
+    def read() -> dict[str, SetOnDisk]:
+        return {one.spec.name: one for one in find_sets(sets, suite="all")[0]}
+
+    before = read()
+    cards = json.loads((sets / "INDEX.json").read_text())
+    rewrite(sets, [{**card, **changed} if card["name"] == name else card for card in cards])  # type: ignore[dict-item]
+    after = read()
+    assert {one for one in before if before[one].identity != after[one].identity} == {name}
+    assert {one: found.digest for one, found in before.items()} == {one: found.digest for one, found in after.items()}
+
+
+def test_what_only_describes_a_set_leaves_its_cells_alone(sets: Path) -> None:
+    before = find_sets(sets, suite="all")[0][0]
+    cards = json.loads((sets / "INDEX.json").read_text())
+    rewrite(sets, [{**cards[0], "licence": "MIT", "source": "elsewhere"}, *cards[1:]])
+    assert find_sets(sets, suite="all")[0][0].identity == before.identity
+
+
+def test_groups_of_the_file_count_where_the_card_lists_no_columns(sets: Path) -> None:
+    def read() -> dict[str, SetOnDisk]:
+        return {one.spec.name: one for one in find_sets(sets, suite="all")[0]}
+
+    listed = read()
+    cards = json.loads((sets / "INDEX.json").read_text())
+    rewrite(sets, [{key: value for key, value in card.items() if key != "columns"} for card in cards])
+    unlisted = read()
+    assert {name: one.spec for name, one in unlisted.items()} == {name: one.spec for name, one in listed.items()}
+    assert unlisted["grammar"].spec.average == "paradigm"
+    (sets / "grammar" / "test.jsonl").write_text("no table")
+    assert read()["grammar"].spec.average is None
+
+
 def test_a_file_that_is_not_the_one_of_the_card_is_told(sets: Path) -> None:
     cards = json.loads((sets / "INDEX.json").read_text())
     cards[0]["splits"]["test"]["sha256"] = "0123456789abcdef"
     rewrite(sets, cards)
     assert "not the file that the index describes" in find_sets(sets, suite="adapt")[0][0].notes[0]
+
+
+def test_an_index_may_begin_with_a_byte_order_mark(sets: Path) -> None:
+    cards = read_index(sets)
+    path = sets / "INDEX.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_index(sets) == cards
 
 
 def test_errors_say_what_to_do(sets: Path, tmp_path: Path) -> None:
@@ -129,6 +173,13 @@ def test_errors_say_what_to_do(sets: Path, tmp_path: Path) -> None:
         read_index(sets)
     rewrite(sets, [{**cards[0], "name": "../moods"}])
     with pytest.raises(DataError, match="expected the name of a folder"):
+        read_index(sets)
+    rewrite(sets, [{**cards[0], "name": "mo\x1b[31mods"}])
+    with pytest.raises(DataError, match=r"names a set .*x1b.* without control characters") as caught:
+        read_index(sets)
+    assert "\x1b" not in str(caught.value)
+    rewrite(sets, [{**cards[0], "name": "overall"}])
+    with pytest.raises(DataError, match="expected another name: that is the mean over sets"):
         read_index(sets)
     rewrite(sets, {"moods": 1})
     with pytest.raises(DataError, match="is not readable"):

@@ -119,7 +119,7 @@ def test_zero_shot_stays_where_few_shot_cannot_be(tiny_base: Base, tmp_path: Pat
     found = evaluate([tiny_base], data=write_sets(tmp_path / "sets"), out=tmp_path, settings=settings)
     assert [(gone.task, gone.entry) for gone in found.skipped] == [("facts", "few-shot")]
     rows = [(row.entry, row.method) for t in found.tasks for row in t.candidates if row.role == "base"]
-    assert rows == [("tiny, zero-shot", "zero-shot"), ("tiny", "zero-shot")]  # pairs know no other method
+    assert rows == [("tiny, zero-shot", "zero-shot"), ("tiny, zero-shot", "zero-shot")]  # pairs know no other method
 
 
 def test_a_task_file_says_itself_how_much_is_shown() -> None:
@@ -130,7 +130,7 @@ def test_a_task_file_says_itself_how_much_is_shown() -> None:
 def test_samples_hold_what_was_read_and_the_cell_its_number_of_shots(tiny_base: Base, tmp_path: Path) -> None:
     settings = Settings(tasks=("quiz",), methods=("few-shot",), shots=2, lm_eval=True)
     evaluate([tiny_base], data=SHOTS, out=tmp_path, settings=settings)
-    work = Work(one("quiz"), Side("base", "tiny", "tiny", tiny_base.digest, "few-shot", 2))
+    work = Work(one("quiz"), Side("base", "tiny", "tiny", tiny_base.identity, "few-shot", 2))
     cell, _ = read_cell(work, tmp_path / "cells")
     assert cell.method == "few-shot"
     samples = read_samples(work, tmp_path / "cells")
@@ -141,7 +141,7 @@ def test_samples_hold_what_was_read_and_the_cell_its_number_of_shots(tiny_base: 
 
 def test_what_options_share_is_read_once(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trunk reads every item's demonstrations and question once, and after them every option's own units."""
-    work = Work(one("quiz"), Side("base", "tiny", "tiny", tiny_base.digest, "few-shot", 2))
+    work = Work(one("quiz"), Side("base", "tiny", "tiny", tiny_base.identity, "few-shot", 2))
     with Forwards(monkeypatch) as read:
         _, samples = compute(Room(work.found, None), work, tiny_base)
     once = whole = 0

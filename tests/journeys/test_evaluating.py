@@ -6,14 +6,17 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.evaluate.made_sets import write_sets
 
+from headstart.base.base import Base
 from headstart.cli import run
 from headstart.evaluate.suite.scoreboard import without_timing
+from headstart.evaluate.untrained import untrained
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,10 @@ def test_what_is_wrong_is_said_before_a_base_is_loaded(
     assert "Did you mean 'adapt'" in capsys.readouterr().err
     assert run(["evaluate", "no-such-base", "--data", str(sets), "--tasks", "mood"]) == 2
     assert "Did you mean 'moods'" in capsys.readouterr().err
+    assert run(["evaluate", "no-such-base", "--data", str(sets), "--tasks", ","]) == 2
+    assert "--tasks is ','; expected names of sets" in capsys.readouterr().err
+    assert run(["evaluate", "no-such-base", "--data", str(sets), "--method", ","]) == 2
+    assert "--method is ','; expected some of" in capsys.readouterr().err
     assert run(["evaluate", "no-such-base", "--data", str(sets), "--shots", "3"]) == 2
     assert "no base is asked by few-shot; expected both. Add --method few-shot" in capsys.readouterr().err
     assert run(["evaluate", "", "--data", str(sets)]) == 2
@@ -95,3 +102,30 @@ def test_a_folder_that_holds_something_else_is_left_alone(
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == content
+
+
+def test_a_finished_evaluation_is_not_overwritten_with_less(
+    tiny_base: Base, tiny_base_folder: Path, sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Less is refused before a base is loaded where it can be seen; the same, more methods and more bases go on."""
+    other = replace(untrained(tiny_base, seed=9), name="other").save(tmp_path / "other")
+    where = ["--data", str(sets), "--tasks", "moods,facts", "--out", str(tmp_path / "out")]
+    base = str(tiny_base_folder)
+    assert run(["evaluate", base, *where, "--seeds", "2"]) == 0
+    last = tmp_path / "out" / "evaluation.json"
+    whole = last.read_bytes()
+    capsys.readouterr()
+    for name, words, message in (
+        (str(other), ["--seeds", "2"], "an evaluation of tiny, which would be lost; expected the same bases again"),
+        ("none", ["--seeds", "2", "--limit", "9"], "an evaluation of all rows, which would be lost; expected as many"),
+        ("none", [], "an evaluation of 2 seeds, which would be lost; expected as many seeds again, or more"),
+        ("none", ["--seeds", "2", "--method", "zero-shot"], "an evaluation of moods by probe, which would be lost"),
+    ):
+        assert run(["evaluate", name, *where, *words]) == 2
+        assert message in capsys.readouterr().err
+        assert last.read_bytes() == whole
+    assert run(["evaluate", base, *where, "--seeds", "2", "--method", "zero-shot,probe"]) == 0
+    assert run(["evaluate", base, str(other), *where, "--seeds", "2", "--method", "zero-shot,probe"]) == 0
+    assert [one["name"] for one in json.loads(last.read_text())["bases"]] == ["tiny", "other"]
+    assert run(["evaluate", base, str(other), *where, "--seeds", "2"]) == 2
+    assert "an evaluation of moods by zero-shot" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from headstart.base.filling import fill_words, word_units
 from headstart.base.folder import SCHEMA_VERSION, Contents, Manifest, find_folder, read_folder, write_folder
 from headstart.base.forward import Reader
 from headstart.base.generating import continue_texts
-from headstart.base.lineage import Fingerprint, Record, fingerprint, weights_digest
+from headstart.base.lineage import Fingerprint, Record, fingerprint, identity, weights_digest
 from headstart.base.packs import Packs
 from headstart.base.patch_inputs import encode_inputs
 from headstart.base.prompted import Asker, Scores, check_words_asked, outputs_of
@@ -371,6 +371,11 @@ class Base:
     def digest(self) -> str:
         """SHA-256 over all weights, for `Record.parent`; reads every tensor once."""
         return weights_digest(self.trunk, self.lm, self.pooler, self.head)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over all that it answers by, weights and `fingerprint`, wherever it lies; reads every tensor once."""
+        return identity(self.digest, self.fingerprint)
 
     @property
     def fingerprint(self) -> Fingerprint:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -98,3 +99,9 @@ def fingerprint(config: TrunkConfig, codec: TextCodec | PatchCodec, *, family: s
     there = sorted((role, unit) for role, unit in special.items() if unit is not None)
     digest = hashlib.sha256(f"{codec.digest} {there}".encode()).hexdigest()
     return Fingerprint(digest, {"family": family, "pattern": pattern, **config.as_dict()})
+
+
+def identity(weights: str, beside: Fingerprint) -> str:
+    """SHA-256 of the digest of a base's weights and of what it answers by beside them."""
+    config = json.dumps(beside.config, sort_keys=True)
+    return hashlib.sha256(f"{weights} {beside.codec} {config}".encode()).hexdigest()

@@ -27,7 +27,8 @@ Role = Literal["base", "random", "scratch", "majority", "tfidf", "nearest"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Who answers. entry: its name in tables. name: of the base, "" for a control. digest: of the base's weights.
+    """Who answers. entry: its name in tables. name: of the base, "" for a control. digest: of all that the base answers
+    by (`Base.identity`); weights: of its weights alone, as lineages name them.
 
     method: how the base is turned to the set, None for a control that needs no base. shots: of few-shot.
     """
@@ -38,6 +39,7 @@ class Side:
     digest: str = ""
     method: Method | None = None
     shots: int = 0
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Work:
         part = f"-{self.part + 1}of{self.parts}" if self.parts > 1 else ""
         few = "" if self.labels is None else f"-l{self.labels}"
         few += "" if self.every == 1 else f"-every{self.every}"
-        return f"{self.found.spec.name}-{self.found.digest[:8]}/{who}-{rows}{few}-s{self.seed}{part}-r{RULES}"
+        return f"{self.found.spec.name}-{self.found.identity[:8]}/{who}-{rows}{few}-s{self.seed}{part}-r{RULES}"
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -109,7 +111,8 @@ class Cell(msgspec.Struct, frozen=True):
 
     rows: of every part as it was used. guess: what random guessing scores. filled: items that took all the positions of
     the base. raw: the metric of a prompt without its calibration. seconds and ms_per_row are wall clock; all else
-    depends on the data, the base and the seed alone.
+    depends on the data, the base and the seed alone. samples: how many lie beside it, None in cells of before that was
+    counted.
     """
 
     metric: str
@@ -124,7 +127,14 @@ class Cell(msgspec.Struct, frozen=True):
     filled: int = 0
     seconds: float = 0.0
     ms_per_row: float = 0.0
+    samples: int | None = None
     schema_version: int = SCHEMA_VERSION
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """The part of a cell that says whether its samples are whole."""
+
+    samples: int | None = None
 
 
 JUDGED = msgspec.json.Decoder(Judged)
@@ -136,7 +146,21 @@ def plain(name: str) -> str:
 
 
 def is_done(work: Work, folder: Path) -> bool:
-    return (folder / f"{work.key}.json").is_file()
+    """Whether a cell is kept with all its samples; one that has lost some is run again, a damaged one is told by
+    `read_cell`."""
+    cell, samples = folder / f"{work.key}.json", folder / f"{work.key}.jsonl"
+    if not cell.is_file():
+        return False
+    try:
+        told = msgspec.json.decode(cell.read_bytes(), type=Counted)
+    except (OSError, msgspec.DecodeError):
+        return True
+    return told.samples is None or (samples.is_file() and told.samples == lines_of(samples))
+
+
+def lines_of(path: Path) -> int:
+    with path.open("rb") as handle:
+        return sum(block.count(b"\n") for block in iter(lambda: handle.read(1 << 20), b""))
 
 
 def keep(work: Work, cell: Cell, samples: Sequence[Sample], folder: Path) -> None:
@@ -147,7 +171,8 @@ def keep(work: Work, cell: Cell, samples: Sequence[Sample], folder: Path) -> Non
     except OSError as problem:
         raise disk_error(stem.parent, problem) from problem
     write_atomic(stem.with_name(f"{stem.name}.jsonl"), b"".join(msgspec.json.encode(s) + b"\n" for s in samples))
-    write_atomic(stem.with_name(f"{stem.name}.json"), msgspec.json.format(msgspec.json.encode(cell)) + b"\n")
+    counted = msgspec.structs.replace(cell, samples=len(samples))
+    write_atomic(stem.with_name(f"{stem.name}.json"), msgspec.json.format(msgspec.json.encode(counted)) + b"\n")
 
 
 def read_samples(work: Work, folder: Path) -> Iterator[Sample]:

@@ -97,7 +97,7 @@ class Job(msgspec.Struct, frozen=True):
 
     data: str
     task: str
-    set_digest: str
+    set_identity: str
     base: str | None
     side: Side
     seed: int
@@ -121,7 +121,7 @@ def job_of(work: Work, *, data: Path, base: str | None) -> Any:
         Job(
             data=str(data.resolve()),
             task=work.found.spec.name,
-            set_digest=work.found.digest,
+            set_identity=work.found.identity,
             base=base,
             side=work.side,
             seed=work.seed,
@@ -138,27 +138,32 @@ class _Desk:
     """What a worker has at hand."""
 
     def __init__(self) -> None:
-        self._room: tuple[tuple[str, str, int | None], Room] | None = None
-        self._base: tuple[str, Base] | None = None
+        self._room: tuple[tuple[str, str, str, int | None], Room] | None = None
+        self._base: tuple[tuple[str, str], Base] | None = None
         self.twins = Twins()
 
     def room(self, job: Job) -> Room:
-        name = (job.data, job.task, job.limit)
+        name = (job.data, job.task, job.set_identity, job.limit)
         if self._room is None or self._room[0] != name:
             (found,), _ = find_sets(Path(job.data), suite="all", tasks=(job.task,))
-            if found.digest != job.set_digest:
-                raise DataError(f"the files of {job.task} are not those asked for; expected the same here. Copy them.")
+            if found.identity != job.set_identity:
+                raise DataError(
+                    f"the files or the card of {job.task} are not those asked for; expected the same here. Copy them."
+                )
             self._room = name, Room(found, job.limit)
         return self._room[1]
 
     def base(self, job: Job) -> Base | None:
         if job.base is None:
             return None
-        if self._base is None or self._base[0] != job.base:
+        name = (job.base, job.side.digest)
+        if self._base is None or self._base[0] != name:
             base = Base.load(job.base)
-            if base.digest != job.side.digest:
-                raise BaseError(f"{job.base} has not the weights asked for; expected the same here. Copy it.")
-            self._base = job.base, base
+            if base.identity != job.side.digest:
+                raise BaseError(
+                    f"{job.base} has not the weights, tokenizer and config asked for; expected the same here. Copy it."
+                )
+            self._base = name, base
         return self._base[1]
 
 

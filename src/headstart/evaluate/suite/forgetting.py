@@ -22,7 +22,7 @@ def forgetting_of(
     found = []
     for base, side in zip(bases, sides, strict=True):
         for parent in sides:  # a step that leaves the weights as they are names its base as its own parent
-            if parent is not side and any(record.parent == parent.digest for record in base.lineage):
+            if parent is not side and any(record.parent == parent.weights for record in base.lineage):
                 changes = changes_of(parent.entry, side.entry, tables, paired)
                 found.append(Forgetting(parent.entry, side.entry, changes))
     return found
@@ -32,12 +32,14 @@ def changes_of(
     parent: str, adapted: str, tables: Sequence[TaskTable], paired: dict[tuple[str, str, str], Paired]
 ) -> list[Change]:
     """One change a set that both were asked without training, zero-shot where few-shot stands beside it."""
+    ways = ("", ", zero-shot", ", few-shot")  # as entries end, see `_Run._sides`
     changes = []
     for table in tables:
         values = {row.entry: row.value for row in table.candidates if row.role == "base"}
-        before, after = (side if side in values else f"{side}, zero-shot" for side in (parent, adapted))
-        if table.task.protocol == "adapt" or not {before, after} <= set(values):
+        way = next((way for way in ways if {parent + way, adapted + way} <= set(values)), None)
+        if table.task.protocol == "adapt" or way is None:
             continue
+        before, after = parent + way, adapted + way
         name = table.task.name
         one, sign = paired.get((name, before, after)), 1.0
         if one is None:

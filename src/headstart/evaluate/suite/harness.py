@@ -25,7 +25,7 @@ import yaml
 
 from headstart.base.sandbox import Template
 from headstart.data.table import read_table
-from headstart.evaluate.suite.index import SetOnDisk, Unread
+from headstart.evaluate.suite.index import SetOnDisk, Unread, check_name
 from headstart.evaluate.suite.items import Item, moved
 from headstart.evaluate.suite.shots import SEED, drawn
 from headstart.evaluate.suite.specs import KindSpec, TaskSpec, Wording
@@ -132,10 +132,20 @@ def find_tasks(data: Path, *, tasks: tuple[str, ...] = ()) -> tuple[list[SetOnDi
     """(the sets that can be evaluated, those that cannot with the reason); `tasks` picks by name.
 
     Raises:
-        ConfigError: a name that no file has. DataError: a file that cannot be read as YAML.
+        ConfigError: a name that no file has.
+        DataError: a file that cannot be read as YAML, two tasks of one name, or a name that no task can have.
     """
-    paths = task_files(data) if data.is_dir() else [data]
-    found = {name_of(one): one for one in map(read_task_file, paths)}
+    found: dict[str, SetOnDisk | Unread] = {}
+    paths: dict[str, Path] = {}
+    for path in task_files(data) if data.is_dir() else [data]:
+        one = read_task_file(path)
+        name = name_of(one)
+        check_name(name, path)
+        if name in found:
+            raise DataError(
+                f"{path} and {paths[name].name} both name the task {name!r}; expected different names. Rename one."
+            )
+        found[name], paths[name] = one, path
     for name in tasks:
         if name not in found:
             hint = did_you_mean(name, found)
@@ -176,7 +186,7 @@ def read_task_file(path: Path) -> SetOnDisk | Unread:
     try:
         task = msgspec.convert(told, TaskFile)
     except msgspec.ValidationError as problem:
-        return Unread(name, f"{path.name}: {problem}")
+        return Unread(name, f"{path.name}: {safe_repr(str(problem), 200)}")
     reason = unreadable(task)
     return Unread(name, reason) if reason else set_of(task, name, path, content)
 

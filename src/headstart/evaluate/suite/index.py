@@ -2,21 +2,24 @@
 
 Enter: DIR. Leave: one `SetOnDisk` a card, in the order of the index, with its `TaskSpec`, files and a digest of them.
 Splits are files named train, validation and test (Parquet, JSONL, CSV, ...); other files are left alone. Nothing is
-read here but the index and, for the digest, the bytes.
+read here but the index, for the digest the bytes, and where a card lists no columns those of the scored file, so that a
+column of groups counts whether it is listed or not.
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from headstart.data.source import TABLE_SUFFIXES, inner_suffix
-from headstart.evaluate.suite.specs import KINDS, NOT_STATED, SuiteName, TaskSpec, belongs, spec_of
+from headstart.data.table import read_table
+from headstart.evaluate.suite.specs import KINDS, NOT_STATED, OVERALL, SuiteName, TaskSpec, belongs, first_of, spec_of
 from headstart.ground.errors import ConfigError, DataError, did_you_mean, safe_repr
 from headstart.ground.files import sha256_file
 
@@ -38,7 +41,8 @@ class Card(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SetOnDisk:
-    """One set. files: by split. digest: SHA-256 over files and the spec's version. notes: what a reader must know.
+    """One set. files: by split. digest: SHA-256 over files and the spec's version, for reports. notes: what a reader
+    must know.
 
     rows: limit -> the rows in the shape of the protocol, where they are not read from the columns of a kind. shots: the
     solved rows before each, where the set says so itself.
@@ -56,6 +60,13 @@ class SetOnDisk:
         """The split that is scored: test, or validation where a set has no public test labels."""
         return "test" if "test" in self.files else "validation"
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 over the digest and all of the spec that a score rests on: what its cells are kept by."""
+        spec = self.spec
+        asked = msgspec.json.encode([spec.kind.name, spec.metric, spec.average, spec.cluster, spec.wording])
+        return hashlib.sha256(self.digest.encode() + asked).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Unread:
@@ -69,7 +80,7 @@ def read_index(folder: Path) -> list[Card]:
     """The cards of DIR.
 
     Raises:
-        DataError: no index, an unreadable one, or two sets of one name.
+        DataError: no index, an unreadable one, two sets of one name, or a name that no set can have.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -79,7 +90,7 @@ def read_index(folder: Path) -> list[Card]:
             "Give --data with a folder of sets, such as shared/tasks."
         )
     try:
-        cards = msgspec.json.decode(path.read_bytes(), type=list[Card])
+        cards = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=list[Card])
     except msgspec.DecodeError as problem:
         raise DataError(
             f"{path} is not readable ({safe_repr(str(problem), 160)}); expected a list of cards with name and kind. "
@@ -87,11 +98,21 @@ def read_index(folder: Path) -> list[Card]:
         ) from problem
     names = [card.name for card in cards]
     for place, name in enumerate(names):
-        if not name or name != Path(name).name or name in (".", ".."):
-            raise DataError(f"{path} names a set {safe_repr(name, 60)!r}; expected the name of a folder. Rename it.")
+        check_name(name, path)
         if name in names[:place]:
             raise DataError(f"{path} names the set {name!r} twice; expected different names. Drop one card.")
     return cards
+
+
+def check_name(name: str, path: Path) -> None:
+    """DataError unless a set can be called so: like a folder, in letters that a terminal shows, unlike the mean."""
+    if not name or name != Path(name).name or name in (".", "..") or not name.isprintable():
+        raise DataError(
+            f"{path} names a set {safe_repr(name, 60)!r}; expected the name of a folder, without control characters. "
+            "Rename it."
+        )
+    if name == OVERALL:
+        raise DataError(f"{path} names a set {name!r}; expected another name: that is the mean over sets. Rename it.")
 
 
 def find_sets(folder: Path, *, suite: SuiteName, tasks: tuple[str, ...] = ()) -> tuple[list[SetOnDisk], list[Unread]]:
@@ -150,7 +171,21 @@ def on_disk(folder: Path, card: Card, spec: TaskSpec) -> SetOnDisk | Unread:
         return Unread(card.name, f"{folder.name} has no train file")
     digests = {split: sha256_file(path) for split, path in files.items()}
     content = "\n".join([spec.name, str(spec.version), *(f"{split}={digests[split]}" for split in digests)])
-    return SetOnDisk(spec, files, hashlib.sha256(content.encode()).hexdigest(), changed_files(card, digests))
+    found = SetOnDisk(spec, files, hashlib.sha256(content.encode()).hexdigest(), changed_files(card, digests))
+    return found if card.columns else with_own_groups(found)
+
+
+def with_own_groups(found: SetOnDisk) -> SetOnDisk:
+    """A set whose card lists no columns, with the columns of groups that its scored file has."""
+    kind = found.spec.kind
+    if not (kind.average or kind.cluster):
+        return found
+    try:
+        columns = list(read_table(found.files[found.test]).columns)
+    except DataError:
+        return found  # who reads the rows meets it again and says so
+    average, cluster = first_of(kind.average, columns), first_of(kind.cluster, columns)
+    return replace(found, spec=replace(found.spec, average=average, cluster=cluster))
 
 
 def changed_files(card: Card, digests: dict[str, str]) -> tuple[str, ...]:

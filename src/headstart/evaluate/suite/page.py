@@ -114,8 +114,11 @@ def title_of(found: Evaluation) -> str:
 def sentences(found: Evaluation) -> Iterator[str]:
     """The verdict: who leads, what pre-training is worth, what was read before, and how far to trust it."""
     rows = [row for row in found.overall if row.role == "base"]
-    if rows and rows[0].of > 1:
-        yield from of_leader(found, rows)
+    whole = [row for row in rows if row.tasks == row.of > 1]
+    if whole:
+        yield from of_leader(found, whole)
+    elif rows and rows[0].of > 1:
+        yield f"No entry was scored on all {rows[0].of} sets, so that none leads on their mean."
     elif found.tasks:
         leader = leader_of(found.tasks[0])
         yield f"{leader.entry} scores {span(leader.value, leader.ci95)} on {found.tasks[0].task.name}."
@@ -124,9 +127,9 @@ def sentences(found: Evaluation) -> Iterator[str]:
         items, hits = sum(one.told.rows for one in checked), sum(one.told.found for one in checked)
         chance = sum(one.told.expected_false for one in checked)
         yield f"Of {items:,} answers, {hits:,} are to items that the base may have read; chance finds {chance:,.1f}."
-    if rows and rows[0].of > 1 and (clean := rows[0].clean) is not None:
-        over = "" if clean.tasks == rows[0].tasks else f" over the {clean.tasks} sets that are left"
-        yield f"Without those items {rows[0].entry} reaches {span(clean.value, clean.ci95)}{over}."
+    if whole and (clean := whole[0].clean) is not None:
+        over = "" if clean.tasks == whole[0].tasks else f" over the {clean.tasks} sets that are left"
+        yield f"Without those items {whole[0].entry} reaches {span(clean.value, clean.ci95)}{over}."
     if found.limit is not None:
         yield f"At most {found.limit:,} rows a part were used: a quick look, no result."
 

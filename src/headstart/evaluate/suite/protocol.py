@@ -33,8 +33,8 @@ LEARNING: tuple[Method, ...] = ("probe", "lora", "full")  # methods that labels 
 class Ask:
     """What a cell asks of a base. stretch: the rows, where a protocol cuts them into parts; seed: of what is drawn.
 
-    labels: how many of the train rows it may see, None for all. digest: of the base's weights. features: of the set's
-    rows, which probes share.
+    labels: how many of the train rows it may see, None for all. digest: of the base, see `Side`. features: of the
+    set's rows, which probes share.
     """
 
     method: Method

@@ -8,6 +8,7 @@ from the kept cells when all of them are there.
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from headstart.base.base import Base
-from headstart.base.lineage import code_version, hardware
+from headstart.base.lineage import code_version, hardware, identity
 from headstart.evaluate.intervals import Evidence
 from headstart.evaluate.label_curve import build_curve, curve_sizes
 from headstart.evaluate.progress import Event, OnEvent, silent
@@ -35,7 +36,7 @@ from headstart.evaluate.suite.shots import why_none
 from headstart.evaluate.suite.sources import find_sets
 from headstart.evaluate.suite.specs import Method, SuiteName
 from headstart.evaluate.suite.standings import Played, Scored, comparisons_of, overall_of, scored, table_of
-from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError
+from headstart.ground.errors import ConfigError, DataError, HeadstartError, RunError, safe_repr
 from headstart.ground.fanout import Done, Failed, Outcome, Place, answer, fan_out
 from headstart.prompt.asking import MOST_SHOTS, SHOTS
 from headstart.train.frozen import MOST_BYTES
@@ -168,6 +169,8 @@ class _Run:
         if not self._methods(found):
             return None
         sides = tuple(self._sides(found))
+        if not self._reads(room, sides, items):
+            return None
         played = [one for side in sides if (one := self._side(room, side, items)) is not None]
         if not any(one.side.role == "base" for one in played):
             return None
@@ -176,12 +179,26 @@ class _Run:
         missing = missing_controls(sides, label_curve=asked, rows=rows) if found.spec.protocol == "adapt" else []
         return Played(found, tuple(played), sides, curves, tuple(missing))
 
+    def _reads(self, room: Room, sides: Sequence[Side], items: int) -> bool:
+        """Whether the rows that missing cells need can be read; where not it is said once, and not once a side."""
+        works = (work for side in sides for seed in self._works(room.found, side, items) for work in seed)
+        if not all(is_done(work, self.cells) for work in works):
+            read = answer(lambda room: room.rows, room)
+            if isinstance(read, Failed):
+                self._pass(room.found, "", DataError(read.reason))
+                return False
+        return True
+
     def _sides(self, found: SetOnDisk) -> Iterator[Side]:
-        """Controls first: they are quick and say at once what there is to beat."""
+        """Controls first: they are quick and say at once what there is to beat.
+
+        An entry is the base's name. Where several methods were asked it names its method, on every set alike, also
+        where only one of them fits: so an entry means the same on all sets, and the mean is over those of one method.
+        """
         protocol = protocol_of(found.spec)
         for role in protocol.controls(found):
             yield Side(role, CONTROL_ENTRIES[role])
-        methods, many = self._methods(found), len(methods_of(found.spec, self.settings.methods)) > 1
+        methods, many = self._methods(found), len(self.settings.methods) > 1
         for own in self.own:
             twins: dict[str, Side] = {}
             for method in methods:
@@ -331,7 +348,7 @@ class _Run:
             asked=list(self.settings.tasks),
             data=str(self.data),
             bases=[
-                BaseFacts(side.entry, base.name, side.digest, base.trunk.config.num_parameters)
+                BaseFacts(side.entry, base.name, side.weights, base.trunk.config.num_parameters, side.digest)
                 for side, base in zip(self.own, self.bases, strict=True)
             ],
             tasks=tables,
@@ -345,6 +362,7 @@ class _Run:
             hardware=hardware(),
             command=self.settings.command,
             finished=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            methods=list(self.settings.methods),
             forgetting=forgetting_of(self.bases, self.own, tables, comparisons),
         )
 
@@ -363,16 +381,21 @@ def twin_of(own: Side, method: Method, entry: str) -> Side:
 
 
 def own_sides(bases: Sequence[Base]) -> list[Side]:
-    """A side a base; equal names are told apart by their weights.
+    """A side a base. Its entry is its name; bases of equal names, or of a control's, are told apart by their digests.
+
+    A comma parts a base from its method or twin in an entry, so that none stands in a name there.
 
     Raises:
-        ConfigError: the same weights twice.
+        ConfigError: the same base twice.
     """
-    names, digests = [base.name for base in bases], [base.digest for base in bases]
+    names, weights = [base.name for base in bases], [base.digest for base in bases]
+    called = [safe_repr(" ".join(name.replace(",", " ").split())) for name in names]
+    taken = Counter([*called, *CONTROL_ENTRIES.values()])
+    digests = [identity(told, base.fingerprint) for base, told in zip(bases, weights, strict=True)]
     for place, digest in enumerate(digests):
         if digest in digests[:place]:
             raise ConfigError(f"{names[place]} was given twice; expected different bases. Leave one out.")
     return [
-        Side("base", name if names.count(name) == 1 else f"{name} {digest[:6]}", name, digest)
-        for name, digest in zip(names, digests, strict=True)
+        Side("base", entry if taken[entry] == 1 else f"{entry} {digest[:6]}", name, digest, weights=told)
+        for entry, name, digest, told in zip(called, names, digests, weights, strict=True)
     ]

@@ -12,18 +12,20 @@ import msgspec
 
 from headstart.evaluate.report import Candidate, LabelCurve, Pair
 from headstart.evaluate.suite.cells import Role
+from headstart.evaluate.suite.specs import OVERALL as OVERALL  # the task name of comparisons between aggregates
+from headstart.evaluate.suite.specs import Method
 
 SCHEMA_VERSION = 1
-OVERALL = "overall"  # the task name of comparisons between aggregates
 
 
 class BaseFacts(msgspec.Struct, frozen=True):
-    """A base that was evaluated. entry: how the tables call it; digest: of its weights."""
+    """A base that was evaluated. entry: as in the tables; digest: of its weights; identity: see `Base.identity`."""
 
     entry: str
     name: str
     digest: str
     parameters: int
+    identity: str = ""
 
 
 class SpreadFacts(msgspec.Struct, frozen=True):
@@ -185,7 +187,10 @@ class Forgetting(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Everything one run of `evaluate` found out. asked: sets by name, where they were chosen instead of a suite."""
+    """Everything one run of `evaluate` found out. asked: sets by name, where they were chosen instead of a suite.
+
+    methods: those that were asked, none for the default of every set.
+    """
 
     suite: str | None
     asked: list[str]
@@ -203,6 +208,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     command: str = ""
     finished: str = ""
     forgetting: list[Forgetting] = []
+    methods: list[Method] = []
     schema_version: int = SCHEMA_VERSION
 
     def paired(self, task: str, a: str, b: str) -> Paired | None:

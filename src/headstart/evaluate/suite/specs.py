@@ -23,6 +23,7 @@ ProtocolName = Literal[
 Method = Literal["zero-shot", "few-shot", "probe", "lora", "full", "scratch"]
 METHODS: tuple[Method, ...] = ("zero-shot", "few-shot", "probe", "lora", "full")  # scratch is a control
 NOT_STATED = "not stated"
+OVERALL = "overall"  # what the mean over sets is called, and so no set
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +283,11 @@ def check_methods(words: str) -> tuple[Method, ...]:
             )
         if match not in found:
             found.append(match)
+    if not found:
+        raise ConfigError(
+            f"--method is {words!r}; expected some of {', '.join(METHODS)}. "
+            "Give some of them with commas, or leave --method out."
+        )
     return tuple(found)
 
 
