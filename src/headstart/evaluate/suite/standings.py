@@ -22,7 +22,7 @@ from headstart.evaluate.report import LabelCurve, Pair
 from headstart.evaluate.spread import separate
 from headstart.evaluate.suite.cells import Cell, Judged, Side
 from headstart.evaluate.suite.index import SetOnDisk
-from headstart.evaluate.suite.items import group_numbers, weights_of
+from headstart.evaluate.suite.items import group_drawn, group_numbers, one_in, weights_of
 from headstart.evaluate.suite.protocol import CONTROL_OF
 from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.scoreboard import (
@@ -45,7 +45,7 @@ LEVEL = 0.05
 class Scored:
     """One side on one task: its cells by seed, its samples by seed in the order of the items, and their evidence.
 
-    every: 1 where it answered all items, 5 where every fifth.
+    every: 1 where it answered all items, 5 where one in five.
     """
 
     side: Side
@@ -97,13 +97,13 @@ def scored(
 
 
 def thinned(found: SetOnDisk, one: Scored, every: int) -> Evidence:
-    """The evidence of a side on the items that another one answered, who answered every so many-th."""
+    """The evidence of a side on the items that another one answered, who answered one in `every`."""
     if every == one.every:
         return one.evidence
     assert one.every == 1, "only twins answer fewer items"
-    return scored(
-        found, one.side, [(() if seed else one.cells, run[::every]) for seed, run in enumerate(one.samples)]
-    ).evidence
+    places = one_in(every, [group_drawn(sample) for sample in one.samples[0]], name=found.spec.name)
+    runs = [(() if seed else one.cells, [run[place] for place in places]) for seed, run in enumerate(one.samples)]
+    return scored(found, one.side, runs).evidence
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
