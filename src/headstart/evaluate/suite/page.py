@@ -141,13 +141,24 @@ def of_leader(found: Evaluation, rows: Sequence[Overall]) -> Iterator[str]:
         pair = comparison(found, OVERALL, first.entry, other.entry)
         if pair is not None:
             yield f"It is {'tied with' if pair.tied else 'ahead of'} {other.entry} ({other.value:.3f})."
-    twin = next(
-        (row for row in found.overall if row.entry.startswith(first.entry) and style_of(row.role) == "scratch"), None
-    )
-    pair = None if twin is None else comparison(found, OVERALL, first.entry, twin.entry)
-    if twin is not None and pair is not None:
-        verb = "is not shown to be worth anything" if pair.tied else f"is worth {first.value - twin.value:+.3f}"
-        yield f"Against {twin.entry} ({twin.value:.3f}) its pre-training {verb}."
+    for twin in twins_of(found, first):
+        pair = comparison(found, OVERALL, first.entry, twin.entry)
+        if pair is not None:
+            worth = pair.difference if pair.b == first.entry else -pair.difference
+            verb = "is not shown to be worth anything" if pair.tied else f"is worth {worth:+.3f}"
+            items = "the items that both answered" if answered_fewer(found, twin, first) else "the same items"
+            yield f"Against {twin.entry} ({twin.value:.3f}) its pre-training {verb} on {items}."
+
+
+def twins_of(found: Evaluation, base: Overall) -> list[Overall]:
+    """The networks of a base without its pre-training; it is compared with that of its method alone."""
+    return [row for row in found.overall if style_of(row.role) == "scratch" and row.digest == base.digest]
+
+
+def answered_fewer(found: Evaluation, twin: Overall, base: Overall) -> bool:
+    """Whether a twin answered a part of the items on a set, so that the two scores are not of the same items."""
+    answered = [{row.entry: row.n_test for row in table.candidates} for table in found.tasks]
+    return any(rows[twin.entry] < rows[base.entry] for rows in answered if {twin.entry, base.entry} <= set(rows))
 
 
 def facts(found: Evaluation) -> list[Fact]:
@@ -174,11 +185,9 @@ def facts(found: Evaluation) -> list[Fact]:
 
 def base_entries(found: Evaluation) -> list[str]:
     """The columns of the table of all scores: every entry of a base, in the order of appearance."""
-    every = (row.entry for table in found.tasks for row in table.candidates if row.role == "base")
-    order = [base.entry for base in found.bases]
-    return sorted(
-        dict.fromkeys(every), key=lambda entry: next((i for i, o in enumerate(order) if entry.startswith(o)), 0)
-    )
+    owners = {row.entry: row.digest for table in found.tasks for row in table.candidates if row.role == "base"}
+    order = [base.digest for base in found.bases]
+    return sorted(owners, key=lambda entry: order.index(owners[entry]))
 
 
 def overall_rows(found: Evaluation) -> list[tuple[Overall, str]]:
@@ -266,12 +275,11 @@ def cost_picture(found: Evaluation) -> str:
 
 def size_picture(found: Evaluation) -> str:
     """Where bases of several sizes were scored on the same tasks: their aggregates, and those of their twins."""
-    sizes = {base.entry: base.parameters for base in found.bases}
+    sizes = {base.digest: base.parameters for base in found.bases}
     curves: dict[str, list[Point]] = {"base": [], "scratch": []}
     for row in found.overall:
-        owner = max((entry for entry in sizes if row.entry.startswith(entry)), key=len, default="")
-        if owner and row.tasks == row.of and style_of(row.role) in curves:
-            point = Point(row.entry, style_of(row.role), float(sizes[owner]), row.value, row.ci95)
+        if row.digest in sizes and row.tasks == row.of and style_of(row.role) in curves:
+            point = Point(row.entry, style_of(row.role), float(sizes[row.digest]), row.value, row.ci95)
             curves[point.style].append(point)
     if len({point.x for point in curves["base"]}) < 2:
         return ""

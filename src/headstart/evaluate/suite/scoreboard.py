@@ -66,7 +66,8 @@ class Standing(Candidate, frozen=True, kw_only=True):
     entry: the base's name, or the control's. role: base, random (its architecture with random weights), majority or
     tfidf. ci95_fixed: with the task's groups held fixed, where ci95 draws them. groups: the score of every value of the
     column that is averaged over. spread: of several seeds. contamination: of bases, and for their twins the same items.
-    label_curve: scores on fewer labels and how many labels pre-training saved, against training from scratch.
+    label_curve: scores on fewer labels and how many labels pre-training saved, against training from scratch. digest:
+    of the weights of the base, or of the base whose twin it is; "" for controls.
     """
 
     entry: str
@@ -76,6 +77,7 @@ class Standing(Candidate, frozen=True, kw_only=True):
     spread: SpreadFacts | None = None
     contamination: Contamination | None = None
     label_curve: LabelCurve | None = None
+    digest: str = ""
 
 
 class Paired(msgspec.Struct, frozen=True):
@@ -143,7 +145,7 @@ class CleanOverall(msgspec.Struct, frozen=True):
 class Overall(msgspec.Struct, frozen=True):
     """The mean over tasks of an entry's scores, 0 for guessing and 1 for perfect. tasks: over how many of `of`.
 
-    clean: of a base and its twins; None where no item was found, or no task kept enough.
+    clean: of a base and its twins; None where no item was found, or no task kept enough. digest: see `Standing`.
     """
 
     entry: str
@@ -153,6 +155,7 @@ class Overall(msgspec.Struct, frozen=True):
     tasks: int
     of: int
     clean: CleanOverall | None = None
+    digest: str = ""
 
 
 class Passed(msgspec.Struct, frozen=True):

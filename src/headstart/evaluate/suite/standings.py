@@ -188,6 +188,7 @@ def standing(played: Played, one: Scored) -> Standing:
         groups=groups_of(found, one),
         label_curve=played.curves.get(one.side.entry),
         spread=None if spread is None else SpreadFacts(**asdict(spread)),
+        digest=one.side.digest,
     )
 
 
@@ -308,7 +309,8 @@ def overall_of(played: Sequence[Played], unread: Unread) -> list[Overall]:
         parts = parts_of(tasks, side)
         value, found = aggregate(parts)
         clean = clean_overall(tasks, side, unread)
-        rows.append(Overall(side.entry, side.role, value, as_pair(found), len(parts), len(tasks), clean))
+        told = side.entry, side.role, value, as_pair(found), len(parts), len(tasks), clean, side.digest
+        rows.append(Overall(*told))
     return sorted(rows, key=lambda row: (-row.tasks, -row.value, row.entry))
 
 
