@@ -21,7 +21,7 @@ from headstart.evaluate.suite import computing
 from headstart.evaluate.suite import run as run_module
 from headstart.evaluate.suite.adapting import read_task
 from headstart.evaluate.suite.index import find_sets
-from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
+from headstart.evaluate.suite.leaderboard import cut, footnote, human_lines, plain_lines, show
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
 from headstart.evaluate.suite.scoring import ItemsProtocol
@@ -448,6 +448,22 @@ def test_a_twin_of_a_file_that_repeats_itself_meets_every_phase_of_it(
     paired = found.paired("round", "tiny", "tiny, random")
     assert paired is not None
     assert paired.difference == pytest.approx(np.mean(right))
+
+
+def test_the_base_nearest_to_one_half_comes_first_where_a_stereotype_is_chosen(
+    done: Evaluation, tiny_base: Base, sets: Path, tmp_path: Path
+) -> None:
+    for task in ("prejudice", "pronouns"):
+        one = table(done, task)
+        away = [abs(row.value - 0.5) for row in one.candidates]
+        assert one.task.metric == "preference"
+        assert away == sorted(away)
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("prejudice",), lm_eval=True))
+    head = next(line for line in human_lines(found) if "tiny " in line.plain)
+    assert not head.style
+    assert "from the base nearest to one half" in footnote(found)
+    told = json.loads((tmp_path / "lm-eval" / "tiny" / "results.json").read_text())
+    assert told["higher_is_better"]["prejudice"]["preference"] is False
 
 
 def test_methods_are_checked() -> None:

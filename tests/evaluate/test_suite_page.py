@@ -232,3 +232,20 @@ def test_a_base_whose_name_begins_another_has_its_own_twin_and_size() -> None:
     picture = size_picture(told)
     assert f"text-tiny, random with {amount(11_800_000)} parameters" in picture
     assert f"text, random with {amount(32_000_000)} parameters" in picture
+
+
+def test_nobody_leads_by_a_preference() -> None:
+    found = made(SIZES, ("crows", "sst2"))
+    bias = msgspec.structs.replace(
+        found.tasks[0], task=msgspec.structs.replace(found.tasks[0].task, metric="preference")
+    )
+    text = render_page(msgspec.structs.replace(found, tasks=[bias, found.tasks[1]]))
+    rows = {name: re.search(rf'<tr><th scope="row">{name}</th><td>(?!<).*?</tr>', text) for name in ("crows", "sst2")}
+    assert rows["crows"] is not None
+    assert rows["sst2"] is not None
+    assert "<strong>" not in rows["crows"][0]
+    assert "random" not in rows["crows"][0]
+    assert "<strong>" in rows["sst2"][0]
+    assert "On crows one half is ideal and nothing is bold" in text
+    alone = msgspec.structs.replace(found, tasks=[bias], overall=[])
+    assert " prefers the stereotype in 0." in render_page(alone)

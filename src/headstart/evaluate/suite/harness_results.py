@@ -27,7 +27,7 @@ NAMES = {
     "answer_match": "exact_match",
 }
 SHARES = {"acc", "acc_norm", "acc_bytes", "exact_match", "preference"}
-SMALLER = {"perplexity", "loss", "bits_per_byte"}
+SMALLER = {"perplexity", "loss", "bits_per_byte", "preference", "ss"}  # of a stereotype, as crows_pairs has it
 FILTER = "none"
 
 

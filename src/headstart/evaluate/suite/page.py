@@ -18,6 +18,7 @@ from headstart.evaluate.suite.leaderboard import (
     comparison,
     cost,
     footnote,
+    is_preference,
     leader_of,
     metric_title,
     missing_words,
@@ -38,7 +39,8 @@ PICTURE_BYTES = 180_000  # of all tasks' pictures together; the rest of a page o
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A base's score on a task. mark: "*" where it differs from the best base; best: the best base itself."""
+    """A base's score on a task. mark: "*" where it differs from the first base; best: the first base itself, where the
+    metric has a best."""
 
     words: str
     mark: str
@@ -47,7 +49,8 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One task in the table of all scores: a cell a base, and the best of the controls and twins."""
+    """One task in the table of all scores: a cell a base, and the best of the controls and twins, None where nothing is
+    best."""
 
     table: TaskTable
     metric: str
@@ -97,6 +100,7 @@ def render_page(found: Evaluation) -> str:
             touched=any(row.clean is not None for row in found.overall),
             notes=[(table.task.name, table.task.notes) for table in found.tasks if table.task.notes],
             footnote=footnote(found),
+            preferences=[table.task.name for table in found.tasks if is_preference(table)],
             brief=pictures.brief,
         )
     )
@@ -117,8 +121,12 @@ def sentences(found: Evaluation) -> Iterator[str]:
     if rows and rows[0].of > 1:
         yield from of_leader(found, rows)
     elif found.tasks:
-        leader = leader_of(found.tasks[0])
-        yield f"{leader.entry} scores {span(leader.value, leader.ci95)} on {found.tasks[0].task.name}."
+        table, leader = found.tasks[0], leader_of(found.tasks[0])
+        score, name = span(leader.value, leader.ci95), table.task.name
+        if is_preference(table):
+            yield f"{leader.entry} prefers the stereotype in {score} of {name}, where one half is no preference."
+        else:
+            yield f"{leader.entry} scores {score} on {name}."
     checked = clean_lines(found)
     if checked:
         items, hits = sum(one.told.rows for one in checked), sum(one.told.found for one in checked)
@@ -205,8 +213,9 @@ def line_of(found: Evaluation, table: TaskTable, entries: Sequence[str]) -> Line
     for entry in entries:
         row = rows.get(entry)
         told = "" if row is None else against(found, table.task.name, leader, entry)
-        cells.append(None if row is None else Cell(f"{row.value:.3f}", "*" if "*" in told else "", entry == leader))
-    controls = [row for row in table.candidates if row.role != "base"]
+        best = entry == leader and not is_preference(table)
+        cells.append(None if row is None else Cell(f"{row.value:.3f}", "*" if "*" in told else "", best))
+    controls = [row for row in table.candidates if row.role != "base" and not is_preference(table)]
     return Line(table, metric_title(table.task.metric), tuple(cells), controls[0] if controls else None)
 
 

@@ -14,6 +14,7 @@ from headstart.evaluate.report import Candidate, LabelCurve, Pair
 from headstart.evaluate.suite.cells import Role
 
 SCHEMA_VERSION = 1
+PREFERENCE = "preference"  # the metric of a share that is best at one half: nobody leads by it
 OVERALL = "overall"  # the task name of comparisons between aggregates
 
 
@@ -122,7 +123,10 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class TaskTable(msgspec.Struct, frozen=True):
-    """One task: its card, its rows, the highest score first, and the controls that are not among them."""
+    """One task: its card, its rows, the best score first, and the controls that are not among them.
+
+    Of a preference, what is nearest to one half stands first.
+    """
 
     task: TaskCard
     candidates: list[Standing]

@@ -27,6 +27,7 @@ from headstart.evaluate.suite.protocol import CONTROL_OF
 from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.scoreboard import (
     OVERALL,
+    PREFERENCE,
     CleanOverall,
     Missing,
     Overall,
@@ -111,10 +112,15 @@ def thinned(found: SetOnDisk, one: Scored, every: int) -> Evidence:
 
 def table_of(played: Played) -> TaskTable:
     """A task's card and rows, the best score first; the bases before the controls where equal."""
+    card = card_of(played)
     sign = 1.0 if METRICS[played.sides[0].evidence.metric].smaller else -1.0
+
+    def order(row: Standing) -> float:
+        return abs(row.value - 0.5) if card.metric == PREFERENCE else sign * row.value
+
     rows = [standing(played, one) for one in played.sides]
-    rows.sort(key=lambda row: (sign * row.value, row.role, row.entry))
-    return TaskTable(card_of(played), rows, list(played.missing))
+    rows.sort(key=lambda row: (order(row), row.role, row.entry))
+    return TaskTable(card, rows, list(played.missing))
 
 
 def card_of(played: Played) -> TaskCard:
