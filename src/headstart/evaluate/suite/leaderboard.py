@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from headstart.data.overlap import untold
 from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.report import Worth
 from headstart.evaluate.suite.scoreboard import (
@@ -135,7 +136,8 @@ def missing_words(table: TaskTable) -> str:
 def clean_words(one: Contamination) -> str:
     """The score without found items, and how many were found against how many chance finds."""
     score = "too few left to score" if one.clean is None else span(one.clean.value, one.clean.ci95)
-    return f"{score:<22}  {one.found:,} read before (chance {one.expected_false:.1f}), {one.unchecked:,} too short"
+    rest = untold(one.unchecked, one.not_sampled, one.share)
+    return f"{score:<22}  {one.found:,} read before (chance {one.expected_false:.1f}), {rest}"
 
 
 def unknown(found: Evaluation) -> dict[str, list[str]]:
@@ -225,7 +227,7 @@ def facts_of(one: Contamination) -> str:
     )
     return (
         f"status=checked rows={one.rows} found={one.found} short={one.short} unchecked={one.unchecked} "
-        f"expected_false={one.expected_false:.2f}{score}"
+        f"not_sampled={one.not_sampled} share={one.share:.4g} expected_false={one.expected_false:.2f}{score}"
     )
 
 

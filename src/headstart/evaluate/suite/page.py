@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart.data.overlap import kept_words
 from headstart.evaluate.html import environment
 from headstart.evaluate.plots import duration
 from headstart.evaluate.suite import pictures
@@ -94,6 +95,7 @@ def render_page(found: Evaluation) -> str:
             saved=saved_lines(found),
             metric_title=metric_title,
             clean=clean_lines(found),
+            kept_words=kept_words,
             unknown=unknown(found),
             passed=passed_by(found),
             missing=missing(found),

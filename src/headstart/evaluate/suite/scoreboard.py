@@ -36,7 +36,7 @@ class SpreadFacts(msgspec.Struct, frozen=True):
 
 
 class Clean(msgspec.Struct, frozen=True):
-    """A score without the items that were found in what the base read: those that are too short to tell stay in."""
+    """A score without the items that were found in what the base read: those that cannot be told stay in."""
 
     n: int
     value: float
@@ -46,7 +46,7 @@ class Clean(msgspec.Struct, frozen=True):
 class Contamination(msgspec.Struct, frozen=True):
     """How many of a set's items a base has read in pre-training, see `headstart.data.overlap.Overlap`.
 
-    status: unknown where no sketch of what was read travels with the base or most rows are too short to tell, "no text"
+    status: unknown where no sketch of what was read travels with the base or most rows cannot be told, "no text"
     for sets of other things. words: whose sketch it is, or why nothing is known. clean: None where too few items are
     left.
     """
@@ -59,6 +59,8 @@ class Contamination(msgspec.Struct, frozen=True):
     unchecked: int = 0
     expected_false: float = 0.0
     clean: Clean | None = None
+    not_sampled: int = 0
+    share: float = 1.0
 
 
 class Standing(Candidate, frozen=True, kw_only=True):
