@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from headstart.data.build import build_corpus
 from headstart.data.check import SHOWN, check_shard, is_shard
 from headstart.data.contamination import TaskItems, read_task_items
-from headstart.data.overlap import check_items, comparable, shared_texts
+from headstart.data.overlap import check_items, comparable, shared_texts, untold
 from headstart.data.source import TABLE_SUFFIXES, inner_suffix
 from headstart.flags import ColumnFlags
 from headstart.ground.errors import ConfigError, DataError
@@ -136,7 +136,8 @@ def check_against(file: Path, against: Sequence[str], *, json: bool) -> int:
         lines += [
             f"{base.name}: {facts.found:,} of {facts.rows:,} rows found in what it read, {facts.short:,} of them by "
             f"texts of 6 to 12 words alone; chance finds {facts.expected_false:.1f}",
-            f"  {facts.unchecked:,} rows are too short to tell; looked up in {known.words} ({covers})",
+            f"  {facts.unchecked:,} rows cannot be told: "
+            f"{untold(facts.unchecked, facts.not_sampled, facts.share)}; looked up in {known.words} ({covers})",
             *(f"  {file.name}:{line}" for line in sorted(checked.found)[:SHOWN]),
         ]
     _show({"file": file.name, "against": told}, lines, json=json)

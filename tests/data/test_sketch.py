@@ -162,6 +162,9 @@ def test_a_thinned_sketch_says_what_it_cannot_tell(texts: list[str], tmp_path: P
     long = [" ".join(w[100:180]) for w in words]
     found = check_file(table(tmp_path / "s.csv", short), [sketch]).overlap
     assert found.found + found.unchecked == len(short)
+    assert (found.not_sampled, found.share) == (found.unchecked, sketch.facts.share)
+    mixed = check_file(table(tmp_path / "m.csv", [*short, "five words are too few"]), [sketch]).overlap
+    assert (mixed.unchecked, mixed.not_sampled) == (found.unchecked + 1, found.unchecked)
     assert found.found / len(short) == pytest.approx(sketch.facts.share, abs=0.1)
     assert check_file(table(tmp_path / "l.csv", long), [sketch]).overlap.found >= 0.99 * len(long)
 

@@ -69,6 +69,22 @@ def test_equal_answers_are_tied_for_certain() -> None:
     assert (found.difference, found.p, found.tied) == (0.0, 1.0, True)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_few_rows_that_all_differ_alike_are_no_certainty(rows: int) -> None:
+    one, other = ([Part(hits(np.full(rows, right)), 0.5)] * 2 for right in (0.0, 1.0))
+    found = aggregate_difference(one, other)
+    assert found.difference == pytest.approx(2.0)
+    assert 0.05 < found.p < 1.0
+    assert found.low < 0.0 < found.difference < found.high
+
+
+def test_tasks_that_do_not_differ_do_not_make_one_that_does_certain() -> None:
+    same, one, other = (Part(hits(np.full(3, right)), 0.5) for right in (1.0, 0.0, 1.0))
+    found = aggregate_difference([one, same], [other, same])
+    assert found.p == pytest.approx(2 * 2.0**-3)
+    assert found.low < 0.0 < found.high
+
+
 def test_nothing_and_different_tasks_are_refused() -> None:
     part = Part(hits(np.ones(5)), 0.5)
     with pytest.raises(ConfigError, match="over no task"):

@@ -95,6 +95,30 @@ def of_fixed_groups(random: Random) -> tuple[Interval, float]:
     return mean_of_groups(random.binomial(sizes, SHARES).astype(float), sizes.astype(float)), float(SHARES.mean())
 
 
+def of_small_groups(sizes: list[int]) -> World:
+    """Subtasks of a few rows each, whose shares are what they are: the mean over them in this very draw."""
+    rows = np.asarray(sizes, dtype=np.float64)
+
+    def draw(random: Random) -> tuple[Interval, float]:
+        shares = random.beta(4, 4, len(sizes))
+        return mean_of_groups(random.binomial(sizes, shares).astype(float), rows), float(shares.mean())
+
+    return draw
+
+
+def of_rival_groups(count: int) -> World:
+    """The difference of two equal candidates over a few documents of 40 rows, each with documents of its own liking."""
+    groups = np.repeat(np.arange(count), 40)
+
+    def draw(random: Random) -> tuple[Interval, float]:
+        one, other = (random.random(len(groups)) < random.beta(5, 5, count)[groups] for _ in range(2))
+        found = compare(right_or_wrong(one[None], groups), right_or_wrong(other[None], groups))
+        assert (found.p < 0.05) == (not found.low <= 0.0 <= found.high)
+        return Interval(found.low, found.high), 0.0
+
+    return draw
+
+
 TASKS = ((60, 0.8, 0.5), (100, 0.55, 0.25), (150, 0.9, 0.5))  # rows, share right, share by guessing
 
 
@@ -110,6 +134,12 @@ WORLDS: dict[str, World] = {
     "paradigms": of_paradigms,
     "grouped pearson": of_grouped_pearson,
     "fixed groups": of_fixed_groups,
+    "67 groups of 1 or 2": of_small_groups([1, 2] * 33 + [1]),
+    "57 groups of 2": of_small_groups([2] * 57),
+    "30 groups of 3": of_small_groups([3] * 30),
+    "20 groups of 5": of_small_groups([5] * 20),
+    "3 rival documents": of_rival_groups(3),
+    "10 rival documents": of_rival_groups(10),
     "aggregate": of_tasks,
 }
 METRIC_NAMES = (

@@ -52,6 +52,23 @@ def test_rows_that_all_differ_alike_leave_their_signs() -> None:
     assert found.p == pytest.approx(2.0**-11)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 12])
+def test_an_interval_leaves_out_nothing_exactly_where_the_test_rejects_it(rows: int) -> None:
+    found = compare(right_or_wrong(np.zeros((1, rows))), right_or_wrong(np.ones((1, rows))))
+    assert (found.p < 0.05) == (found.low > 0) == (rows >= 6)
+    assert found.low < found.difference <= found.high == 1.0
+
+
+def test_two_groups_say_little_of_a_difference() -> None:
+    """The t-test of two numbers, 0.3 and 0.1, has one degree of freedom."""
+    groups = np.repeat([0, 1], 10)
+    one, other = np.zeros((1, 20)), (np.arange(20) % 10 < np.repeat([3, 1], 10))[None]
+    sides = [Evidence("accuracy", right_or_wrong(side).statistics, groups) for side in (one, other)]
+    found = compare(*sides)
+    assert found.p == pytest.approx(ttest_rel([0.3, 0.1], [0.0, 0.0]).pvalue, rel=0.05)
+    assert (found.low, found.high) == (-1.0, 1.0)
+
+
 def test_groups_are_drawn_whole() -> None:
     x = np.random.default_rng(6).normal(size=(40, 2)) @ np.array([[1.0, 0.7], [0.0, 0.7]])
     once = Evidence("pearson", x[None])

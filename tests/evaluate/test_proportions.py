@@ -74,3 +74,18 @@ def test_the_mean_over_fixed_groups_gives_each_the_same_weight() -> None:
     seen = (draws.binomial(100, 0.9, 20_000) / 100 + draws.binomial(1000, 0.1, 20_000) / 1000) / 2
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(seen, (0.025, 0.975))), abs=0.003)
     assert mean_of_groups(np.array([5.0]), np.array([5.0])).low < 1.0
+
+
+def test_large_fixed_groups_are_what_the_plain_variance_of_their_shares_says() -> None:
+    right, rows = np.array([430.0, 300.0, 980.0]), np.array([500.0, 600.0, 1000.0])
+    shares = right / rows
+    error = math.sqrt(float((shares * (1 - shares) / rows).sum())) / 3
+    found = mean_of_groups(right, rows)
+    assert (found.low, found.high) == pytest.approx(
+        (shares.mean() - Z95 * error, shares.mean() + Z95 * error), abs=5e-4
+    )
+
+
+def test_groups_of_one_row_are_as_sure_as_rows_of_one_share_and_no_more() -> None:
+    right = (np.arange(60) < 45).astype(float)
+    assert mean_of_groups(right, np.ones(60)) == wilson(0.75, 60)

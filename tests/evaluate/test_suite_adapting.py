@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from headstart.data.task import Examples
-from headstart.evaluate.suite.adapting import AdaptProtocol, drawn, read_task
+from headstart.evaluate.metrics import score_task
+from headstart.evaluate.suite.adapting import AdaptProtocol, drawn, guessing, read_task
 from headstart.evaluate.suite.index import find_sets
 
 
@@ -32,6 +33,32 @@ def test_without_need_nothing_is_drawn() -> None:
     assert drawn(all_rows, None, kind=None, name="test") is all_rows
     assert drawn(all_rows, 3, kind="score", name="test") is all_rows
     assert len(drawn(all_rows, 2, kind="score", name="test")) == 2
+
+
+@pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (0.9, 0.1), (0.25, 0.25, 0.25, 0.25, 0.0)])
+def test_guessing_one_label_scores_what_a_simulation_says(shares: tuple[float, ...]) -> None:
+    random, count = np.random.default_rng(0), len(shares)
+    truth = np.repeat(np.arange(count), np.round(2000 * np.asarray(shares)).astype(int))
+    labels = [str(label) for label in range(count)]
+    for metric in ("macro_f1", "accuracy", "mcc"):
+        scored = [
+            score_task("choice", metric, truth, random.integers(0, count, 2000), labels=labels) for _ in range(40)
+        ]
+        assert guessing(metric, truth, count) == pytest.approx(np.mean(scored), abs=0.005)
+
+
+@pytest.mark.parametrize("shares", [(0.4, 0.3, 0.2), (0.05, 0.02, 0.01, 0.3)])
+def test_guessing_several_labels_scores_what_a_simulation_says(shares: tuple[float, ...]) -> None:
+    random, count = np.random.default_rng(0), len(shares)
+    labels = [str(label) for label in range(count)]
+
+    def drawn_labels(chances: object) -> list[tuple[int, ...]]:
+        return [tuple(np.flatnonzero(row).tolist()) for row in random.random((2000, count)) < chances]
+
+    truth = drawn_labels(shares)
+    for metric in ("micro_f1", "exact_match"):
+        scored = [score_task("labels", metric, truth, drawn_labels(0.5), labels=labels) for _ in range(20)]
+        assert guessing(metric, truth, count) == pytest.approx(np.mean(scored), abs=0.005)
 
 
 @pytest.mark.parametrize("name", ["trec6", "rte"])

@@ -52,9 +52,9 @@ def schema(row: dict[str, str]) -> dict[str, object]:
     return {"contexts": [row["good"], row["bad"]], "continuation": "is it.", "answer": 0}
 
 
-def reader(base: Base, texts: list[str], folder: Path) -> Base:
+def reader(base: Base, texts: list[str], folder: Path, *, max_bytes: int = 1 << 20) -> Base:
     """The base as if it had read the texts in pre-training."""
-    write_sketch(sketch_texts(iter(texts), max_bytes=1 << 20, covers="planted text"), folder / "corpus.sketch")
+    write_sketch(sketch_texts(iter(texts), max_bytes=max_bytes, covers="planted text"), folder / "corpus.sketch")
     record = Record(verb="pretrain", results={"sketch": sketch_facts(folder / "corpus.sketch")})
     return dataclasses.replace(base, sketches=(folder / "corpus.sketch",), lineage=(record,))
 
@@ -185,4 +185,28 @@ def test_a_set_of_mostly_short_rows_is_unknown_and_never_clean(tiny_base: Base, 
     piped = [line for line in plain_lines(found) if line.startswith("contamination")]
     assert len(piped) == 1, "random networks have read nothing"
     assert "status=unknown" in piped[0]
-    assert "30 of 40 rows of swaps are too short to tell" in piped[0]
+    assert "30 of 40 rows of swaps cannot be told: 30 too short" in piped[0]
+
+
+@pytest.mark.parametrize(("max_bytes", "status"), [(600, "unknown"), (9000, "checked")])
+def test_what_a_thinned_sketch_did_not_sample_is_not_called_too_short(
+    tiny_base: Base, pairs: list[dict[str, str]], sets: Path, tmp_path: Path, max_bytes: int, status: str
+) -> None:
+    """Every row has 6 words at least; the sketch keeps a few hundredths of the 6-grams, or most of them."""
+    base = reader(tiny_base, [Prose(34).text(20_000)], tmp_path, max_bytes=max_bytes)
+    found = evaluate([base], data=sets, out=tmp_path / "out", settings=Settings(tasks=("unread",)))
+    told = next(one.contamination for one in found.tasks[0].candidates if one.role == "base")
+    assert told is not None
+    assert told.status == status
+    assert 0 < told.not_sampled == told.unchecked < told.rows
+    assert told.share == base_share(base) < 1
+    words = f"0 too short, {told.not_sampled} not sampled (the sketch keeps {100 * told.share:.2g} % of the 6-grams)"
+    human = " ".join(" ".join(line.plain.split()) for line in human_lines(found))
+    assert words in human
+    assert "are too short to tell" not in human
+    if status == "checked":
+        assert f'<td class="n">0 of {told.rows}</td><td class="n">{told.not_sampled}<br>' in render_page(found)
+
+
+def base_share(base: Base) -> float:
+    return float(base.lineage[0].results["sketch"]["share"])

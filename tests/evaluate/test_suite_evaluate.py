@@ -22,7 +22,7 @@ from headstart.evaluate.suite import computing
 from headstart.evaluate.suite import run as run_module
 from headstart.evaluate.suite.adapting import read_task
 from headstart.evaluate.suite.index import find_sets
-from headstart.evaluate.suite.leaderboard import cut, human_lines, plain_lines, show
+from headstart.evaluate.suite.leaderboard import cut, footnote, human_lines, plain_lines, show
 from headstart.evaluate.suite.page import sentences
 from headstart.evaluate.suite.run import Settings, evaluate
 from headstart.evaluate.suite.scoreboard import OVERALL, Evaluation, to_json, without_timing
@@ -563,7 +563,7 @@ def test_what_a_set_shares_with_its_own_train_part_is_told(tiny_base: Base, tmp_
     assert "2 texts of 6 words or more stand in the train and the test part" in found.tasks[0].task.notes
 
 
-def test_twins_of_long_sets_answer_a_part_that_is_spread_evenly(
+def test_twins_of_long_sets_answer_a_draw_with_the_same_share_of_every_group(
     done: Evaluation, tiny_base: Base, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ItemsProtocol, "twin_items", 9)
@@ -575,10 +575,53 @@ def test_twins_of_long_sets_answer_a_part_that_is_spread_evenly(
     assert rows["base"].value == next(r for r in table(done, "grammar").candidates if r.role == "base").value
     cells = sorted((tmp_path / "cells").glob("grammar-*/random-*.jsonl"))
     assert len(cells) == 2
-    assert [json.loads(line)["id"] for path in cells for line in path.read_text().splitlines()] == list(range(1, 28, 3))
+    asked = [json.loads(line)["id"] for path in cells for line in path.read_text().splitlines()]
+    assert asked == sorted(set(asked))
+    assert len(asked) == 9
+    assert asked != list(range(1, 28, 3))
     assert found.paired("grammar", "tiny", "tiny, random") is not None
     assert found.paired(OVERALL, "tiny", "tiny, random") is not None
     assert table(found, "grammar").task.notes == ["random twins answer one item in 3 and are compared on those"]
+
+
+def test_a_twin_of_a_file_that_repeats_itself_meets_every_phase_of_it(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The right answer comes round every three rows, and a twin answers one row in three."""
+    monkeypatch.setattr(ItemsProtocol, "twin_items", 40)
+    rows = [
+        {"query": f"Question: where is the lamp {i}?", "choices": ["in", "out", "up"], "answer": i % 3}
+        for i in range(120)
+    ]
+    card = set_of(tmp_path / "sets", "round", "multiple_choice", {"test": rows})
+    (tmp_path / "sets" / "INDEX.json").write_text(json.dumps([card]))
+    found = evaluate([tiny_base], data=tmp_path / "sets", out=tmp_path / "out", settings=Settings(tasks=("round",)))
+    (cell,) = (tmp_path / "out" / "cells").glob("round-*/random-*.jsonl")
+    asked = [json.loads(line) for line in cell.read_text().splitlines()]
+    assert len(asked) == 40
+    assert all(7 <= [one["target"] for one in asked].count(answer) <= 20 for answer in range(3))
+    (own,) = (tmp_path / "out" / "cells").glob("round-*/base-*.jsonl")
+    by_id = {one["id"]: one for one in map(json.loads, own.read_text().splitlines())}
+    right = [(by_id[one["id"]]["prediction"] == one["target"]) - (one["prediction"] == one["target"]) for one in asked]
+    paired = found.paired("round", "tiny", "tiny, random")
+    assert paired is not None
+    assert paired.difference == pytest.approx(np.mean(right))
+
+
+def test_the_base_nearest_to_one_half_comes_first_where_a_stereotype_is_chosen(
+    done: Evaluation, tiny_base: Base, sets: Path, tmp_path: Path
+) -> None:
+    for task in ("prejudice", "pronouns"):
+        one = table(done, task)
+        away = [abs(row.value - 0.5) for row in one.candidates]
+        assert one.task.metric == "preference"
+        assert away == sorted(away)
+    found = evaluate([tiny_base], data=sets, out=tmp_path, settings=Settings(tasks=("prejudice",), lm_eval=True))
+    head = next(line for line in human_lines(found) if "tiny " in line.plain)
+    assert not head.style
+    assert "from the base nearest to one half" in footnote(found)
+    told = json.loads((tmp_path / "lm-eval" / "tiny" / "results.json").read_text())
+    assert told["higher_is_better"]["prejudice"]["preference"] is False
 
 
 def test_methods_are_checked() -> None:

@@ -13,7 +13,7 @@ from tests.evaluate.made_sets import set_of, write_sets
 
 from headstart.data.table import read_table
 from headstart.evaluate.suite.index import SetOnDisk, find_sets
-from headstart.evaluate.suite.items import Item, after, guess_of, read_items
+from headstart.evaluate.suite.items import Item, after, guess_of, one_in, read_items
 from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.scoring import NO_PLACE, by_bytes, constant, likeliest, overlap, sample_of
 from headstart.evaluate.suite.stereotypes import CoreferenceProtocol
@@ -220,3 +220,23 @@ def test_always_yes_is_right_in_62_percent_of_boolq(shared: Path) -> None:
     _, samples = constant(items, boolq.spec)
     assert sum(s.target == s.prediction for s in samples) / len(samples) == pytest.approx(0.622, abs=5e-4)
     assert {option[0][-7:] for item in items for option in item.options} == {"Answer:"}
+
+
+def test_one_item_in_so_many_is_the_same_share_of_every_group_whatever_the_order_of_the_file() -> None:
+    groups = [f"p{i % 67}" for i in range(67 * 1000)]
+    places = one_in(34, groups, name="pairs")
+    assert places == sorted(set(places))
+    assert len(places) == -(-len(groups) // 34)
+    counts = [[groups[place] for place in places].count(f"p{i}") for i in range(67)]
+    assert set(counts) == {29, 30}
+    assert places == one_in(34, groups, name="pairs")
+    assert places != one_in(34, groups, name="others")
+    assert one_in(1, groups, name="pairs") == list(range(len(groups)))
+
+
+@pytest.mark.parametrize("groups", [[""] * 6000, [f"passage {i // 2}" for i in range(6000)]])
+def test_a_draw_meets_every_phase_of_a_file_that_repeats_itself(groups: list[str]) -> None:
+    places = one_in(3, groups, name="round")
+    for period in (2, 3, 4, 6, 9):
+        share = [sum(place % period == phase for place in places) / len(places) for phase in range(period)]
+        assert share == pytest.approx([1 / period] * period, abs=0.03)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,15 @@ from headstart.evaluate.suite.scoreboard import (
     TaskCard,
     TaskTable,
 )
+from headstart.evaluate.training_plots import amount
 
 EVIL = "<script>alert('x')</script>"
 NAMES = ("sst2", "trec6", "mrpc", "rte", "stsb", "conll2000_chunk", "blimp", "copa", "arc_easy", "piqa", "boolq")
+
+
+def digest_of(entry: str) -> str:
+    """Of the weights of a base with this name, or of the base of a twin with it."""
+    return hashlib.sha256(entry.removesuffix(", random").encode()).hexdigest()
 
 
 def standing(entry: str, role: Any, value: float, **more: Any) -> Standing:
@@ -46,6 +53,7 @@ def standing(entry: str, role: Any, value: float, **more: Any) -> Standing:
         n_test=500,
         entry=entry,
         role=role,
+        identity=digest_of(entry) if role in ("base", "random") else "",
         **{**facts, **more},
     )
 
@@ -77,11 +85,21 @@ def made(sizes: dict[str, int], names: tuple[str, ...] = NAMES) -> Evaluation:
         rows[1] = standing("TF-IDF", "tfidf", rows[1].value, seconds=0.5, ms_per_row=0.05)
         tables.append(TaskTable(card, sorted(rows, key=lambda row: -row.value)))
     overall = [
-        Overall(base, "base", 0.2 + 0.1 * n, (0.15 + 0.1 * n, 0.25 + 0.1 * n), len(names), len(names))
+        Overall(
+            base,
+            "base",
+            0.2 + 0.1 * n,
+            (0.15 + 0.1 * n, 0.25 + 0.1 * n),
+            len(names),
+            len(names),
+            identity=digest_of(base),
+        )
         for n, base in enumerate(sizes)
     ]
     overall += [
-        Overall(f"{base}, random", "random", 0.1 + n / 100, (0.05, 0.15), len(names), len(names))
+        Overall(
+            f"{base}, random", "random", 0.1 + n / 100, (0.05, 0.15), len(names), len(names), identity=digest_of(base)
+        )
         for n, base in enumerate(sizes)
     ]
     overall.append(Overall("TF-IDF", "tfidf", 0.24, (0.2, 0.28), len(names), len(names)))
@@ -94,7 +112,7 @@ def made(sizes: dict[str, int], names: tuple[str, ...] = NAMES) -> Evaluation:
         suite="core",
         asked=[],
         data="sets",
-        bases=[BaseFacts(base, base, "ab" * 32, size) for base, size in sizes.items()],
+        bases=[BaseFacts(base, base, "", size, digest_of(base)) for base, size in sizes.items()],
         tasks=tables,
         overall=[first, *others],
         comparisons=pairs,
@@ -184,3 +202,50 @@ def test_one_size_makes_no_curve_and_one_set_no_leaderboard() -> None:
     text = render_page(alone)
     assert "Leaderboard" not in text
     assert "text-tiny scores" in text
+
+
+def test_what_pre_training_is_worth_is_the_paired_difference_and_on_which_items() -> None:
+    """The twin answered fewer items, on which the base reached something else than on all of them."""
+    found = made({"text-tiny": 11_800_000})
+    first, twin = "text-tiny", "text-tiny, random"
+    pair = Paired(OVERALL, first, twin, -0.0444, (-0.06, -0.03), 0.001, 0.003, tied=False)
+    found = msgspec.structs.replace(found, comparisons=[pair])
+    assert "Against text-tiny, random (0.100) its pre-training is worth +0.044 on the same items." in render_page(found)
+    table = found.tasks[0]
+    rows = [msgspec.structs.replace(r, n_test=50) if r.role == "random" else r for r in table.candidates]
+    fewer = msgspec.structs.replace(found, tasks=[msgspec.structs.replace(table, candidates=rows), *found.tasks[1:]])
+    assert "its pre-training is worth +0.044 on the items that both answered." in render_page(fewer)
+
+
+def test_a_base_whose_name_begins_another_has_its_own_twin_and_size() -> None:
+    found = made({"text-tiny": 11_800_000, "text": 32_000_000})
+    pairs = [
+        Paired(OVERALL, "text", twin, -difference, (-1.0, 0.0), 0.001, 0.003, tied=False)
+        for twin, difference in (("text-tiny, random", 0.9), ("text, random", 0.2))
+    ]
+    shuffled = sorted(found.overall, key=lambda row: row.entry != "text-tiny, random")
+    told = msgspec.structs.replace(found, comparisons=pairs, overall=shuffled)
+    text = render_page(told)
+    assert "Against text, random (0.110) its pre-training is worth +0.200" in text
+    assert "Against text-tiny, random" not in text
+    assert base_entries(told) == ["text-tiny", "text"]
+    picture = size_picture(told)
+    assert f"text-tiny, random with {amount(11_800_000)} parameters" in picture
+    assert f"text, random with {amount(32_000_000)} parameters" in picture
+
+
+def test_nobody_leads_by_a_preference() -> None:
+    found = made(SIZES, ("crows", "sst2"))
+    bias = msgspec.structs.replace(
+        found.tasks[0], task=msgspec.structs.replace(found.tasks[0].task, metric="preference")
+    )
+    text = render_page(msgspec.structs.replace(found, tasks=[bias, found.tasks[1]]))
+    rows = {name: re.search(rf'<tr><th scope="row">{name}</th><td>(?!<).*?</tr>', text) for name in ("crows", "sst2")}
+    assert rows["crows"] is not None
+    assert rows["sst2"] is not None
+    assert "<strong>" not in rows["crows"][0]
+    assert "random" not in rows["crows"][0]
+    assert "<strong>" in rows["sst2"][0]
+    assert "On crows one half is ideal and nothing is bold" in text
+    alone = msgspec.structs.replace(found, tasks=[bias], overall=[])
+    assert " prefers the stereotype in 0." in render_page(alone)

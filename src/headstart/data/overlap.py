@@ -27,7 +27,9 @@ class Overlap(msgspec.Struct, frozen=True):
     """How much of a table a base has read, counted in rows. Frozen JSON keys.
 
     found: rows with a found text; short: those of them found by texts of 6 to 12 words alone. unchecked: rows without
-    any text that could be looked for. expected_false: rows that chance alone would find, at most.
+    any text that could be looked for. expected_false: rows that chance alone would find, at most. not_sampled: those of
+    the unchecked that have 6 words or more, of which the sketch kept none; the others are too short. share: of all
+    6-grams that the sketch kept, of several the smallest.
     """
 
     rows: int
@@ -35,6 +37,8 @@ class Overlap(msgspec.Struct, frozen=True):
     short: int
     unchecked: int
     expected_false: float
+    not_sampled: int = 0
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ def check_items(items: TaskItems, sketches: Sequence[Sketch], *, rows: Sequence[
     asked = np.isin(every, np.asarray(rows)) if rows is not None else np.ones(len(every), dtype=np.bool_)
     found, long_found = (_any(number, flags, len(every)) for flags in (looked.found, looked.found & ~items.short))
     unchecked = ~_any(number, looked.checked, len(every))
+    not_sampled = unchecked & _any(number, items.short | items.long, len(every))
     chance = np.minimum(1.0, np.bincount(number, weights=looked.chance, minlength=len(every)))
     return Checked(
         Overlap(
@@ -82,10 +87,23 @@ def check_items(items: TaskItems, sketches: Sequence[Sketch], *, rows: Sequence[
             short=int((found & ~long_found & asked).sum()),
             unchecked=int((unchecked & asked).sum()),
             expected_false=round(float(chance[asked].sum()), 4),
+            not_sampled=int((not_sampled & asked).sum()),
+            share=min(sketch.facts.share for sketch in sketches),
         ),
         frozenset(every[found & asked].tolist()),
         frozenset(every[unchecked & asked].tolist()),
     )
+
+
+def untold(unchecked: int, not_sampled: int, share: float) -> str:
+    """Why rows cannot be told, for people; see `Overlap`."""
+    short = f"{unchecked - not_sampled:,} too short"
+    return f"{short}, {not_sampled:,} not sampled (the sketch keeps {kept_words(share)})" if not_sampled else short
+
+
+def kept_words(share: float) -> str:
+    """How much of what was read a sketch kept."""
+    return f"{100 * share:.2g} % of the 6-grams" if share < 1 else "all 6-grams"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.evaluate.intervals import Comparison, Evidence, bootstrap_values, interval
+from headstart.evaluate.intervals import (
+    Comparison,
+    Evidence,
+    bootstrap_values,
+    freedom_of,
+    interval,
+    paired_error,
+    tested,
+    widening,
+)
 from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.proportions import Z95, Interval
 from headstart.ground.errors import ConfigError
@@ -47,8 +56,6 @@ def aggregate(parts: Sequence[Part], *, seed: int = 0) -> tuple[float, Interval]
 
 def aggregate_difference(reference: Sequence[Part], other: Sequence[Part], *, seed: int = 0) -> Comparison:
     """other - reference, paired: both candidates see the same resampled rows of every task."""
-    from scipy.stats import t
-
     require(reference)
     if len(reference) != len(other):
         raise ConfigError(
@@ -60,9 +67,7 @@ def aggregate_difference(reference: Sequence[Part], other: Sequence[Part], *, se
         for k, (a, b) in enumerate(zip(reference, other, strict=True))
     ]
     difference = float(np.mean([b.value() - a.value() for a, b in zip(reference, other, strict=True)]))
-    half, (error, freedom) = half_width(found), standard_error(found)
-    p = float(2 * t.sf(abs(difference) / error, freedom)) if error > 0 else float(difference == 0)
-    return Comparison(difference, difference - half, difference + half, p)
+    return tested(difference, *standard_error(found))
 
 
 def require(parts: Sequence[Part]) -> None:
@@ -83,18 +88,13 @@ def deviation(part: Part, seed: int) -> float:
 def paired_deviation(reference: Part, other: Part, seed: int) -> float:
     """Standard error of the difference of two normalised scores on the same rows."""
     a, b = (part.scale * bootstrap_values(part.evidence, seed=seed) for part in (reference, other))
-    return float((b - a).std(ddof=1)) * widening(reference.evidence.units)
-
-
-def widening(units: int) -> float:
-    """A bootstrap of n rows is too narrow by sqrt((n-1)/n)."""
-    return math.sqrt(units / (units - 1)) if units > 1 else 1.0
+    return paired_error(b - a, other.value() - reference.value(), reference.evidence.units)
 
 
 def standard_error(deviations: Sequence[tuple[float, int]]) -> tuple[float, float]:
     """(standard error of the mean, its degrees of freedom) from (standard error, rows) of every task."""
     squares = np.array([error**2 for error, _ in deviations])
-    freedom = np.array([max(1, units - 1) for _, units in deviations])
+    freedom = np.array([freedom_of(units) for _, units in deviations])
     total = float(squares.sum())
     effective = total**2 / float((squares**2 / freedom).sum()) if total > 0 else float(freedom.sum())
     return math.sqrt(total) / len(deviations), effective

@@ -70,8 +70,12 @@ def mean_of_groups(right: Floats, rows: Floats) -> Interval:
     """Wilson for the mean over groups of their shares where the groups are fixed: only rows within them were drawn.
 
     right, rows: (G,) right rows and all rows of every group. Published figures are of this kind ("over 67 paradigms").
+    A group of n rows varies by its share times the rest / (n - 1), without bias; one of a single row by what those of
+    the other groups vary, or where all are single by what rows of one common share would, which is at least as much.
     """
-    shares = right / rows
-    mean = float(shares.mean())
-    variance = float((shares * (1 - shares) / rows).sum()) / len(rows) ** 2
+    shares, free = right / rows, rows - 1
+    mean, within = float(shares.mean()), rows * shares * (1 - shares)
+    single = float(within.sum() / free.sum()) if free.any() else mean * (1 - mean)
+    of_row = np.divide(within, free, out=np.full_like(within, single), where=free > 0)
+    variance = float((of_row / rows).sum()) / len(rows) ** 2
     return wilson(mean, mean * (1 - mean) / variance if variance > 0 else float(rows.sum()))

@@ -21,7 +21,7 @@ from headstart.data.raw import Raw
 from headstart.data.task import Examples, Kind, Task
 from headstart.evaluate.controls import Answers, fit_control
 from headstart.evaluate.label_curve import nested_rows
-from headstart.evaluate.metrics import METRICS, metric_for
+from headstart.evaluate.metrics import METRICS, indicators, metric_for, one_hot
 from headstart.evaluate.suite.asking import ask_task
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SetOnDisk
@@ -159,7 +159,7 @@ def cell_of(task: Task, trial: Trial, metric: str) -> Cell:
         metric=name,
         method=trial.method,
         labels=list(task.labels),
-        guess=1.0 / len(task.labels) if name in ("accuracy", "token_accuracy") else 0.0,
+        guess=guessing(name, task.test.targets, len(task.labels)),
         rows={"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
         notes=[*task.notes, *(check.detail for check in task.checks if check.value)],
         params_trained=trial.params_trained,
@@ -167,6 +167,27 @@ def cell_of(task: Task, trial: Trial, metric: str) -> Cell:
         seconds=trial.seconds,
         ms_per_row=trial.ms_per_row,
     )
+
+
+def guessing(metric: str, targets: Sequence[Any], num_labels: int) -> float:
+    """What a guess scores that does not look: one label as likely as another, or where a row may have several, each of
+    them given or not with probability 1/2. 0 for correlations and spans.
+
+    A label of a share p of the rows that is guessed in a share r of them has precision p and recall r, F1 is
+    2 r p / (r + p). macro-F1 is its mean over the K labels with r = 1/K; micro-F1, with r = 1/2 and q labels a row,
+    is q / (K/2 + q). Both are of expected counts, and right to about 1 / rows.
+    """
+    if metric in ("accuracy", "token_accuracy"):
+        return 1.0 / num_labels
+    if metric == "exact_match":
+        return 0.5**num_labels
+    if metric == "macro_f1":
+        shares, rate = one_hot(targets, num_labels).mean(axis=0), 1.0 / num_labels
+        return float((2 * rate * shares / (rate + shares)).mean())
+    if metric == "micro_f1":
+        given, guessed = float(indicators(targets, num_labels).mean(axis=0).sum()), 0.5 * num_labels
+        return given / (guessed + given)
+    return 0.0
 
 
 def samples_of(task: Task, answers: Answers, units: Sequence[list[list[int]]]) -> list[Sample]:

@@ -203,7 +203,8 @@ def metrics_of(card: TaskCard, row: Standing) -> list[dict[str, Any]]:
             "rows": told.clean.n,
             "found": told.found,
             "found_by_chance": rounded(told.expected_false),
-            "too_short_to_tell": told.unchecked,
+            "too_short_to_tell": told.unchecked - told.not_sampled,
+            "not_sampled": told.not_sampled,
         },
     }
     return [whole, unread]

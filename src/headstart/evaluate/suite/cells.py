@@ -46,7 +46,7 @@ class Side:
 class Work:
     """One cell to run or to read. part of parts: which stretch of the items. labels: train rows, None for all.
 
-    every: 1 for all items, 5 for every fifth.
+    every: 1 for all items, 5 for one in five, drawn.
     """
 
     found: SetOnDisk
@@ -67,7 +67,7 @@ class Work:
         rows = "all" if self.limit is None else f"n{self.limit}"
         part = f"-{self.part + 1}of{self.parts}" if self.parts > 1 else ""
         few = "" if self.labels is None else f"-l{self.labels}"
-        few += "" if self.every == 1 else f"-every{self.every}"
+        few += "" if self.every == 1 else f"-1in{self.every}"
         return f"{self.found.spec.name}-{self.found.identity[:8]}/{who}-{rows}{few}-s{self.seed}{part}-r{RULES}"
 
 

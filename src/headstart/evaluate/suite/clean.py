@@ -4,7 +4,7 @@ Enter: the tables of an evaluation and what they were made from. Leave: the same
 that of its twin, says how many items were found, how many chance would find, and the score without the found ones; and
 for the aggregate the evidence on what is left. An
 item that was found by chance is one drawn by a hash: leaving it out costs a row and biases nothing. A base without a
-sketch is unknown, and so is a set most of whose rows are too short to be looked up. Only pre-training is told; what a
+sketch is unknown, and so is a set most of whose rows cannot be looked up. Only pre-training is told; what a
 set's own train rows share with its test rows stands in its notes.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 from headstart.base.base import Base
 from headstart.base.read_before import ReadBefore, read_before
 from headstart.data.contamination import TaskItems, read_task_items
-from headstart.data.overlap import check_items
+from headstart.data.overlap import check_items, untold
 from headstart.evaluate.suite.scoreboard import Clean, Contamination, TaskTable
 from headstart.evaluate.suite.standings import Played, Scored, Unread, intervals_of, scored
 from headstart.ground.errors import DataError
@@ -77,14 +77,15 @@ def _of(task: Played, one: Scored, known: ReadBefore, items: TaskItems | None) -
         return Contamination("unknown", why), None
     checked = check_items(items, known.sketches, rows=rows)
     overlap = checked.overlap
-    counts = overlap.rows, overlap.found, overlap.short, overlap.unchecked, overlap.expected_false
+    counts = msgspec.structs.asdict(overlap)
     if 2 * overlap.unchecked > overlap.rows:
         name, also = task.found.spec.name, f"; {overlap.found:,} others were found" if overlap.found else ""
-        why = f"{overlap.unchecked:,} of {overlap.rows:,} rows of {name} are too short to tell{also}"
-        return Contamination("unknown", why, *counts), None
+        why = untold(overlap.unchecked, overlap.not_sampled, overlap.share)
+        why = f"{overlap.unchecked:,} of {overlap.rows:,} rows of {name} cannot be told: {why}{also}"
+        return Contamination("unknown", why, **counts), None
     clean = [[sample for sample in run if sample.id not in checked.found] for run in one.samples]
     if len(clean[0]) < FEWEST:
-        return Contamination("checked", known.words, *counts), None
+        return Contamination("checked", known.words, **counts), None
     rest = scored(task.found, one.side, [(one.cells if not seed else (), run) for seed, run in enumerate(clean)])
     told = Clean(len(clean[0]), rest.evidence.value(), intervals_of(task.found, rest)[0])
-    return Contamination("checked", known.words, *counts, told), rest
+    return Contamination("checked", known.words, **counts, clean=told), rest

@@ -51,7 +51,7 @@ class ClozeProtocol(ItemsProtocol):
         return gap_cell("majority", rows, 0.0), samples
 
     def run(self, base: Base, rows: list[Item], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
-        mine = rows[ask.stretch]
+        mine = ask.mine(rows)
         weighed, method, ms_per_row = weigh(base, mine, ask.method)
         samples = [
             msgspec.structs.replace(

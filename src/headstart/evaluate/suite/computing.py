@@ -15,6 +15,7 @@ import msgspec
 from headstart.base.base import Base
 from headstart.evaluate.suite.cells import Cell, Sample, Side, Work
 from headstart.evaluate.suite.index import SetOnDisk
+from headstart.evaluate.suite.items import one_in
 from headstart.evaluate.suite.protocol import Ask
 from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.sources import find_sets
@@ -82,11 +83,17 @@ def compute(room: Room, work: Work, base: Base | None) -> tuple[Cell, list[Sampl
     if side.method is None:
         return room.protocol.control(side.role, room.rows, spec)
     assert base is not None, "a method is a way to turn a base"
-    size = PART_ITEMS * work.every
-    stretch = slice(work.part * size, (work.part + 1) * size if work.parts > 1 else None, work.every)
     own = FeatureStore() if side.role == "random" else room.features  # a twin's weights are asked in one cell alone
-    ask = Ask(side.method, work.seed, stretch, side.shots, work.labels, side.digest, own)
+    ask = Ask(side.method, work.seed, places_of(room, work), side.shots, work.labels, side.digest, own)
     return room.protocol.run(base, room.asked(shots=side.shots, seed=work.seed), spec, ask)
+
+
+def places_of(room: Room, work: Work) -> list[int]:
+    """The items of a cell; none where the protocol asks all rows in one."""
+    if not room.protocol.in_parts:
+        return []
+    drawn = one_in(work.every, room.protocol.groups(room.rows), name=room.found.spec.name)
+    return drawn[work.part * PART_ITEMS :][:PART_ITEMS] if work.parts > 1 else drawn
 
 
 # --- as a job -------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ NAMES = {
     "answer_match": "exact_match",
 }
 SHARES = {"acc", "acc_norm", "acc_bytes", "exact_match", "preference"}
-SMALLER = {"perplexity", "loss", "bits_per_byte"}
+SMALLER = {"perplexity", "loss", "bits_per_byte", "preference", "ss"}  # of a stereotype, as crows_pairs has it
 RIGHT = {"accuracy", "accuracy_norm", "accuracy_characters", "answer_match", "preference"}  # of an item: 0 or 1
 MEANS = {"exact_match", "rouge1", "rouge2", "rouge_l"}  # of a set: the mean of what `METRICS` says of one item
 FILTER = "none"

@@ -15,6 +15,7 @@ import numpy as np
 
 from headstart.data.table import Table, read_table
 from headstart.evaluate.proportions import Floats, Groups
+from headstart.evaluate.suite.cells import Judged
 from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.specs import TaskSpec
 from headstart.ground.errors import DataError, safe_repr
@@ -139,6 +140,24 @@ def some_of(rows: Sequence[Parsed], limit: int | None, name: str) -> list[Parsed
         return list(rows)
     kept = stream(0, "limit", name).permutation(len(rows))[:limit]
     return [rows[place] for place in sorted(kept.tolist())]
+
+
+def group_drawn(one: Item | Judged) -> str:
+    """The group of an item, or of its sample, that a draw takes its share of."""
+    return one.average or one.cluster
+
+
+def one_in(every: int, groups: Sequence[str], *, name: str) -> list[int]:
+    """The places of one item in `every`, drawn with the seed of the set of that name, in the order of the file.
+
+    groups: of every item; every group gives the same share, give or take one item. Every so many-th of the file itself
+    would meet the same phase of a file that repeats itself: three options in turn, a paradigm's pairs.
+    """
+    if every == 1:
+        return list(range(len(groups)))
+    order = stream(0, "twin", name).permutation(len(groups))
+    turns = group_numbers([groups[place] for place in order])
+    return sorted(order[np.argsort(turns, kind="stable")][::every].tolist())
 
 
 def group_numbers(names: Sequence[str]) -> Groups:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from headstart.data.overlap import untold
 from headstart.evaluate.metrics import METRICS
 from headstart.evaluate.report import Worth
 from headstart.evaluate.suite.scoreboard import (
     OVERALL,
+    PREFERENCE,
     CleanOverall,
     Contamination,
     Evaluation,
@@ -110,7 +112,8 @@ def task_lines(found: Evaluation, table: TaskTable) -> Iterator[Text]:
         noise = "" if row.spread is None else f"  seeds ±{row.spread.seeds:.3f}"
         line = f"{'':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {span(row.value, row.ci95):<22}  "
         line += f"{against(found, card.name, leader, row.entry):>9}  {short(cost(row)):>6}{noise}"
-        yield Text(line, style="bold" if row.entry == leader else style_of(row.role))
+        leads = row.entry == leader and not is_preference(table)
+        yield Text(line, style="bold" if leads else style_of(row.role))
     for row in rows:
         if row.role == "base" and row.contamination is not None and row.contamination.status == "checked":
             line = f"{'clean':<{MARGIN}}  {cut(row.entry):<{NAMES}}  {clean_words(row.contamination)}"
@@ -133,7 +136,8 @@ def missing_words(table: TaskTable) -> str:
 def clean_words(one: Contamination) -> str:
     """The score without found items, and how many were found against how many chance finds."""
     score = "too few left to score" if one.clean is None else span(one.clean.value, one.clean.ci95)
-    return f"{score:<22}  {one.found:,} read before (chance {one.expected_false:.1f}), {one.unchecked:,} too short"
+    rest = untold(one.unchecked, one.not_sampled, one.share)
+    return f"{score:<22}  {one.found:,} read before (chance {one.expected_false:.1f}), {rest}"
 
 
 def unknown(found: Evaluation) -> dict[str, list[str]]:
@@ -163,15 +167,21 @@ def cost(row: Standing) -> float:
 
 
 def footnote(found: Evaluation) -> str:
+    even = " (by a preference, from the base nearest to one half)" if any(map(is_preference, found.tasks)) else ""
     shortened = f" At most {found.limit:,} rows a part: a quick look, no result." if found.limit is not None else ""
     return (
-        f"95 % intervals. * different from the best base by a paired test, p < 0.05 after Holm's correction over "
+        f"95 % intervals. * different from the best base{even} by a paired test, p < 0.05 after Holm's correction over "
         f"{len(found.comparisons)} comparisons; tied: not shown to differ.{shortened}"
     )
 
 
+def is_preference(table: TaskTable) -> bool:
+    """Whether nobody leads by a task's metric: one half, which prefers nothing, is ideal."""
+    return table.task.metric == PREFERENCE
+
+
 def leader_of(table: TaskTable) -> Standing:
-    """The base with the highest score: what the others are held against."""
+    """The first base of a table: what the others are held against. It leads, but by no preference."""
     return next(row for row in table.candidates if row.role == "base")
 
 
@@ -217,7 +227,7 @@ def facts_of(one: Contamination) -> str:
     )
     return (
         f"status=checked rows={one.rows} found={one.found} short={one.short} unchecked={one.unchecked} "
-        f"expected_false={one.expected_false:.2f}{score}"
+        f"not_sampled={one.not_sampled} share={one.share:.4g} expected_false={one.expected_false:.2f}{score}"
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart.data.overlap import kept_words
 from headstart.evaluate.html import environment
 from headstart.evaluate.plots import duration
 from headstart.evaluate.suite import pictures
@@ -18,6 +19,7 @@ from headstart.evaluate.suite.leaderboard import (
     comparison,
     cost,
     footnote,
+    is_preference,
     leader_of,
     metric_title,
     missing_words,
@@ -38,7 +40,8 @@ PICTURE_BYTES = 180_000  # of all tasks' pictures together; the rest of a page o
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A base's score on a task. mark: "*" where it differs from the best base; best: the best base itself."""
+    """A base's score on a task. mark: "*" where it differs from the first base; best: the first base itself, where the
+    metric has a best."""
 
     words: str
     mark: str
@@ -47,7 +50,8 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One task in the table of all scores: a cell a base, and the best of the controls and twins."""
+    """One task in the table of all scores: a cell a base, and the best of the controls and twins, None where nothing is
+    best."""
 
     table: TaskTable
     metric: str
@@ -91,12 +95,14 @@ def render_page(found: Evaluation) -> str:
             saved=saved_lines(found),
             metric_title=metric_title,
             clean=clean_lines(found),
+            kept_words=kept_words,
             unknown=unknown(found),
             passed=passed_by(found),
             missing=missing(found),
             touched=any(row.clean is not None for row in found.overall),
             notes=[(table.task.name, table.task.notes) for table in found.tasks if table.task.notes],
             footnote=footnote(found),
+            preferences=[table.task.name for table in found.tasks if is_preference(table)],
             brief=pictures.brief,
         )
     )
@@ -120,8 +126,12 @@ def sentences(found: Evaluation) -> Iterator[str]:
     elif rows and rows[0].of > 1:
         yield f"No entry was scored on all {rows[0].of} sets, so that none leads on their mean."
     elif found.tasks:
-        leader = leader_of(found.tasks[0])
-        yield f"{leader.entry} scores {span(leader.value, leader.ci95)} on {found.tasks[0].task.name}."
+        table, leader = found.tasks[0], leader_of(found.tasks[0])
+        score, name = span(leader.value, leader.ci95), table.task.name
+        if is_preference(table):
+            yield f"{leader.entry} prefers the stereotype in {score} of {name}, where one half is no preference."
+        else:
+            yield f"{leader.entry} scores {score} on {name}."
     checked = clean_lines(found)
     if checked:
         items, hits = sum(one.told.rows for one in checked), sum(one.told.found for one in checked)
@@ -144,13 +154,24 @@ def of_leader(found: Evaluation, rows: Sequence[Overall]) -> Iterator[str]:
         pair = comparison(found, OVERALL, first.entry, other.entry)
         if pair is not None:
             yield f"It is {'tied with' if pair.tied else 'ahead of'} {other.entry} ({other.value:.3f})."
-    twin = next(
-        (row for row in found.overall if row.entry.startswith(first.entry) and style_of(row.role) == "scratch"), None
-    )
-    pair = None if twin is None else comparison(found, OVERALL, first.entry, twin.entry)
-    if twin is not None and pair is not None:
-        verb = "is not shown to be worth anything" if pair.tied else f"is worth {first.value - twin.value:+.3f}"
-        yield f"Against {twin.entry} ({twin.value:.3f}) its pre-training {verb}."
+    for twin in twins_of(found, first):
+        pair = comparison(found, OVERALL, first.entry, twin.entry)
+        if pair is not None:
+            worth = pair.difference if pair.b == first.entry else -pair.difference
+            verb = "is not shown to be worth anything" if pair.tied else f"is worth {worth:+.3f}"
+            items = "the items that both answered" if answered_fewer(found, twin, first) else "the same items"
+            yield f"Against {twin.entry} ({twin.value:.3f}) its pre-training {verb} on {items}."
+
+
+def twins_of(found: Evaluation, base: Overall) -> list[Overall]:
+    """The networks of a base without its pre-training; it is compared with that of its method alone."""
+    return [row for row in found.overall if style_of(row.role) == "scratch" and row.identity == base.identity]
+
+
+def answered_fewer(found: Evaluation, twin: Overall, base: Overall) -> bool:
+    """Whether a twin answered a part of the items on a set, so that the two scores are not of the same items."""
+    answered = [{row.entry: row.n_test for row in table.candidates} for table in found.tasks]
+    return any(rows[twin.entry] < rows[base.entry] for rows in answered if {twin.entry, base.entry} <= set(rows))
 
 
 def facts(found: Evaluation) -> list[Fact]:
@@ -177,11 +198,9 @@ def facts(found: Evaluation) -> list[Fact]:
 
 def base_entries(found: Evaluation) -> list[str]:
     """The columns of the table of all scores: every entry of a base, in the order of appearance."""
-    every = (row.entry for table in found.tasks for row in table.candidates if row.role == "base")
-    order = [base.entry for base in found.bases]
-    return sorted(
-        dict.fromkeys(every), key=lambda entry: next((i for i, o in enumerate(order) if entry.startswith(o)), 0)
-    )
+    owners = {row.entry: row.identity for table in found.tasks for row in table.candidates if row.role == "base"}
+    order = [base.identity for base in found.bases]
+    return sorted(owners, key=lambda entry: order.index(owners[entry]))
 
 
 def overall_rows(found: Evaluation) -> list[tuple[Overall, str]]:
@@ -199,8 +218,9 @@ def line_of(found: Evaluation, table: TaskTable, entries: Sequence[str]) -> Line
     for entry in entries:
         row = rows.get(entry)
         told = "" if row is None else against(found, table.task.name, leader, entry)
-        cells.append(None if row is None else Cell(f"{row.value:.3f}", "*" if "*" in told else "", entry == leader))
-    controls = [row for row in table.candidates if row.role != "base"]
+        best = entry == leader and not is_preference(table)
+        cells.append(None if row is None else Cell(f"{row.value:.3f}", "*" if "*" in told else "", best))
+    controls = [row for row in table.candidates if row.role != "base" and not is_preference(table)]
     return Line(table, metric_title(table.task.metric), tuple(cells), controls[0] if controls else None)
 
 
@@ -269,12 +289,11 @@ def cost_picture(found: Evaluation) -> str:
 
 def size_picture(found: Evaluation) -> str:
     """Where bases of several sizes were scored on the same tasks: their aggregates, and those of their twins."""
-    sizes = {base.entry: base.parameters for base in found.bases}
+    sizes = {base.identity: base.parameters for base in found.bases}
     curves: dict[str, list[Point]] = {"base": [], "scratch": []}
     for row in found.overall:
-        owner = max((entry for entry in sizes if row.entry.startswith(entry)), key=len, default="")
-        if owner and row.tasks == row.of and style_of(row.role) in curves:
-            point = Point(row.entry, style_of(row.role), float(sizes[owner]), row.value, row.ci95)
+        if row.identity in sizes and row.tasks == row.of and style_of(row.role) in curves:
+            point = Point(row.entry, style_of(row.role), float(sizes[row.identity]), row.value, row.ci95)
             curves[point.style].append(point)
     if len({point.x for point in curves["base"]}) < 2:
         return ""

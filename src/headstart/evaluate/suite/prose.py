@@ -38,7 +38,7 @@ class ProseProtocol(ItemsProtocol):
         raise AssertionError("texts have no control but the random twin")
 
     def run(self, base: Base, rows: list[Item], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
-        mine = rows[ask.stretch]
+        mine = ask.mine(rows)
         weighed, method, ms_per_row = weigh(base, mine)
         samples = [
             Sample(

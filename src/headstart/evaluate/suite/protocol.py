@@ -19,6 +19,7 @@ from headstart.evaluate.suite.specs import Method, ProtocolName, TaskSpec
 from headstart.train.frozen import FeatureStore
 
 Rows = TypeVar("Rows")
+Row = TypeVar("Row")
 CONTROL_OF: dict[Method, Role] = {  # what stands beside a base: the same on random weights, or trained from them
     "zero-shot": "random",
     "few-shot": "random",
@@ -31,7 +32,7 @@ LEARNING: tuple[Method, ...] = ("probe", "lora", "full")  # methods that labels 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a cell asks of a base. stretch: the rows, where a protocol cuts them into parts; seed: of what is drawn.
+    """What a cell asks of a base. places: its rows, where a protocol cuts them into parts; seed: of what is drawn.
 
     labels: how many of the train rows it may see, None for all. digest: of the base, see `Side`. features: of the
     set's rows, which probes share.
@@ -39,11 +40,14 @@ class Ask:
 
     method: Method
     seed: int
-    stretch: slice
+    places: Sequence[int]
     shots: int = 0
     labels: int | None = None
     digest: str = ""
     features: FeatureStore = field(default_factory=FeatureStore)
+
+    def mine(self, rows: Sequence[Row]) -> list[Row]:
+        return [rows[place] for place in self.places]
 
 
 class Protocol(ABC, Generic[Rows]):
@@ -51,7 +55,7 @@ class Protocol(ABC, Generic[Rows]):
 
     by_chance: methods whose result depends on the seed, whatever the weights. in_parts: whether a base answers a
     stretch of the rows without having seen the others, so that long sets become several cells. twin_items: how many
-    items a random twin answers of such a set, spread evenly over it: enough to say where chance stands. demonstrates:
+    items a random twin answers of such a set, drawn from all of it: enough to say where chance stands. demonstrates:
     whether few-shot puts solved rows before every row (`shown`); where not, `run` sees to it.
     """
 
@@ -73,6 +77,10 @@ class Protocol(ABC, Generic[Rows]):
     @abstractmethod
     def size(self, rows: Rows) -> int:
         """How many items there are to cut into parts; only where `in_parts`."""
+
+    def groups(self, rows: Rows) -> Sequence[str]:
+        """Of every item the group that a draw takes its share of, as its sample names it; "" where there is none."""
+        return [""] * self.size(rows)
 
     @abstractmethod
     def controls(self, found: SetOnDisk) -> tuple[Role, ...]:

@@ -16,6 +16,7 @@ from headstart.evaluate.suite.specs import OVERALL as OVERALL  # the task name o
 from headstart.evaluate.suite.specs import Method
 
 SCHEMA_VERSION = 1
+PREFERENCE = "preference"  # the metric of a share that is best at one half: nobody leads by it
 
 
 class BaseFacts(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ class SpreadFacts(msgspec.Struct, frozen=True):
 
 
 class Clean(msgspec.Struct, frozen=True):
-    """A score without the items that were found in what the base read: those that are too short to tell stay in."""
+    """A score without the items that were found in what the base read: those that cannot be told stay in."""
 
     n: int
     value: float
@@ -47,7 +48,7 @@ class Clean(msgspec.Struct, frozen=True):
 class Contamination(msgspec.Struct, frozen=True):
     """How many of a set's items a base has read in pre-training, see `headstart.data.overlap.Overlap`.
 
-    status: unknown where no sketch of what was read travels with the base or most rows are too short to tell, "no text"
+    status: unknown where no sketch of what was read travels with the base or most rows cannot be told, "no text"
     for sets of other things. words: whose sketch it is, or why nothing is known. clean: None where too few items are
     left.
     """
@@ -60,6 +61,8 @@ class Contamination(msgspec.Struct, frozen=True):
     unchecked: int = 0
     expected_false: float = 0.0
     clean: Clean | None = None
+    not_sampled: int = 0
+    share: float = 1.0
 
 
 class Standing(Candidate, frozen=True, kw_only=True):
@@ -69,6 +72,7 @@ class Standing(Candidate, frozen=True, kw_only=True):
     tfidf. ci95_fixed: with the task's groups held fixed, where ci95 draws them. groups: the score of every value of the
     column that is averaged over. spread: of several seeds. contamination: of bases, and for their twins the same items.
     label_curve: scores on fewer labels and how many labels pre-training saved, against training from scratch.
+    identity: of the base, or of the base whose twin it is; "" for controls.
     """
 
     entry: str
@@ -78,6 +82,7 @@ class Standing(Candidate, frozen=True, kw_only=True):
     spread: SpreadFacts | None = None
     contamination: Contamination | None = None
     label_curve: LabelCurve | None = None
+    identity: str = ""
 
 
 class Paired(msgspec.Struct, frozen=True):
@@ -122,7 +127,10 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class TaskTable(msgspec.Struct, frozen=True):
-    """One task: its card, its rows, the highest score first, and the controls that are not among them."""
+    """One task: its card, its rows, the best score first, and the controls that are not among them.
+
+    Of a preference, what is nearest to one half stands first.
+    """
 
     task: TaskCard
     candidates: list[Standing]
@@ -145,7 +153,7 @@ class CleanOverall(msgspec.Struct, frozen=True):
 class Overall(msgspec.Struct, frozen=True):
     """The mean over tasks of an entry's scores, 0 for guessing and 1 for perfect. tasks: over how many of `of`.
 
-    clean: of a base and its twins; None where no item was found, or no task kept enough.
+    clean: of a base and its twins; None where no item was found, or no task kept enough. identity: see `Standing`.
     """
 
     entry: str
@@ -155,6 +163,7 @@ class Overall(msgspec.Struct, frozen=True):
     tasks: int
     of: int
     clean: CleanOverall | None = None
+    identity: str = ""
 
 
 class Passed(msgspec.Struct, frozen=True):

@@ -24,7 +24,16 @@ from headstart.base.scoring import read_asked
 from headstart.evaluate.metrics import Floats
 from headstart.evaluate.suite.cells import Cell, Judged, Role, Sample
 from headstart.evaluate.suite.index import SetOnDisk
-from headstart.evaluate.suite.items import COLUMNS, READERS, Item, as_item, guess_of, read_items, weights_of
+from headstart.evaluate.suite.items import (
+    COLUMNS,
+    READERS,
+    Item,
+    as_item,
+    group_drawn,
+    guess_of,
+    read_items,
+    weights_of,
+)
 from headstart.evaluate.suite.protocol import Ask, Protocol
 from headstart.evaluate.suite.shots import read_shown
 from headstart.evaluate.suite.specs import Method, TaskSpec
@@ -44,6 +53,9 @@ class ItemsProtocol(Protocol[list[Item]]):
     def size(self, rows: list[Item]) -> int:
         return len(rows)
 
+    def groups(self, rows: list[Item]) -> Sequence[str]:
+        return [group_drawn(item) for item in rows]
+
     def can(self, base: Base) -> bool:
         return bool(base.score_patterns)
 
@@ -58,7 +70,7 @@ class OptionsProtocol(ItemsProtocol):
         return constant(rows, spec) if role == "majority" else overlap(rows, spec)
 
     def run(self, base: Base, rows: list[Item], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
-        return score(base, rows[ask.stretch], spec, rows, ask.method)
+        return score(base, ask.mine(rows), spec, rows, ask.method)
 
     def details(self, cells: Sequence[Cell], runs: Sequence[Sequence[Judged]], spec: TaskSpec) -> dict[str, float]:
         """The shares of ties and of items that filled all positions."""

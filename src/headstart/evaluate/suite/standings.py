@@ -22,11 +22,12 @@ from headstart.evaluate.report import LabelCurve, Pair
 from headstart.evaluate.spread import separate
 from headstart.evaluate.suite.cells import Cell, Judged, Side
 from headstart.evaluate.suite.index import SetOnDisk
-from headstart.evaluate.suite.items import group_numbers, weights_of
+from headstart.evaluate.suite.items import group_drawn, group_numbers, one_in, weights_of
 from headstart.evaluate.suite.protocol import CONTROL_OF
 from headstart.evaluate.suite.protocols import protocol_of
 from headstart.evaluate.suite.scoreboard import (
     OVERALL,
+    PREFERENCE,
     CleanOverall,
     Missing,
     Overall,
@@ -45,7 +46,7 @@ LEVEL = 0.05
 class Scored:
     """One side on one task: its cells by seed, its samples by seed in the order of the items, and their evidence.
 
-    every: 1 where it answered all items, 5 where every fifth.
+    every: 1 where it answered all items, 5 where one in five.
     """
 
     side: Side
@@ -97,13 +98,13 @@ def scored(
 
 
 def thinned(found: SetOnDisk, one: Scored, every: int) -> Evidence:
-    """The evidence of a side on the items that another one answered, who answered every so many-th."""
+    """The evidence of a side on the items that another one answered, who answered one in `every`."""
     if every == one.every:
         return one.evidence
     assert one.every == 1, "only twins answer fewer items"
-    return scored(
-        found, one.side, [(() if seed else one.cells, run[::every]) for seed, run in enumerate(one.samples)]
-    ).evidence
+    places = one_in(every, [group_drawn(sample) for sample in one.samples[0]], name=found.spec.name)
+    runs = [(() if seed else one.cells, [run[place] for place in places]) for seed, run in enumerate(one.samples)]
+    return scored(found, one.side, runs).evidence
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -111,10 +112,15 @@ def thinned(found: SetOnDisk, one: Scored, every: int) -> Evidence:
 
 def table_of(played: Played) -> TaskTable:
     """A task's card and rows, the best score first; the bases before the controls where equal."""
+    card = card_of(played)
     sign = 1.0 if METRICS[played.sides[0].evidence.metric].smaller else -1.0
+
+    def order(row: Standing) -> float:
+        return abs(row.value - 0.5) if card.metric == PREFERENCE else sign * row.value
+
     rows = [standing(played, one) for one in played.sides]
-    rows.sort(key=lambda row: (sign * row.value, row.role, row.entry))
-    return TaskTable(card_of(played), rows, list(played.missing))
+    rows.sort(key=lambda row: (order(row), row.role, row.entry))
+    return TaskTable(card, rows, list(played.missing))
 
 
 def card_of(played: Played) -> TaskCard:
@@ -188,6 +194,7 @@ def standing(played: Played, one: Scored) -> Standing:
         groups=groups_of(found, one),
         label_curve=played.curves.get(one.side.entry),
         spread=None if spread is None else SpreadFacts(**asdict(spread)),
+        identity=one.side.digest,
     )
 
 
@@ -308,7 +315,8 @@ def overall_of(played: Sequence[Played], unread: Unread) -> list[Overall]:
         parts = parts_of(tasks, side)
         value, found = aggregate(parts)
         clean = clean_overall(tasks, side, unread)
-        rows.append(Overall(side.entry, side.role, value, as_pair(found), len(parts), len(tasks), clean))
+        told = side.entry, side.role, value, as_pair(found), len(parts), len(tasks), clean, side.digest
+        rows.append(Overall(*told))
     return sorted(rows, key=lambda row: (-row.tasks, -row.value, row.entry))
 
 

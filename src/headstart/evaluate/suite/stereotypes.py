@@ -57,7 +57,7 @@ class TriplesProtocol(ItemsProtocol):
         raise AssertionError("triples have no control but the random twin")
 
     def run(self, base: Base, rows: list[Item], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
-        mine = rows[ask.stretch]
+        mine = ask.mine(rows)
         weighed, method, ms_per_row = weigh(base, mine)
         samples = [
             judged(item, [nats / count for nats, count in zip(one.nats, one.counts, strict=True)], one.units)

@@ -51,7 +51,7 @@ class TruthProtocol(Protocol[list[Question]]):
         return overlap([item for item, _ in rows], spec)
 
     def run(self, base: Base, rows: list[Question], spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
-        mine = rows[ask.stretch]
+        mine = ask.mine(rows)
         asked = [replace(item, options=item.options + others) for item, others in mine]
         weighed, method, ms_per_row = weigh(base, asked)
         samples = []

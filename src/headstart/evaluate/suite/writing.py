@@ -88,7 +88,7 @@ class WritingProtocol(Protocol[Demands]):
         return cell_of("tfidf", spec, rows, 1000 * (time.perf_counter() - begin) / len(rows.items)), samples
 
     def run(self, base: Base, rows: Demands, spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
-        mine, wording = rows.items[ask.stretch], spec.wording
+        mine, wording = ask.mine(rows.items), spec.wording
         most = min(wording.max_tokens, base.text_codec.max_positions // 2)
         requests = [Request(one.prompt, Sampling(max_tokens=most), stop=wording.stop, truncate=True) for one in mine]
         begin = time.perf_counter()
@@ -142,7 +142,7 @@ class InstructionProtocol(WritingProtocol):
 
     def run(self, base: Base, rows: Demands, spec: TaskSpec, ask: Ask) -> tuple[Cell, list[Sample]]:
         cell, samples = super().run(base, rows, spec, ask)
-        mine = rows.items[ask.stretch]
+        mine = ask.mine(rows.items)
         items = [Item(one.id, ((one.prompt, f" {one.references[0][:SCORED_CHARACTERS]}"),), 0) for one in mine]
         weighed, _, ms_per_row = weigh(base, items)
         told = [
