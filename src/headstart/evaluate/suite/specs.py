@@ -148,7 +148,7 @@ KNOWN: dict[str, Known] = {
         Known("subj", "text_classification", "Pang and Lee 2004", "research use, not stated"),
         Known("cola", "text_classification", "Warstadt et al. 2019 (GLUE)", GLUE, metric="mcc", core=True),
         Known("banking77", "text_classification", "Casanueva et al. 2020", "CC-BY-4.0"),
-        Known("nlupp_banking", "multilabel_classification", "Casanueva et al. 2022", "CC-BY-4.0"),
+        Known("nlupp_banking", "multilabel_classification", "Casanueva et al. 2022", "CC-BY-4.0", version=2),
         Known("mrpc", "pair_classification", "Dolan and Brockett 2005 (GLUE)", "Microsoft Research licence"),
         Known("rte", "pair_classification", "PASCAL RTE 1, 2, 3, 5 (GLUE)", GLUE),
         Known("stsb", "pair_regression", "Cer et al. 2017 (GLUE)", "CC-BY-SA-4.0 (scores)", core=True),
