@@ -620,7 +620,7 @@ def test_the_base_nearest_to_one_half_comes_first_where_a_stereotype_is_chosen(
     head = next(line for line in human_lines(found) if "tiny " in line.plain)
     assert not head.style
     assert "from the base nearest to one half" in footnote(found)
-    told = json.loads((tmp_path / "lm-eval" / "tiny" / "results.json").read_text())
+    told = json.loads(next((tmp_path / "lm-eval" / "tiny").glob("results_*.json")).read_text())
     assert told["higher_is_better"]["prejudice"]["preference"] is False
 
 
