@@ -34,6 +34,7 @@ from headstart.evaluate.budget import BACKWARD
 from headstart.evaluate.metrics import metric_for, score_task
 from headstart.evaluate.suite.adapting import read_task as read_set
 from headstart.evaluate.suite.index import find_sets
+from headstart.train.frozen import How, write_features
 from headstart.train.methods import FitSettings
 
 TASKS = ("sst2", "ag_news", "trec6", "subj", "cola", "banking77", "mrpc", "rte")
@@ -88,7 +89,7 @@ class Gathering:
             for key in todo:
                 if time.monotonic() >= self._ends:
                     return False
-                done = cell(key, source, self.task, self.metric, known.flops_per_row)
+                done = cell(key, source, self.task, self.metric, known)
                 self.truth.cells.append(done)
                 self._keep(f"{name}, {done.method}, seed {done.seed}: test {done.test:.3f}", done.pieces[-1].seconds)
         return True
@@ -113,10 +114,10 @@ def read(facts: BaseFacts, base: Base, task: Task, metric: str) -> Read:
     return Read(facts.name, base.digest, facts, per_row, prefixes, curve, *here())
 
 
-def cell(key: tuple[str, str, int], source: str, task: Task, metric: str, per_row: float) -> Cell:
+def cell(key: tuple[str, str, int], source: str, task: Task, metric: str, known: Read) -> Cell:
     """One candidate trained to its end in the ladder's pieces, with its score on the test rows."""
     base, method, seed = key
-    train_rows, held_out = len(task.train), len(task.validation)
+    train_rows, held_out, per_row = len(task.train), len(task.validation), known.flops_per_row
     pieces: list[Piece] = []
     with tempfile.TemporaryDirectory() as folder:
         path = write_task(task, Path(folder) / "task.json")
@@ -144,8 +145,26 @@ def cell(key: tuple[str, str, int], source: str, task: Task, metric: str, per_ro
                 break
         assert told.saved is not None, "a training that ended is saved"
         answers = ask(Base.load(told.saved), task.test)[0].predictions
+        shared = sharing(job, task, known) if method == "probe" else None
     test = score_task(task.kind, metric, task.test.targets, answers, labels=task.labels)
-    return Cell(base, method, seed, test, told.stopped, pieces, *here())
+    return Cell(base, method, seed, test, told.stopped, pieces, *here(), shared)
+
+
+def sharing(job: Train, task: Task, known: Read) -> Piece:
+    """The same probe, given the features of all rows as a reading leaves them; the reading is not in its cost."""
+    way = Pass(base_of(job.base, True), task, metric=job.metric, seed=SEED)
+    while way.ahead:
+        way.go()
+    found = way.features()
+    path = Path(job.folder).with_suffix(".features")
+    write_features(path, found, How(way.pooling, job.settings.max_length, way.channels))
+    begun = time.process_time()
+    told = msgspec.convert(train(msgspec.to_builtins(msgspec.structs.replace(job, features=str(path)))), Trained)
+    spent = time.process_time() - begun
+    unread = sum(
+        0 if part in found else len(rows) for part, rows in (("train", task.train), ("validation", task.validation))
+    )
+    return Piece(told.share, told.value, told.epochs, spent, known.flops_per_row * (unread + len(task.validation)))
 
 
 def main() -> None:

@@ -197,7 +197,8 @@ def _answer(table: Table, function: Callable[[Any], Any], job: Any, clock: Clock
     cell = table.cell(job["base"], job["method"], job["seed"])
     last = len(cell.pieces) - 1
     place = next((i for i, piece in enumerate(cell.pieces) if piece.share >= job["until"] - 0.02), last)
-    cost, first = cell.pieces[place].seconds - clock.paid.get(cell.key, 0.0), not clock.paid
+    whole = cell.pieces[place] if job["features"] is None or cell.shared is None else cell.shared
+    cost, first = whole.seconds - clock.paid.get(cell.key, 0.0), not clock.paid
     if cost > clock.left() and not first:  # the first is run whatever the clock says, as in the package
         clock.spent += max(0.0, clock.left())
         return Failed("late", "the time was over before it was done")

@@ -70,7 +70,10 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One candidate with one seed, trained to its end. test: its score on the test rows. stopped: why it ended."""
+    """One candidate with one seed, trained to its end. test: its score on the test rows. stopped: why it ended.
+
+    shared: what a probe costs to which a reading of all rows left their features; None of other trainings.
+    """
 
     base: str
     method: str
@@ -80,6 +83,7 @@ class Cell(msgspec.Struct, frozen=True):
     pieces: list[Piece]
     machine: str
     code: str
+    shared: Piece | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -192,7 +196,9 @@ def in_flops(truth: Truth) -> Truth:
         ms = 1000 * read.flops_per_row / NOMINAL
         prefixes = [change(one, seconds=one.flops / NOMINAL, ms_per_row=ms) for one in read.prefixes]
         reads.append(change(read, prefixes=prefixes))
-    cells = [
-        change(cell, pieces=[change(one, seconds=one.flops / NOMINAL) for one in cell.pieces]) for cell in truth.cells
-    ]
+    cells = []
+    for cell in truth.cells:
+        pieces = [change(one, seconds=one.flops / NOMINAL) for one in cell.pieces]
+        shared = None if cell.shared is None else change(cell.shared, seconds=cell.shared.flops / NOMINAL)
+        cells.append(change(cell, pieces=pieces, shared=shared))
     return change(truth, reads=reads, cells=cells)

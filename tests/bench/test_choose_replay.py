@@ -25,8 +25,10 @@ from tests.train.tiny_base import toy_task
 from headstart.base.facts import BaseFacts
 from headstart.choose.reading import CurvePoint, Estimates
 from headstart.choose.work import Read as ReadJob
-from headstart.choose.work import read_task
+from headstart.choose.work import Train, read_task
+from headstart.choose.work import train as train_job
 from headstart.ground.fanout import Done
+from headstart.train.methods import FitSettings
 
 LEVELS = {"small": 0.80, "big": 0.60, "other": 0.55}
 PARAMS = {"small": 10_000_000, "big": 100_000_000, "other": 30_000_000}
@@ -85,13 +87,28 @@ def test_a_reading_that_is_cut_is_charged_and_used_up_to_where_it_was_cut(
     seconds: float, place: int, table: Table
 ) -> None:
     clock = Clock(100.0)
-    found = _answer(table, read_task, msgspec.to_builtins(ReadJob("small", "", "accuracy", seconds)), clock)
+    found = _answer(
+        table, read_task, msgspec.to_builtins(ReadJob("small", "", "accuracy", FitSettings(), seconds, "")), clock
+    )
     assert isinstance(found, Done)
     at = table.read("small").prefixes[place]
     assert clock.spent == at.seconds
     assert found.value["rows"] == at.rows == ROWS[place]
     assert found.value["estimates"] == msgspec.to_builtins(at.estimates)
     assert [point["labels"] for point in found.value["curve"]] == list(ROWS[: place + 1])
+
+
+def test_a_probe_costs_what_is_left_of_it_where_a_reading_left_it_features() -> None:
+    truth = truth_of(LEVELS)
+    shared = msgspec.structs.replace(truth.cells[0].pieces[0], seconds=0.5)
+    truth.cells[0] = msgspec.structs.replace(truth.cells[0], shared=shared)
+    spent = []
+    for features in (None, "left.features"):
+        job = Train("small", "", "probe", 0, FitSettings(), "accuracy", "", features=features)
+        clock = Clock(100.0)
+        assert isinstance(_answer(table_of(truth), train_job, msgspec.to_builtins(job), clock), Done)
+        spent.append(clock.spent)
+    assert spent == [COST["probe"], 0.5]
 
 
 def test_what_was_not_paid_for_changes_nothing() -> None:

@@ -14,11 +14,12 @@ from tests.train.tiny_base import toy_task
 
 from headstart.base.facts import BaseFacts
 from headstart.choose import search as search_module
+from headstart.choose.closing import closing_rows, rows_fitting
 from headstart.choose.decision import Decision, decide
 from headstart.choose.plan import Plan
 from headstart.choose.prompting import rows_of_saving
 from headstart.choose.reading import CurvePoint, Estimates, Reading, goes_on
-from headstart.choose.search import FINISHING, LOADINGS, Search, closing_rows, rows_fitting
+from headstart.choose.search import FINISHING, LOADINGS, Search
 from headstart.choose.work import Looked, Trained, look, read_task
 from headstart.data.task import Task
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, SAMPLE_ROWS, WARMING_ROWS, Budget

@@ -108,7 +108,11 @@ def test_the_digest_follows_the_files(sets: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "changed"),
-    [("briefs", {"metric": "ROUGE-1"}), ("moods", {"metric": "Matthews correlation"}), ("grammar", {"columns": ["good", "bad"]})],
+    [
+        ("briefs", {"metric": "ROUGE-1"}),
+        ("moods", {"metric": "Matthews correlation"}),
+        ("grammar", {"columns": ["good", "bad"]}),
+    ],
 )
 def test_a_card_that_asks_otherwise_is_another_set_of_the_same_data(sets: Path, name: str, changed: object) -> None:
     def read() -> dict[str, SetOnDisk]:

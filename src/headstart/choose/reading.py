@@ -11,6 +11,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -37,10 +38,11 @@ from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
 from headstart.ground.errors import DataError
 from headstart.ground.seeds import stream
-from headstart.model.heads import pool, pool_channels
+from headstart.model.heads import paired, pool, pool_channels
 from headstart.model.trunk import Trunk
 from headstart.train.cross_entropy import IGNORE
 from headstart.train.fit import PASS_TOKENS
+from headstart.train.frozen import How, Part, write_features
 from headstart.train.methods import FitSettings
 from headstart.train.prepared import default_pooling, supervised
 from headstart.train.supervised import Supervised
@@ -96,10 +98,14 @@ class Reading(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Features of some rows: layers (L, N, D) float32, their answers as columns (N, K)."""
+    """Features of some rows: layers (L, N, D) float32, their answers as columns (N, K).
+
+    inputs: (N, F) of the last layer, as a head takes them; None where it takes words.
+    """
 
     layers: Tensor
     y: Floats
+    inputs: Tensor | None = None
 
     @property
     def last(self) -> Floats:
@@ -121,12 +127,28 @@ def read(
     seconds: float,
     held_out_rows: int = HELD_OUT_ROWS,
     most_rows: int = MOST_ROWS,
+    max_length: int = FitSettings().max_length,
     clock: Clock = time.monotonic,
+    keep: Path | None = None,
 ) -> Reading:
-    """Read until `seconds` of `clock` are over or `most_rows` are read; 100 rows are read whatever the clock says."""
-    way = Pass(base, task, metric=metric, seed=seed, held_out_rows=held_out_rows, most_rows=most_rows, clock=clock)
+    """Read until `seconds` of `clock` are over or `most_rows` are read; 100 rows are read whatever the clock says.
+
+    keep: a file for the features of parts that were read whole, for a probe (`train.frozen`).
+    """
+    way = Pass(
+        base,
+        task,
+        metric=metric,
+        seed=seed,
+        held_out_rows=held_out_rows,
+        most_rows=most_rows,
+        max_length=max_length,
+        clock=clock,
+    )
     while way.ahead and goes_on(way.spent, way.rows, way.ahead, seconds=seconds):
         way.go()
+    if keep is not None:
+        write_features(keep, way.features(), How(way.pooling, max_length, way.channels))
     return way.reading()
 
 
@@ -150,19 +172,21 @@ class Pass:
         seed: int,
         held_out_rows: int = HELD_OUT_ROWS,
         most_rows: int = MOST_ROWS,
+        max_length: int = FitSettings().max_length,
         clock: Clock = time.monotonic,
     ) -> None:
         begun, self._clock = clock(), clock
-        eyes = _Eyes(base, task)
+        eyes = _Eyes(base, task, max_length)
         order = nested_order(task.train, task.kind, seed)[:most_rows]
         wanted = stream(seed, "held out").permutation(len(task.validation))[:held_out_rows]
         sight = eyes.see_at(task.train.subset(order))  # what is not read is not encoded
         alike = len({raw.shape[0] for raw in task.train.raws}) == 1  # all of them, as a head takes them
-        channels = sight.channels if alike else 1
-        self._most, self._train = len(order), replace(sight, channels=channels)
+        self.pooling, self.channels = default_pooling(base, task), sight.channels if alike else 1
+        self._most, self._train = len(order), replace(sight, channels=self.channels)
+        self._task, self._order = task, torch.from_numpy(np.asarray(order, dtype=np.int64))
         self._judge, self.held_out_rows = Judge(task, metric), len(wanted)
         held_out = task.validation.subset(np.sort(wanted))
-        self._others = eyes.see_at(held_out, channels)(np.arange(len(wanted))) if len(wanted) else None
+        self._others = eyes.see_at(held_out, self.channels)(np.arange(len(wanted))) if len(wanted) else None
         self._seen: list[Seen] = []
         self._curve: list[CurvePoint] = []
         self._moments: Moments | None = None
@@ -190,6 +214,19 @@ class Pass:
             self._curve.append(CurvePoint(stop, crossed(self._moments, self._others, self._judge)))
         self.spent += self._clock() - begun
 
+    def features(self) -> dict[Part, Tensor]:
+        """(N, F) of every part that was read whole, in the order of its rows, as the head of a probe takes them."""
+        found: dict[Part, Tensor] = {}
+        train = [seen.inputs for seen in self._seen if seen.inputs is not None]
+        if train and self.rows == len(self._task.train):
+            rows = torch.cat(train)
+            found["train"] = torch.empty_like(rows)
+            found["train"][self._order] = rows
+        others = None if self._others is None else self._others.inputs
+        if others is not None and len(others) == len(self._task.validation):
+            found["validation"] = others
+        return found
+
     def reading(self) -> Reading:
         """What the rows so far say."""
         begun = self._clock()
@@ -210,8 +247,8 @@ def words(seen: list[Seen]) -> int:
 class _Eyes:
     """A base's trunk ready to read a task's rows layer by layer."""
 
-    def __init__(self, base: Base, task: Task) -> None:
-        self._base, self._task = base, task
+    def __init__(self, base: Base, task: Task, max_length: int) -> None:
+        self._base, self._task, self._settings = base, task, FitSettings(max_length=max_length)
         self._device = pick_device()
         self._trunk: Trunk = (
             copy.deepcopy(base.trunk).to(device=self._device, dtype=training_dtype(self._device)).eval()
@@ -220,7 +257,7 @@ class _Eyes:
 
     def see_at(self, part: Examples, channels: int | None = None) -> _Sight:
         """channels: that the rows must have, of another part; None: as they have."""
-        data = supervised(self._base, self._task, part, "probe", FitSettings())
+        data = supervised(self._base, self._task, part, "probe", self._settings)
         if not isinstance(data.encoded, PatchRows):
             return _Sight(self, data)
         if channels is not None:
@@ -282,13 +319,15 @@ class _Sight:
             return Seen(layers, np.eye(data.num_outputs)[tags])
         if data.second is None:
             layers = self.eyes.pooled(data, self.channels)
+            inputs = layers[-1]
         else:
             first, second = self.eyes.pooled(data), self.eyes.pooled(replace(data, encoded=data.second))
             layers = torch.cat([(first - second).abs(), first * second], dim=2)  # half of what a head compares
+            inputs = paired(first[-1], second[-1])
         targets = data.target_tensor(np.arange(len(data)), 0)
         if data.kind == "choice":
-            return Seen(layers, np.eye(data.num_outputs)[targets.numpy()])
-        return Seen(layers, targets.double().numpy().reshape(len(data), -1))
+            return Seen(layers, np.eye(data.num_outputs)[targets.numpy()], inputs)
+        return Seen(layers, targets.double().numpy().reshape(len(data), -1), inputs)
 
 
 # --- judgement ------------------------------------------------------------------------------------------------------

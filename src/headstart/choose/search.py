@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from headstart.choose.belief import load_prior
+from headstart.choose.closing import ENOUGH, LEAST_HELD_OUT, closing_rows, rows_fitting, some
 from headstart.choose.constraints import Excluded, divide
 from headstart.choose.findings import BY_PRIOR, Findings, Key, Run, Unasked
 from headstart.choose.ladder import RUNGS, entrants, survivors
@@ -39,19 +39,16 @@ from headstart.evaluate.progress import Event, OnEvent
 from headstart.evaluate.trial import score
 from headstart.ground.errors import ConfigError, RunError
 from headstart.ground.fanout import Crew, Done, Failed, Outcome, fan_out, side_by_side
-from headstart.ground.seeds import stream
 from headstart.train.methods import MIN_EPOCHS, FitSettings, epochs_of
 
 LOOK_SHARE = 0.2  # of the budget at most, for stage 0; one base is looked at whatever it takes
 READING_SHARE = 0.3  # of what is left then at most, for stage 1
 ENDING_SHARE = 0.5  # of what is left then at most, for the answers that cannot be cut short
 CLOSING_SHARE = 0.3  # of the whole budget for those answers; what takes longer is answered in part
-ENOUGH = 200  # rows of validation and of test at least
 MARGIN = 1.25  # on the time of those answers: a busy machine is never equally busy
 FINISHING = 1.0  # CPU seconds of what reads no row: 0.2 in a search over 500 test rows, and ending the process
 LOADINGS = 4  # of a base in the end: to answer, as it was trained, to write and to compare, which take about as long
 HELD_OUT_SHARE = 0.3  # of a reading's time, for held-out rows
-LEAST_HELD_OUT = 40
 PROMPT_SHARE = 0.15  # of what is left then at most, for stage 2
 ANSWERING_SHARE = 0.25  # of it that a prompt may take to answer validation and test rows, if it wins
 FIRST_SHARE = 0.6  # of what is left then at most, for the first probe
@@ -268,7 +265,9 @@ class Search:
                     one.facts.source,
                     self.path,
                     self.metric,
+                    self.settings,
                     seconds,
+                    self._kept_at(one),
                     held_out,
                     plan.seed,
                     allow_pickle=plan.allow_pickle,
@@ -520,9 +519,27 @@ class Search:
                 run.failed = outcome.reason
         self.found.runs = [run for run in self.found.runs if run.pieces or run.failed is not None]
 
+    def _kept_at(self, looked: Looked) -> str:
+        """Where the reading with a base leaves the features of parts that it read whole."""
+        return str(self.folder / f"{self.plan.bases.index(looked.facts.source)}.features")
+
+    def _unread(self, base: int) -> tuple[int, int]:
+        """The train and the validation rows that a probe must still read to be fitted: none of a part that the reading
+        of its base read whole. Words are drawn anew for a probe."""
+        train_rows, held_out, _ = self.found.rows
+        reading = self.found.readings[base]
+        if reading is None or self.task.kind == "tags":
+            return train_rows, held_out
+        return (
+            0 if reading.rows == train_rows else train_rows,
+            0 if reading.held_out == held_out else held_out,
+        )
+
     def _job(self, run: Run, until: float, hurry: bool, seconds: float) -> Train:
+        looked = self.found.looked[run.base]
+        shares = run.method == "probe" and self._unread(run.base)[0] == 0
         return Train(
-            self.found.looked[run.base].facts.source,
+            looked.facts.source,
             self.path,
             run.method,
             run.seed,
@@ -532,6 +549,7 @@ class Search:
             until,
             None if math.isinf(seconds) else time.time() + seconds,
             hurry,
+            self._kept_at(looked) if shares else None,
             self.plan.allow_pickle,
         )
 
@@ -557,7 +575,7 @@ class Search:
         reading = self.found.readings[base]
         row = (self.found.looked[base].ms_per_row if reading is None else reading.ms_per_row) / 1000
         if method == "probe":
-            return row * (train_rows + 2 * held_out)
+            return row * (sum(self._unread(base)) + held_out)
         return self.correction * row * (held_out + self.passes() * (BACKWARD[method] * train_rows + held_out))
 
     def passes(self) -> int:
@@ -575,8 +593,10 @@ class Search:
     def least(self, key: Key) -> float:
         """Seconds below which a training is not worth starting: few rows, and validation as often as it is read."""
         train_rows, held_out, _ = self.found.rows
-        first = min(PROBE_ROWS, train_rows)
-        rows = first + min(PROBE_ROWS, held_out) + held_out
+        unread = self._unread(key[0])
+        rows = sum(min(PROBE_ROWS, some) for some in unread) + held_out
+        if not unread[0]:  # shared features know no deadline
+            rows = sum(unread) + held_out
         if key[1] != "probe":
             rows = (
                 int(0.1 * BACKWARD[key[1]] * train_rows) + 5 * held_out
@@ -628,36 +648,6 @@ class Search:
         return None if math.isinf(left) else time.monotonic() + max(0.0, left)
 
 
-def closing_rows(validation: int, test: int) -> int:
-    """Rows that are answered after a search: both parts, and what a saved folder is compared with, twice."""
-    return validation + test + rows_of_saving(test)
-
-
-def rows_fitting(rows: float, validation: int, test: int, *, looks: int = 1) -> tuple[int, int]:
-    """The most rows of both parts whose `closing_rows` are within `rows`: a like share of each beyond ENOUGH, of ENOUGH
-    where that is too many, and LEAST_HELD_OUT at least. looks: as `Search.shorten`."""
-
-    def kept(extent: float) -> tuple[int, int]:
-        within, beyond = min(1.0, extent), max(0.0, extent - 1.0)
-        sizes = [
-            max(min(LEAST_HELD_OUT, size), int(within * min(ENOUGH, size) + beyond * max(0, size - ENOUGH)))
-            for size in (validation, test)
-        ]
-        return (sizes[0] if looks else validation), sizes[1]
-
-    def needed(extent: float) -> int:
-        first, second = kept(extent)
-        return closing_rows(looks * first, second)
-
-    if needed(2.0) <= rows:
-        return validation, test
-    low, high = 0.0, 2.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if needed(middle) <= rows else (low, middle)
-    return kept(low)
-
-
 def floor_of(task: Task, metric: str) -> float:
     """What always answering the same scores on validation: train's majority, or the label that is most frequent there,
     since of two labels one that train holds less often may well be the better constant."""
@@ -667,11 +657,6 @@ def floor_of(task: Task, metric: str) -> float:
         return floor
     constant = Counter(rows.targets).most_common(1)[0][0]
     return max(floor, score(task, metric, rows, Answers((constant,) * len(rows))))
-
-
-def some(rows: Examples, most: int, *, seed: int) -> Examples:
-    """At most `most` rows, in their order."""
-    return rows.subset(np.sort(stream(seed, "some rows").permutation(len(rows))[:most]).tolist())
 
 
 def expected(seconds: float) -> str:

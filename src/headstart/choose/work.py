@@ -21,10 +21,12 @@ from headstart.base.base import Base
 from headstart.base.facts import BaseFacts, facts_of
 from headstart.choose.reading import HELD_OUT_ROWS, MOST_ROWS, Reading, read
 from headstart.choose.task_file import task_of
+from headstart.data.task import Task
 from headstart.evaluate.asking import ask, with_threshold
 from headstart.evaluate.budget import measure_pace
 from headstart.evaluate.metrics import score_task
 from headstart.train.fit import check_inputs, fit
+from headstart.train.frozen import FeatureStore, Frozen
 from headstart.train.methods import FitSettings
 from headstart.train.pieces import Piece
 
@@ -53,12 +55,14 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """Job: one encoding pass over a growing sample of the rows."""
+    """Job: one encoding pass over a growing sample of the rows. keep: a file for the features of parts read whole."""
 
     base: str
     task: str
     metric: str
+    settings: FitSettings
     seconds: float
+    keep: str
     held_out: int = HELD_OUT_ROWS
     seed: int = 0
     most_rows: int = MOST_ROWS
@@ -69,7 +73,8 @@ class Train(msgspec.Struct, frozen=True):
     """Job: train until `until` of all steps, from where the state in `folder` stands.
 
     ends: seconds since the epoch by which to end with the best so far; hurry: cool down in time for it. A training that
-    ends leaves its adapted base in `folder`/base.
+    ends leaves its adapted base in `folder`/base. features: of all train rows as the base reads them, for a probe; None
+    where nothing read them all.
     """
 
     base: str
@@ -82,6 +87,7 @@ class Train(msgspec.Struct, frozen=True):
     until: float = 1.0
     ends: float | None = None
     hurry: bool = False
+    features: str | None = None
     allow_pickle: bool = False
 
 
@@ -130,6 +136,8 @@ def read_task(job: Any) -> Any:
         seconds=asked.seconds,
         held_out_rows=asked.held_out,
         most_rows=asked.most_rows,
+        max_length=asked.settings.max_length,
+        keep=Path(asked.keep),
     )
     return msgspec.to_builtins(reading)
 
@@ -153,6 +161,7 @@ def train(job: Any) -> Any:
         hurry=asked.hurry,
         piece=None if asked.method == "probe" else Piece(folder / "kept", asked.until),
         judge=judge,
+        frozen=shared(asked, task),
     )
     epochs = 1 if asked.method == "probe" else fitted.settings.epochs or 1
     predictions: list[Any] = []
@@ -181,6 +190,13 @@ def train(job: Any) -> Any:
             answering=answering,
         )
     )
+
+
+def shared(asked: Train, task: Task) -> Frozen | None:
+    """What the reading of a task leaves to a probe of the same base."""
+    if asked.features is None:
+        return None
+    return Frozen(FeatureStore.from_file(Path(asked.features), base=asked.base), asked.base, task)
 
 
 @lru_cache(maxsize=BASES_HELD)

@@ -1,4 +1,4 @@
-"""What the probes of one set share: features of its rows by a frozen base, read once and kept in memory.
+"""What the probes of one set share: features of its rows by a frozen base, read once and kept in memory or in a file.
 
 Enter: a `Frozen`, which says whose probe it is and which of the set's training rows it may see. Leave: the same
 features, bit for bit, as if every probe had read them itself. A row's features depend in their last bits on the rows
@@ -12,13 +12,17 @@ N rows, D numbers of a row's features, O outputs of a head.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from headstart.base.base import BATCH_TOKENS, Base
@@ -26,6 +30,7 @@ from headstart.base.forward import Reader
 from headstart.data.batching import bucket_batches
 from headstart.data.patch_rows import PatchRows
 from headstart.data.task import Task
+from headstart.ground.files import write_atomic
 from headstart.ground.seeds import stream
 from headstart.model.heads import Pooling
 from headstart.model.trunk import Trunk
@@ -75,9 +80,42 @@ class FeatureStore:
         x, batches = read()
         found = Read(x, batches, time.monotonic() - begin)
         if self.num_bytes + x.nbytes <= self.most_bytes:
-            self._kept[key] = found
-            self.num_bytes += x.nbytes
+            self._keep(key, found)
         return found
+
+    def _keep(self, key: Key, found: Read) -> None:
+        self._kept[key] = found
+        self.num_bytes += found.x.nbytes
+
+    @classmethod
+    def from_file(cls, path: Path, *, base: str) -> FeatureStore:
+        """One that holds what `write_features` left of rows as `base` reads them to fit a head on."""
+        store = cls()
+        with safe_open(path, framework="pt") as kept:
+            how = msgspec.convert(kept.metadata(), How, strict=False)
+            parts = kept.keys()
+            for part in parts:
+                key = Key(base, part, False, how.pooling, how.max_length, how.channels)
+                store._keep(key, Read(kept.get_tensor(part), [], 0.0))
+        return store
+
+
+class How(msgspec.Struct, frozen=True):
+    """How a file's rows were read: the fields of `Key` that are the same for all of them."""
+
+    pooling: Pooling
+    max_length: int
+    channels: int
+
+
+def write_features(path: Path, parts: Mapping[Part, Tensor], how: How) -> None:
+    """Leave features (N, D) float32 of whole parts, in the order of their rows, to another process.
+
+    Raises:
+        RunError: the disk refuses.
+    """
+    told = {name: str(value) for name, value in msgspec.structs.asdict(how).items()}
+    write_atomic(path, save({part: x.contiguous() for part, x in parts.items()}, told))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
