@@ -157,7 +157,9 @@ def sharing(job: Train, task: Task, known: Read) -> Piece:
         way.go()
     found = way.features()
     path = Path(job.folder).with_suffix(".features")
-    write_features(path, found, How(way.pooling, job.settings.max_length, way.channels))
+    write_features(
+        path, found, How(way.pooling, job.settings.max_length, way.channels, way.reading().ms_per_row / 1000)
+    )
     begun = time.process_time()
     told = msgspec.convert(train(msgspec.to_builtins(msgspec.structs.replace(job, features=str(path)))), Trained)
     spent = time.process_time() - begun

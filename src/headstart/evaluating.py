@@ -5,6 +5,7 @@ Cells and the last result are kept below --out, so a command that was stopped or
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from rich.console import Console
 from headstart.base.base import Base
 from headstart.base.shipped import DEFAULT
 from headstart.evaluate.suite.cards import require_card, write_card
-from headstart.evaluate.suite.index import SetOnDisk, Unread
+from headstart.evaluate.suite.index import SetOnDisk
 from headstart.evaluate.suite.leaderboard import show
 from headstart.evaluate.suite.page import write_page
 from headstart.evaluate.suite.protocols import methods_of
@@ -71,14 +72,14 @@ def evaluate_bases(
         lm_eval=lm_eval,
         command=shlex.join(["headstart", *sys.argv[1:]]),
     )
-    sets, unread = find_sets(data, suite=settings.suite, tasks=settings.tasks)
+    sets, _ = find_sets(data, suite=settings.suite, tasks=settings.tasks)
     if card:
         require_folders(names, [one.spec.name for one in sets])
     earlier = earlier_in(out)
     if earlier is not None:
-        require_as_much(out, earlier, settings, sets, unread)
+        require_as_much(out, earlier, settings, sets)
     place = parse_place(on)
-    named = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in names) or (DEFAULT,)
+    named = tuple(os.path.abspath(name) if Path(name).exists() else name for name in names) or (DEFAULT,)
     bases = [Base.load(name) for name in named]
     if earlier is not None:
         held = {told for base in bases for told in (base.identity, base.digest)}
@@ -93,7 +94,7 @@ def evaluate_bases(
     write_atomic(out / "evaluation.json", to_json(found) + b"\n")
     write_page(found, out / PAGE)
     if card:
-        for base, name in zip(found.bases, names, strict=True):
+        for base, name in zip(found.bases, names or (DEFAULT,), strict=True):
             write_card(found, base, Path(name))
     sys.stderr.write(f"headstart: the page of this evaluation is {out / PAGE}\n")
     if json:
@@ -128,7 +129,7 @@ class _Base(msgspec.Struct):
 
 
 class Earlier(msgspec.Struct):
-    """What is read of an evaluation.json that lies in --out already; identities and methods not always stood there."""
+    """What is read of an evaluation.json that lies in --out already; what has a default did not always stand there."""
 
     tasks: list[_Table]
     schema_version: int
@@ -136,6 +137,8 @@ class Earlier(msgspec.Struct):
     limit: int | None = None
     seeds: int = 1
     methods: list[Method] | None = None
+    shots: int = 0
+    label_curve: bool = False
 
 
 def earlier_in(out: Path) -> Earlier | None:
@@ -163,11 +166,9 @@ def earlier_in(out: Path) -> Earlier | None:
         ) from problem
 
 
-def require_as_much(
-    out: Path, earlier: Earlier, settings: Settings, sets: Sequence[SetOnDisk], unread: Sequence[Unread]
-) -> None:
+def require_as_much(out: Path, earlier: Earlier, settings: Settings, sets: Sequence[SetOnDisk]) -> None:
     """ConfigError unless the sets, rows, seeds and methods of an earlier evaluation are asked again, or more."""
-    asked = {one.spec.name for one in sets} | {one.name for one in unread}
+    asked = {one.spec.name for one in sets}  # what can no longer be read would be lost
     before = {table.task.name for table in earlier.tasks}
     refuse_loss(out, sorted(before - asked), "the same sets")
     if settings.limit is not None and (earlier.limit is None or earlier.limit > settings.limit):
@@ -175,6 +176,10 @@ def require_as_much(
         refuse_loss(out, [rows], "as many rows")
     if earlier.seeds > settings.seeds:
         refuse_loss(out, [f"{earlier.seeds} seeds"], "as many seeds")
+    if earlier.label_curve and not settings.label_curve:
+        refuse_loss(out, ["label curves"], "--label-curve")
+    if earlier.methods and "few-shot" in earlier.methods and earlier.shots not in (0, settings.shots):
+        refuse_loss(out, [f"few-shot with {earlier.shots} demonstrations"], f"--shots {earlier.shots}")
     if earlier.methods is not None:
         gone = {
             one.spec.name: set(methods_of(one.spec, earlier.methods)) - set(methods_of(one.spec, settings.methods))

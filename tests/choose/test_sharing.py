@@ -24,6 +24,7 @@ from headstart.data.task import Task
 from headstart.evaluate.budget import Budget
 from headstart.evaluate.metrics import metric_for
 from headstart.evaluate.progress import silent
+from headstart.ground.errors import RunError
 from headstart.ground.fanout import Outcome, fan_out
 from headstart.train.frozen import in_order
 from headstart.train.methods import FitSettings
@@ -82,7 +83,7 @@ def test_a_probe_reads_the_validation_rows_once_more_and_no_other(
     path, kept = write_task(task, tmp_path / "task.json"), str(tmp_path / "tiny.features")
     base_of(base, False)
     told, rows = [], []
-    read_task(msgspec.to_builtins(Read(base, path, "accuracy", QUICK, math.inf, kept)))
+    reading = read_task(msgspec.to_builtins(Read(base, path, "accuracy", QUICK, math.inf, kept)))
     for features in (None, kept):
         job = Train(base, path, "probe", 0, QUICK, "accuracy", str(tmp_path / f"run-{features is None}"))
         with Forwards(monkeypatch) as seen:
@@ -94,6 +95,10 @@ def test_a_probe_reads_the_validation_rows_once_more_and_no_other(
     weights = [head.out.weight.detach() for head in heads]
     assert float((weights[0] - weights[1]).abs().max() / weights[0].abs().max()) < 0.05
     assert abs(told[0].value - told[1].value) <= 1 / 32
+    assert told[1].seconds > 0.5 * reading["ms_per_row"] * (230 + 32) / 1000, "what others read is in its seconds"
+    fewer = write_task(replace(task, validation=task.validation.subset(range(16))), tmp_path / "fewer.json")
+    with pytest.raises(RunError, match=r"kept features are of 32 validation rows; expected 16, as toy has them"):
+        train(msgspec.to_builtins(msgspec.structs.replace(job, task=fewer)))
 
 
 def test_a_search_counts_on_it(base: str, tmp_path: Path) -> None:
@@ -111,11 +116,11 @@ def test_a_search_counts_on_it(base: str, tmp_path: Path) -> None:
     found = search.go()
     reading = found.readings[0]
     assert reading is not None
-    assert (reading.rows, reading.held_out) == (230, 32)
+    assert (reading.rows, reading.held_out, reading.kept) == (230, 32, True)
     assert [Path(job.features or "").is_file() for job in asked] == [True]
     assert search.cost((0, "probe")) == pytest.approx(32 * reading.ms_per_row / 1000)
-    found.readings[0] = msgspec.structs.replace(reading, rows=200)
-    assert search.cost((0, "probe")) == pytest.approx((230 + 32) * reading.ms_per_row / 1000)
+    found.readings[0] = msgspec.structs.replace(reading, rows=200, kept=False)
+    assert search.cost((0, "probe")) == pytest.approx((230 + 2 * 32) * reading.ms_per_row / 1000), "nothing was kept"
     found.readings[0] = None
     row = found.looked[0].ms_per_row / 1000
     assert search.cost((0, "probe")) == pytest.approx((230 + 2 * 32) * row)

@@ -129,3 +129,14 @@ def test_a_finished_evaluation_is_not_overwritten_with_less(
     assert [one["name"] for one in json.loads(last.read_text())["bases"]] == ["tiny", "other"]
     assert run(["evaluate", base, str(other), *where, "--seeds", "2"]) == 2
     assert "an evaluation of moods by zero-shot" in capsys.readouterr().err
+    more = ["--data", str(sets), "--tasks", "moods", "--out", str(tmp_path / "more"), "--method", "few-shot,probe"]
+    assert run(["evaluate", base, *more, "--shots", "2", "--label-curve"]) == 0
+    for words, message in (
+        (["--shots", "2"], "an evaluation of label curves, which would be lost; expected --label-curve again"),
+        (
+            ["--shots", "3", "--label-curve"],
+            "of few-shot with 2 demonstrations, which would be lost; expected --shots 2",
+        ),
+    ):
+        assert run(["evaluate", base, *more, *words]) == 2
+        assert message in capsys.readouterr().err

@@ -103,7 +103,7 @@ def find_folder(name_or_dir: str | Path | None) -> tuple[Path, Path]:
     if path.exists():
         if not path.is_dir():
             raise BaseError(f"{path} is a file; expected a base folder (or a .gguf file). Give the folder it lies in.")
-        return path, _cached_model(path) or path
+        return path, _cached_model(path) or _cached_model(path.resolve()) or path
     name, embedded = str(name_or_dir), embedded_names()
     if name in embedded:
         return EMBEDDED / name, EMBEDDED / name

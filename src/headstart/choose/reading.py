@@ -51,6 +51,7 @@ FIRST_ROWS = 100
 MOST_ROWS = 5_000  # the estimators' ranks hardly move beyond, and the pass is the bill
 HELD_OUT_ROWS = 500
 LAYER_ROWS = 400  # on which the best layer is found
+MOST_KEPT = 64 << 20  # bytes of features that a reading leaves: 5,000 + 500 rows of 768 are 17 MB, of pairs 68
 MOST_WORDS = 20_000  # of a tagging task
 SCORE_BINS = 5  # classes that a number is cut into where an estimator knows classes only
 Clock = Callable[[], float]  # seconds from some moment on
@@ -84,7 +85,8 @@ class Reading(msgspec.Struct, frozen=True):
     """A pass over `rows` train rows (`units` rows or words of features) in `seconds`.
 
     ms_per_row: of reading alone, in the training dtype and over length buckets, estimators left out. held_out: the
-    validation rows that the curve's scores are of.
+    validation rows that the curve's scores are of. kept: whether features of all train rows lie in the file that was
+    named for them.
     """
 
     rows: int
@@ -94,6 +96,7 @@ class Reading(msgspec.Struct, frozen=True):
     estimates: Estimates
     curve: list[CurvePoint]
     held_out: int
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,8 @@ def read(
 ) -> Reading:
     """Read until `seconds` of `clock` are over or `most_rows` are read; 100 rows are read whatever the clock says.
 
-    keep: a file for the features of parts that were read whole, for a probe (`train.frozen`).
+    keep: a file for the features of all train rows, and of validation rows where all were read, for a probe
+    (`train.frozen`); not written where a part of the train rows was read, or more than MOST_KEPT bytes.
     """
     way = Pass(
         base,
@@ -147,9 +151,11 @@ def read(
     )
     while way.ahead and goes_on(way.spent, way.rows, way.ahead, seconds=seconds):
         way.go()
-    if keep is not None:
-        write_features(keep, way.features(), How(way.pooling, max_length, way.channels))
-    return way.reading()
+    told, found = way.reading(), way.features()
+    kept = keep is not None and "train" in found and sum(x.nbytes for x in found.values()) <= MOST_KEPT
+    if keep is not None and kept:
+        write_features(keep, found, How(way.pooling, max_length, way.channels, told.ms_per_row / 1000))
+    return msgspec.structs.replace(told, kept=kept)
 
 
 def goes_on(spent: float, rows: int, ahead: int, *, seconds: float) -> bool:

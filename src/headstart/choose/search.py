@@ -267,7 +267,7 @@ class Search:
                     self.metric,
                     self.settings,
                     seconds,
-                    self._kept_at(one),
+                    self._kept_at(one) if "probe" in plan.methods else None,
                     held_out,
                     plan.seed,
                     allow_pickle=plan.allow_pickle,
@@ -524,16 +524,13 @@ class Search:
         return str(self.folder / f"{self.plan.bases.index(looked.facts.source)}.features")
 
     def _unread(self, base: int) -> tuple[int, int]:
-        """The train and the validation rows that a probe must still read to be fitted: none of a part that the reading
-        of its base read whole. Words are drawn anew for a probe."""
+        """The train and the validation rows that a probe must still read to be fitted. Where the reading of its base
+        read all train rows it left their features, and those of the validation rows where it read all of them."""
         train_rows, held_out, _ = self.found.rows
         reading = self.found.readings[base]
-        if reading is None or self.task.kind == "tags":
+        if reading is None or not reading.kept:
             return train_rows, held_out
-        return (
-            0 if reading.rows == train_rows else train_rows,
-            0 if reading.held_out == held_out else held_out,
-        )
+        return 0, 0 if reading.held_out == held_out else held_out
 
     def _job(self, run: Run, until: float, hurry: bool, seconds: float) -> Train:
         looked = self.found.looked[run.base]

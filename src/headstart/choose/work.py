@@ -55,14 +55,14 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """Job: one encoding pass over a growing sample of the rows. keep: a file for the features of parts read whole."""
+    """Job: one encoding pass over a growing sample of the rows. keep: a file for features that a probe can take."""
 
     base: str
     task: str
     metric: str
     settings: FitSettings
     seconds: float
-    keep: str
+    keep: str | None
     held_out: int = HELD_OUT_ROWS
     seed: int = 0
     most_rows: int = MOST_ROWS
@@ -137,7 +137,7 @@ def read_task(job: Any) -> Any:
         held_out_rows=asked.held_out,
         most_rows=asked.most_rows,
         max_length=asked.settings.max_length,
-        keep=Path(asked.keep),
+        keep=None if asked.keep is None else Path(asked.keep),
     )
     return msgspec.to_builtins(reading)
 

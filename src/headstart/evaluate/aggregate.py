@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,7 +67,16 @@ def aggregate_difference(reference: Sequence[Part], other: Sequence[Part], *, se
         for k, (a, b) in enumerate(zip(reference, other, strict=True))
     ]
     difference = float(np.mean([b.value() - a.value() for a, b in zip(reference, other, strict=True)]))
-    return tested(difference, *standard_error(found))
+    most = float(
+        np.mean(
+            [
+                part.scale * (METRICS[part.evidence.metric].high - METRICS[part.evidence.metric].low)
+                for part in reference
+            ]
+        )
+    )
+    told = tested(difference, *standard_error(found))
+    return replace(told, low=max(-most, told.low), high=min(most, told.high))
 
 
 def require(parts: Sequence[Part]) -> None:

@@ -24,6 +24,7 @@ from headstart.ground.errors import ConfigError
 from headstart.ground.seeds import stream
 
 RESAMPLES = 1000
+ROUNDING = 1e-12  # of a difference or its error, below which it is one of floating point alone
 CHUNK_ITEMS = 4_000_000  # counts held at once: 32 MB of float64, whatever the number of rows
 
 
@@ -209,7 +210,9 @@ def tested(difference: float, error: float, freedom: float) -> Comparison:
     from scipy.stats import t
 
     half = float(t.ppf(0.975, freedom)) * error
-    p = float(2 * t.sf(abs(difference) / error, freedom)) if error > 0 else float(difference == 0)
+    if max(error, abs(difference)) < ROUNDING:
+        return Comparison(difference, difference - half, difference + half, 1.0)
+    p = float(2 * t.sf(abs(difference) / error, freedom)) if error > 0 else 0.0
     return Comparison(difference, difference - half, difference + half, p)
 
 
@@ -222,9 +225,9 @@ def paired_error(drawn: Floats, difference: float, units: int) -> float:
     from scipy.stats import t
 
     error = float(drawn.std(ddof=1)) * widening(units)
-    if error > 1e-12 or abs(difference) < 1e-12:
+    if error > ROUNDING or abs(difference) < ROUNDING:
         return error
-    return abs(difference) / float(t.isf(2.0 ** -max(2, units), freedom_of(units)))
+    return abs(difference) / float(t.isf(2.0 ** -min(max(2, units), 1000), freedom_of(units)))
 
 
 def freedom_of(units: int) -> int:

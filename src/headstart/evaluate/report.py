@@ -55,7 +55,7 @@ class RowCounts(msgspec.Struct, frozen=True):
 class VsBest(msgspec.Struct, frozen=True):
     """This candidate minus the chosen one (the best base and method by validation) on the same test rows.
 
-    p is of the paired bootstrap; tied where p >= 0.05.
+    p is of a paired t-test with the deviation of resamples; tied where p >= 0.05.
     """
 
     difference: float

@@ -130,7 +130,7 @@ def short(seconds: float) -> str:
 
 
 def footnotes(report: Report, width: int) -> Iterator[Text]:
-    note = "* paired bootstrap, p < 0.05."
+    note = "* paired test, p < 0.05."
     if report.best.seeds > 1 and report.best.seed_sd is not None:
         what = "prompts" if report.prompts else "seeds"
         note += f" Means over {report.best.seeds} {what}; the chosen one varies by ±{report.best.seed_sd:.3f}."

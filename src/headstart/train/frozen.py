@@ -1,10 +1,11 @@
 """What the probes of one set share: features of its rows by a frozen base, read once and kept in memory or in a file.
 
 Enter: a `Frozen`, which says whose probe it is and which of the set's training rows it may see. Leave: the same
-features, bit for bit, as if every probe had read them itself. A row's features depend in their last bits on the rows
-it was batched with, so that all training rows are always read together, in one order that no seed changes, and a probe
-takes its own of them. What a store holds is bounded (MOST_BYTES); what no longer fits is read again, with the same
-result. Tags are read without a store: every seed draws its own words (train/probe.py).
+features, bit for bit, as if every probe had read them itself; those of a file (`write_features`) were read by others in
+other batches, and are the same to the rounding of the training dtype. A row's features depend in their last bits on the
+rows it was batched with, so that all training rows are always read together, in one order that no seed changes, and a
+probe takes its own of them. What a store holds is bounded (MOST_BYTES); what no longer fits is read again, with the
+same result. Tags are read without a store: every seed draws its own words (train/probe.py).
 
 N rows, D numbers of a row's features, O outputs of a head.
 """
@@ -30,6 +31,7 @@ from headstart.base.forward import Reader
 from headstart.data.batching import bucket_batches
 from headstart.data.patch_rows import PatchRows
 from headstart.data.task import Task
+from headstart.ground.errors import RunError
 from headstart.ground.files import write_atomic
 from headstart.ground.seeds import stream
 from headstart.model.heads import Pooling
@@ -45,7 +47,8 @@ Part = Literal["train", "validation", "test"]
 class Key:
     """What features of a set's rows depend on.
 
-    base: digest of its weights. asking: read as rows to answer, not as rows to fit a head on (another number format).
+    base: what tells it from others: its identity, or where it was loaded from. asking: read as rows to answer, not as
+    rows to fit a head on (another number format).
     """
 
     base: str
@@ -96,16 +99,18 @@ class FeatureStore:
             parts = kept.keys()
             for part in parts:
                 key = Key(base, part, False, how.pooling, how.max_length, how.channels)
-                store._keep(key, Read(kept.get_tensor(part), [], 0.0))
+                x = kept.get_tensor(part)
+                store._keep(key, Read(x, [], how.seconds * len(x)))
         return store
 
 
 class How(msgspec.Struct, frozen=True):
-    """How a file's rows were read: the fields of `Key` that are the same for all of them."""
+    """How a file's rows were read: the fields of `Key` that are the same for all of them, and the seconds of a row."""
 
     pooling: Pooling
     max_length: int
     channels: int
+    seconds: float
 
 
 def write_features(path: Path, parts: Mapping[Part, Tensor], how: How) -> None:
@@ -120,7 +125,7 @@ def write_features(path: Path, parts: Mapping[Part, Tensor], how: How) -> None:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Frozen:
-    """Whose probe it is. store: of the set. base: digest of the weights. whole: the set with all its training rows.
+    """Whose probe it is. store: of the set. base: as in `Key`. whole: the set with all its training rows.
 
     rows: those of them that the probe sees, None for all.
     """
@@ -163,6 +168,12 @@ def shared_features(
         begin = time.monotonic()
         one = frozen.store.of(Key(frozen.base, part, False, pooling, max_length, channels), read)
         spent += time.monotonic() - begin
+        expected = len(frozen.whole.train) if part == "train" else len(mine)
+        if len(one.x) != expected:
+            raise RunError(
+                f"the kept features are of {len(one.x):,} {part} rows; expected {expected:,}, as {frozen.whole.name} "
+                "has them. Take features of this task, or none."
+            )
         told += one.seconds * len(mine) / max(1, len(one.x))
         order = stream(seed, "features").permutation(len(mine))  # the order in which a probe without a store reads
         found.append(Features(one.x[torch.from_numpy(places[order])], mine.target_tensor(order, 0)))

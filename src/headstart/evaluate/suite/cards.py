@@ -117,7 +117,7 @@ def read_text(path: Path) -> str:
     if not path.exists():
         return ""
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise unkept(path, "a text in UTF-8", str(problem)) from problem
 

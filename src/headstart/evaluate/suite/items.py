@@ -257,7 +257,8 @@ def whole(cell: Any) -> int:
 
 def yes_or_no(cell: Any) -> bool:
     """A truth value, as JSON and Parquet have it or as CSV files spell it."""
-    found = {"true": True, "1": True, "false": False, "0": False}.get(str(cell).strip().casefold())
+    words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}  # pandas writes 1.0
+    found = words.get(str(cell).strip().casefold())
     if found is None:
         raise TypeError(f"{cell!r} is neither true nor false")
     return found

@@ -363,6 +363,8 @@ class _Run:
             command=self.settings.command,
             finished=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             methods=list(self.settings.methods),
+            shots=self.settings.shots,
+            label_curve=self.settings.label_curve,
             forgetting=forgetting_of(self.bases, self.own, tables, comparisons),
         )
 

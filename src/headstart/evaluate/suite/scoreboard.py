@@ -198,7 +198,8 @@ class Forgetting(msgspec.Struct, frozen=True):
 class Evaluation(msgspec.Struct, frozen=True):
     """Everything one run of `evaluate` found out. asked: sets by name, where they were chosen instead of a suite.
 
-    methods: those that were asked, none for the default of every set.
+    methods: those that were asked, none for the default of every set. shots: of few-shot. label_curve: whether labelled
+    sets were tried with fewer labels.
     """
 
     suite: str | None
@@ -218,6 +219,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     finished: str = ""
     forgetting: list[Forgetting] = []
     methods: list[Method] = []
+    shots: int = 0
+    label_curve: bool = False
     schema_version: int = SCHEMA_VERSION
 
     def paired(self, task: str, a: str, b: str) -> Paired | None:
