@@ -10,11 +10,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tests.base.tiny_bases import tiny_base
+from tests.model.shapes import QWEN3
 from torch import Tensor
 
 from headstart.base.base import Base
 from headstart.base.decoding import Decoder, Drawn
 from headstart.base.sampling import Sampling
+from headstart.base.slots import Slots
 from headstart.data.text_codec import Ids
 from headstart.ground.batch import Batch
 from headstart.ground.errors import ConfigError, DataError, RunError
@@ -90,6 +92,27 @@ def test_greedy_is_what_full_passes_give(family: str) -> None:
         decoder.add(prompt, Sampling(max_tokens=9))
     found = finished(decoder)
     assert [found[n] for n in range(12)] == [greedy_by_hand(base, prompt, 9) for prompt in prompts]
+
+
+def test_slots_are_more_and_shorter_again_after_a_long_text() -> None:
+    """Few bytes hold few long texts; when those are done, short ones get the room for many."""
+    config = dataclasses.replace(QWEN3, max_positions=2048)
+    unit = 2 * config.num_layers * config.num_kv_heads * config.head_dim * 4
+    slots = Slots(config, max_rows=8, cache_bytes=1024 * unit, dtype=torch.float32, device=torch.device("cpu"))
+    long, short = np.arange(600, dtype=np.int32), np.arange(20, dtype=np.int32)
+    assert slots.make_room(700, used=0)
+    slots.start(0, long)
+    slots.add(0, [long])
+    assert not slots.make_room(20, used=1), "one slot of 1,024 units is all there is"
+    assert slots.make_room(20, used=0)
+    for used in range(4):
+        assert slots.make_room(20, used=used)
+        assert slots.start(used, short) == (0 if not used else 19)
+        slots.add(used, [short[slots.held(used) :]])
+    assert not slots.make_room(20, used=4)
+    assert slots.held(0) == 20
+    assert slots.make_room(600, used=0), "and longer again"
+    assert slots.shared(long[:30])[1] == 20, "what fits is kept"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -130,10 +130,12 @@ class Slots:
         cache = KvCache(self._config, slots=rows, capacity=capacity, dtype=self._dtype, device=self._device)
         units = np.zeros((rows, capacity), dtype=np.int32)
         lengths = np.zeros(rows, dtype=np.int64)
-        if self._cache is not None:
-            kept = min(rows, len(self._lengths)) if capacity >= self._cache.capacity else 0
+        if self._cache is not None and capacity >= self._cache.capacity:  # a shorter one is made where none is in use
+            kept = min(rows, len(self._lengths))
             cache.take(self._cache, slots=kept)
             units[:kept, : self._cache.capacity] = self._units[:kept]
             lengths[:kept] = self._lengths[:kept]
             assert kept >= used
+        else:
+            assert not used
         self._cache, self._units, self._lengths = cache, units, lengths
