@@ -151,9 +151,12 @@ def read(
     )
     while way.ahead and goes_on(way.spent, way.rows, way.ahead, seconds=seconds):
         way.go()
-    told, found = way.reading(), way.features()
-    kept = keep is not None and "train" in found and sum(x.nbytes for x in found.values()) <= MOST_KEPT
-    if keep is not None and kept:
+    told = way.reading()
+    if keep is None:
+        return told
+    found = way.features()
+    kept = "train" in found and sum(x.nbytes for x in found.values()) <= MOST_KEPT
+    if kept:
         write_features(keep, found, How(way.pooling, max_length, way.channels, told.ms_per_row / 1000))
     return msgspec.structs.replace(told, kept=kept)
 
