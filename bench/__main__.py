@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",
     "choose": "bench.choose",
+    "label-forecast": "bench.label_forecast",
     "icl": "bench.icl",
     "modalities": "bench.modalities",
     "joint": "bench.joint",

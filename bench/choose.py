@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
-from bench.choose_replay import RULE, Table, curves, taus
+from bench.choose_replay import RULE, Table, curves, larger, taus
 from bench.choose_truth import FOLDER, Cell, Piece, Prefix, Read, Truth, check_base, here, load, row_flops, save
+from bench.foretold import HEAD, Foretold, row
 from bench.places import Places, add_places, places_of
 from headstart.base.base import Base
 from headstart.base.facts import BaseFacts, facts_of
@@ -198,11 +199,12 @@ def main() -> None:
         return
     rows = curves(tables, methods=arguments.methods, resamples=arguments.resamples)
     orders = taus(tables, methods=arguments.methods)
+    advice = larger(tables, methods=arguments.methods, resamples=arguments.resamples)
     units = {table.task.name: table.unit for table in tables}
-    (places.results / "choose.json").write_text(
-        json.dumps({"units": units, "policies": rows, "orders": orders}, indent=1) + "\n"
-    )
-    text = "\n".join(lines(rows, orders, units)) + "\n"
+    told = {str(budget): [msgspec.to_builtins(one) for one in found] for budget, found in advice.items()}
+    record = {"units": units, "policies": rows, "orders": orders, "larger": told}
+    (places.results / "choose.json").write_text(json.dumps(record, indent=1) + "\n")
+    text = "\n".join([*lines(rows, orders, units), *lines_of_advice(advice)]) + "\n"
     (places.results / "choose.md").write_text(text)
     print(text, end="")
 
@@ -210,19 +212,25 @@ def main() -> None:
 def lines(rows: Sequence[dict[str, Any]], orders: Sequence[dict[str, Any]], units: dict[str, str]) -> list[str]:
     """The tables as Markdown, with the rule that makes policies comparable."""
     told = ["| policy | budget | share spent | regret, points | 95 % | cases |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        low, high = row["ci95"]
+    for one in rows:
+        low, high = one["ci95"]
         told.append(
-            f"| {row['policy']} | {row['budget']:.0%} | {row['share']:.1%} | {row['regret']:.2f} | "
-            f"{low:.2f} to {high:.2f} | {row['cases']} |"
+            f"| {one['policy']} | {one['budget']:.0%} | {one['share']:.1%} | {one['regret']:.2f} | "
+            f"{low:.2f} to {high:.2f} | {one['cases']} |"
         )
     told += ["", RULE, "", "Costs: " + "; ".join(f"{name} in {unit}" for name, unit in units.items()) + "."]
     if orders:
         told += ["", "| foretold by | weighted Kendall tau, bases of equal size | groups |", "|---|---|---|"]
-        told += [f"| {row['score']} | {row['tau']:.2f} | {row['groups']} |" for row in orders]
+        told += [f"| {one['score']} | {one['tau']:.2f} | {one['groups']} |" for one in orders]
     else:
         told += ["", "No three bases of equal size: no order among them is told."]
     return told
+
+
+def lines_of_advice(advice: dict[float, list[Foretold]]) -> list[str]:
+    """What a larger base would bring, as it was told and as it came."""
+    told = [f"| {budget:.0%} |{row(found)}" for budget, found in advice.items() if found]
+    return ["", f"| a larger base, budget |{HEAD}", f"|---|{'---|' * HEAD.count('|')}", *told] if told else []
 
 
 if __name__ == "__main__":

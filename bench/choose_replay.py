@@ -19,6 +19,7 @@ import numpy as np
 from scipy.stats import weightedtau
 
 from bench.choose_truth import Cell, Read, Truth, currency, in_flops
+from bench.foretold import Foretold
 from headstart.choose.decision import LARGER, decide
 from headstart.choose.findings import Findings
 from headstart.choose.plan import Plan
@@ -254,14 +255,19 @@ def policies(
     return found
 
 
+def drawn_bases(table: Table, draw: int) -> list[str]:
+    """Three quarters of the bases, in their order."""
+    number = max(2, round(KEPT_BASES * len(table.bases)))
+    order = np.sort(stream(draw, "bases").permutation(len(table.bases))[:number])
+    return [table.bases[i] for i in order]
+
+
 def curves(tables: Sequence[Table], *, methods: Sequence[str], resamples: int) -> list[dict[str, Any]]:
     """Regret in points and share spent, a row a policy and budget, over tasks and draws of the bases."""
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
     for table in tables:
         for draw in range(resamples):
-            number = max(2, round(KEPT_BASES * len(table.bases)))
-            order = np.sort(stream(draw, "bases").permutation(len(table.bases))[:number])
-            bases = [table.bases[i] for i in order]
+            bases = drawn_bases(table, draw)
             whole = sum(table.cost(b, m) for b in bases for m in methods)
             best = max(table.test(b, m) for b in bases for m in methods)
             for budget in BUDGETS:
@@ -283,6 +289,31 @@ def curves(tables: Sequence[Table], *, methods: Sequence[str], resamples: int) -
         }
         for (policy, budget), cases in found.items()
     ]
+
+
+# --- a larger base ----------------------------------------------------------------------------------------------------
+
+
+def larger(tables: Sequence[Table], *, methods: Sequence[str], resamples: int) -> dict[float, list[Foretold]]:
+    """By budget: what `choose` says that the best larger candidate would add, beside what it adds on the test rows."""
+    found: dict[float, list[Foretold]] = {budget: [] for budget in BUDGETS}
+    for table in tables:
+        for draw in range(resamples):
+            bases = drawn_bases(table, draw)
+            whole = sum(table.cost(b, m) for b in bases for m in methods)
+            for budget in BUDGETS:
+                taken = choose(table, bases, methods, budget * whole, draw)
+                assert taken.found is not None, "the search knows"
+                advice = decide(taken.found).advice
+                if advice.larger is None:
+                    continue
+                pairs = {
+                    taken.found.title(key): (taken.found.looked[key[0]].facts.source, key[1])
+                    for key in taken.found.keys
+                }
+                gain = table.test(*pairs[advice.larger_title]) - table.test(*taken.pair)
+                found[budget].append(Foretold(advice.larger, gain))
+    return found
 
 
 # --- bases of equal size ----------------------------------------------------------------------------------------------

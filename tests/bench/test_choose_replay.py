@@ -15,11 +15,13 @@ from bench.choose_replay import (
     curves,
     equal_sizes,
     in_order,
+    larger,
     policies,
     taus,
     weighted_tau,
 )
 from bench.choose_truth import Cell, Piece, Prefix, Read, Truth
+from bench.foretold import summary
 from tests.train.tiny_base import toy_task
 
 from headstart.base.facts import BaseFacts
@@ -109,6 +111,24 @@ def test_a_probe_costs_what_is_left_of_it_where_a_reading_left_it_features() -> 
         assert isinstance(_answer(table_of(truth), train_job, msgspec.to_builtins(job), clock), Done)
         spent.append(clock.spent)
     assert spent == [COST["probe"], 0.5]
+
+
+def test_what_a_larger_base_would_add_stands_beside_what_it_adds() -> None:
+    truth = msgspec.structs.replace(truth_of(LEVELS), rows=(1000, 500, 32))
+    table = table_of(truth)
+    many = [row % 32 for row in range(500)]
+    table = replace(table, task=replace(table.task, validation=table.task.validation.subset(many)))
+    found = larger([table], methods=list(GAIN), resamples=6)[0.5]
+    assert found, "draws of two bases hold a larger one"
+    pairs = {name: [LEVELS[name] + more for more in GAIN.values()] for name in LEVELS}
+    possible = {
+        round(value - mine, 6)
+        for small, large in (("small", "other"), ("small", "big"), ("other", "big"))
+        for value in pairs[large]
+        for mine in pairs[small]
+    }
+    assert {round(one.happened, 6) for one in found} <= possible
+    assert summary(found).off < summary(found).nothing
 
 
 def test_what_was_not_paid_for_changes_nothing() -> None:
