@@ -18,13 +18,30 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from bench.choose_prior import fit, standardised
 from bench.choose_replay import RULE, Table, curves, larger, taus
-from bench.choose_truth import FOLDER, Cell, Piece, Prefix, Read, Truth, check_base, here, load, row_flops, save
+from bench.choose_truth import (
+    FOLDER,
+    Cell,
+    Piece,
+    Prefix,
+    Read,
+    Truth,
+    check_base,
+    encoded,
+    here,
+    load,
+    rounded,
+    row_flops,
+    save,
+)
 from bench.foretold import HEAD, Foretold, row
 from bench.places import Places, add_places, places_of
 from headstart.base.base import Base
 from headstart.base.facts import BaseFacts, facts_of
+from headstart.choose.belief import Prior, hand_set
 from headstart.choose.ladder import RUNGS
 from headstart.choose.reading import Pass
 from headstart.choose.task_file import write_task
@@ -35,6 +52,7 @@ from headstart.evaluate.budget import BACKWARD
 from headstart.evaluate.metrics import metric_for, score_task
 from headstart.evaluate.suite.adapting import read_task as read_set
 from headstart.evaluate.suite.index import find_sets
+from headstart.ground.files import write_atomic
 from headstart.train.frozen import How, write_features
 from headstart.train.methods import FitSettings
 
@@ -182,6 +200,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=10, help="draws of three quarters of the bases")
     parser.add_argument("--truth", type=Path, default=FOLDER, help="folder of the recorded cells")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further cell after this time")
+    parser.add_argument("--prior", type=Path, help="file for the prior that is fitted to all of these sets")
     arguments = parser.parse_args()
     places, ends = places_of(arguments), time.monotonic() + arguments.seconds
     found, _ = find_sets(places.shared / "tasks", suite="all", tasks=arguments.tasks)
@@ -197,7 +216,8 @@ def main() -> None:
             print(f"{one.spec.name} is not complete yet: run this again", file=sys.stderr)
     if not tables:
         return
-    rows = curves(tables, methods=arguments.methods, resamples=arguments.resamples)
+    others = [fit([one for one in tables if one is not table], arguments.methods) for table in tables]
+    rows = curves(tables, methods=arguments.methods, resamples=arguments.resamples, priors=others)
     orders = taus(tables, methods=arguments.methods)
     advice = larger(tables, methods=arguments.methods, resamples=arguments.resamples)
     units = {table.task.name: table.unit for table in tables}
@@ -205,8 +225,11 @@ def main() -> None:
     record = {"units": units, "policies": rows, "orders": orders, "larger": told}
     (places.results / "choose.json").write_text(json.dumps(record, indent=1) + "\n")
     text = "\n".join([*lines(rows, orders, units), *lines_of_advice(advice)]) + "\n"
+    text += calibration(tables, arguments.methods, others)
     (places.results / "choose.md").write_text(text)
     print(text, end="")
+    if arguments.prior is not None:
+        write_atomic(arguments.prior, encoded(rounded(fit(tables, arguments.methods))).encode() + b"\n")
 
 
 def lines(rows: Sequence[dict[str, Any]], orders: Sequence[dict[str, Any]], units: dict[str, str]) -> list[str]:
@@ -231,6 +254,21 @@ def lines_of_advice(advice: dict[float, list[Foretold]]) -> list[str]:
     """What a larger base would bring, as it was told and as it came."""
     told = [f"| {budget:.0%} |{row(found)}" for budget, found in advice.items() if found]
     return ["", f"| a larger base, budget |{HEAD}", f"|---|{'---|' * HEAD.count('|')}", *told] if told else []
+
+
+def calibration(tables: Sequence[Table], methods: Sequence[str], others: Sequence[Prior]) -> str:
+    """How far off beliefs are before any training, in their own standard deviations: about 1 where they are honest."""
+    told = {
+        "set by hand": [standardised(table, methods, hand_set()) for table in tables],
+        "fitted to the other sets": [
+            standardised(table, methods, prior) for table, prior in zip(tables, others, strict=True)
+        ],
+    }
+    lines = ["", "| prior | root mean square of standardised errors | within 1.64 |", "|---|---|---|"]
+    for name, parts in told.items():
+        off = np.concatenate(parts)
+        lines.append(f"| {name} | {float(np.sqrt(np.mean(off**2))):.2f} | {float(np.mean(np.abs(off) <= 1.64)):.0%} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

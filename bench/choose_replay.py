@@ -20,6 +20,7 @@ from scipy.stats import weightedtau
 
 from bench.choose_truth import Cell, Read, Truth, currency, in_flops
 from bench.foretold import Foretold
+from headstart.choose.belief import Prior
 from headstart.choose.decision import LARGER, decide
 from headstart.choose.findings import Findings
 from headstart.choose.plan import Plan
@@ -42,6 +43,7 @@ SCORES: dict[str, Callable[[Estimates], float]] = {
     "LogME": lambda told: told.logme,
     "kNN": lambda told: told.neighbours,
 }
+FITTED = "choose, its prior fitted to the other sets"
 RULE = (
     "Every policy pays for all it looks at, reads and trains, within the budget; answering test rows in the end and "
     "saving is in nobody's cost. A training that would end after the budget is left out; where none fits, the cheapest "
@@ -152,8 +154,10 @@ class Chosen:
     found: Findings | None = None
 
 
-def choose(table: Table, bases: Sequence[str], methods: Sequence[str], seconds: float, seed: int) -> Chosen:
-    """What the package's search decides for."""
+def choose(
+    table: Table, bases: Sequence[str], methods: Sequence[str], seconds: float, seed: int, prior: Prior | None = None
+) -> Chosen:
+    """What the package's search decides for. prior: another than the package's."""
     clock = Clock(seconds)
 
     def fan(
@@ -176,6 +180,7 @@ def choose(table: Table, bases: Sequence[str], methods: Sequence[str], seconds: 
     )
     with tempfile.TemporaryDirectory() as folder:
         search = Replayed(table.task, plan, Path(folder), silent, clock, fan=fan, worth=1.0)  # none can be cut short
+        search.found.prior = prior or search.found.prior
         found = search.go()
         decision = decide(found)
     return Chosen((decision.source, decision.method), clock.spent, found)
@@ -229,9 +234,9 @@ def in_order(table: Table, order: Sequence[Pair], seconds: float, spent: float =
 
 
 def policies(
-    table: Table, bases: Sequence[str], methods: Sequence[str], seconds: float, seed: int
+    table: Table, bases: Sequence[str], methods: Sequence[str], seconds: float, seed: int, prior: Prior | None = None
 ) -> dict[str, Chosen]:
-    """What every policy takes, and what it spent (`RULE`)."""
+    """What every policy takes, and what it spent (`RULE`). prior: fitted to other sets, for one policy more."""
     pairs = [(base, method) for base in bases for method in methods]
     strong = [*methods[::-1]]
     size = sorted(bases, key=lambda base: -table.read(base).facts.params)
@@ -244,6 +249,8 @@ def policies(
         "size order": in_order(table, [(b, m) for b in size for m in strong], seconds),
         "pre-training loss order": in_order(table, [(b, m) for b in bits for m in strong], seconds),
     }
+    if prior is not None:
+        found[FITTED] = choose(table, bases, methods, seconds, seed, prior)
     for name, score in SCORES.items():
         best = sorted(bases, key=lambda base: -score(table.estimates(base, place)))
         found[f"{name} order"] = in_order(table, [(b, m) for b in best for m in strong], seconds, reading)
@@ -262,17 +269,22 @@ def drawn_bases(table: Table, draw: int) -> list[str]:
     return [table.bases[i] for i in order]
 
 
-def curves(tables: Sequence[Table], *, methods: Sequence[str], resamples: int) -> list[dict[str, Any]]:
-    """Regret in points and share spent, a row a policy and budget, over tasks and draws of the bases."""
+def curves(
+    tables: Sequence[Table], *, methods: Sequence[str], resamples: int, priors: Sequence[Prior | None] = ()
+) -> list[dict[str, Any]]:
+    """Regret in points and share spent, a row a policy and budget, over tasks and draws of the bases.
+
+    priors: of each table, fitted to the others.
+    """
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
-    for table in tables:
+    for table, prior in zip(tables, priors or [None] * len(tables), strict=True):
         for draw in range(resamples):
             bases = drawn_bases(table, draw)
             whole = sum(table.cost(b, m) for b in bases for m in methods)
             best = max(table.test(b, m) for b in bases for m in methods)
             for budget in BUDGETS:
                 try:
-                    told = policies(table, bases, methods, budget * whole, draw)
+                    told = policies(table, bases, methods, budget * whole, draw, prior)
                 except HeadstartError as problem:
                     raise RuntimeError(f"{table.task.name}, draw {draw}, budget {budget}: {problem}") from problem
                 for policy, taken in told.items():

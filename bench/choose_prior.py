@@ -1,0 +1,103 @@
+"""The prior of `choose`, fitted to recorded exhaustive searches: how its signals weigh, and how much that varies.
+
+Enter: a `Table` a set. Leave: a `Prior`, for the package (`--keep`) or, without a set, for that set's replay. Weights
+of a set are drawn around common ones (a random-effects model, fitted by EM); what is foretold of a new set is as unsure
+as both the common weights and the draw. The hand-set prior takes the place of a few sets, so that little data moves it
+little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.choose_replay import Table
+from headstart.choose.belief import NAMES, Prior, Signals, believe, features, hand_set, log_error, shrunk, signals_of
+from headstart.choose.estimators import Floats
+
+HAND_SETS = 2.0  # recorded sets that the hand-set spread counts for
+STEPS = 300
+
+
+@dataclass(frozen=True)
+class Part:
+    """One set at one prefix of its readings: away (C,) from the forecast probe, in log error; design (C, NAMES);
+    noise (C, C). share: what it counts for, 1 a set."""
+
+    design: Floats
+    away: Floats
+    noise: Floats
+    share: float
+
+
+def parts(table: Table, methods: Sequence[str]) -> list[Part]:
+    """A set at every prefix that all its bases were read to."""
+    number = min(len(table.read(base).prefixes) for base in table.bases)
+    return [part(table, methods, place, share=1.0 / number) for place in range(number)]
+
+
+def part(table: Table, methods: Sequence[str], place: int, *, share: float) -> Part:
+    train, held_out, test = table.truth.rows
+    signals = [
+        signals_of(read.facts, read.reading(place, held_out=held_out), rows=train)
+        for read in (table.read(base) for base in table.bases)
+    ]
+    scores = np.array([shrunk(table.test(base, method), test) for base in table.bases for method in methods])
+    blank = believe(signals, methods, nothing())
+    spread = np.sqrt(scores * (1.0 - scores) / test) / (1.0 - scores)  # of a log error, by the test rows
+    away = np.array([log_error(score) for score in scores]) - blank.mean
+    return Part(design_of(signals, methods), away, blank.covariance + np.diag(spread**2), share)
+
+
+def design_of(signals: Sequence[Signals], methods: Sequence[str]) -> Floats:
+    """(C, NAMES), candidates by base, then method."""
+    return np.stack([features(signals, method) for method in methods], axis=1).reshape(-1, len(NAMES))
+
+
+def nothing() -> Prior:
+    """Of no weight, and sure of it: what is left of a belief then is its noise."""
+    return Prior([0.0] * len(NAMES), np.zeros((len(NAMES), len(NAMES))).tolist(), "")
+
+
+def fit(tables: Sequence[Table], methods: Sequence[str]) -> Prior:
+    """From these sets; the hand-set prior where there are none."""
+    start = hand_set()
+    mean, first = np.asarray(start.mean), np.diag(np.asarray(start.covariance)).copy()
+    known = [one for table in tables for one in parts(table, methods)]
+    if not known:
+        return start
+    common, between, unsure = mean.copy(), first.copy(), np.diag(first)
+    for _ in range(STEPS):
+        weights = [weights_of(one, common, between) for one in known]
+        count = sum(one.share for one in known)
+        pull = sum(one.share * drawn for one, (drawn, _) in zip(known, weights, strict=True))
+        unsure = np.diag(1.0 / (1.0 / first + count / between))
+        common = np.diag(unsure) * (mean / first + pull / between)
+        scatter = sum(
+            one.share * ((drawn - common) ** 2 + np.diag(left))
+            for one, (drawn, left) in zip(known, weights, strict=True)
+        )
+        between = (HAND_SETS * first + scatter) / (HAND_SETS + count)
+    names = ", ".join(table.truth.name for table in tables)
+    reason = f"the weights are fitted to {len(tables)} recorded exhaustive searches ({names})"
+    return Prior(common.tolist(), (np.diag(between) + unsure).tolist(), reason)
+
+
+def weights_of(one: Part, common: Floats, between: Floats) -> tuple[Floats, Floats]:
+    """(mean, covariance) of a set's own weights."""
+    scaled = np.linalg.solve(one.noise, one.design)
+    left = np.asarray(np.linalg.inv(np.diag(1.0 / between) + one.design.T @ scaled), dtype=np.float64)
+    drawn: Floats = left @ (common / between + scaled.T @ one.away)
+    return drawn, left
+
+
+def standardised(table: Table, methods: Sequence[str], prior: Prior) -> Floats:
+    """(prefixes * C,) how many of its own standard deviations a belief is off, before any training."""
+    found = []
+    for one in parts(table, methods):
+        off = one.away - one.design @ np.asarray(prior.mean)
+        spread = one.design @ np.asarray(prior.covariance) @ one.design.T + one.noise
+        found.append(off / np.sqrt(np.diag(spread)))
+    return np.concatenate(found)
