@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "blimp": "bench.blimp",
     "abilities": "bench.abilities",
     "choose": "bench.choose",
+    "speed-rank": "bench.speed_rank",
     "label-forecast": "bench.label_forecast",
     "icl": "bench.icl",
     "modalities": "bench.modalities",
