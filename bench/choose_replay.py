@@ -166,7 +166,7 @@ def choose(
         hear, found = on_outcome, []
         for index, job in enumerate(jobs):
             found.append(_answer(table, function, job, clock))
-            if hear is not None:
+            if hear is not None and not (isinstance(found[-1], Failed) and found[-1].why == "late"):
                 hear(index, found[-1])
         return found
 

@@ -29,8 +29,8 @@ from headstart.choose.belief import hand_set
 from headstart.choose.closing import some
 from headstart.choose.decision import labels_gain
 from headstart.choose.findings import Findings
+from headstart.choose.floor import floor_of
 from headstart.choose.reading import HELD_OUT_ROWS, Pass, Reading
-from headstart.choose.search import floor_of
 from headstart.data.task import Task
 from headstart.evaluate.intervals import Evidence, compare
 from headstart.evaluate.label_curve import nested_order

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,7 @@ from headstart.flags import ChooseFlags, refuse_blank, seconds_of
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.labelled import read_labelled
 from headstart.local_bases import RUNS, bases_over
-from headstart.specialise import LEAST_SECONDS, after_saving, command, free_folder, save
+from headstart.specialise import after_saving, command, free_folder, save, told_of_interrupts
 
 
 def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
@@ -31,7 +30,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
     refuse_unwritable(flags.out or RUNS / "new")
     for name in flags.bases if flags.bases != ("all",) else ():
         refuse_blank(name, "a base of --bases")
-        require_there(name)
+    require_there(flags.bases if flags.bases != ("all",) else ())
     task = read_labelled(table, flags, test=flags.test, validation=flags.validation, seed=flags.seed)
     with Live(Console(stderr=True)) as live:
         for line in task.describe():
@@ -40,7 +39,8 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
             task,
             bases_over(task.columns.modality or "text") if flags.bases == ("all",) else flags.bases,
             methods=flags.methods,
-            budget=None if seconds is None else max(LEAST_SECONDS, started + seconds - time.monotonic()),
+            budget=seconds,
+            started=started,
             max_ms_per_row=flags.max_ms_per_row,
             max_mb=flags.max_mb,
             licence=flags.licence,
@@ -63,6 +63,9 @@ def save_choice(found: Choice, out: Path) -> ChoiceReport:
     """The chosen base as `adapt` saves one, and the decision record beside it."""
     winner = save(Study(found.base, found.report.winner), found.task, out)
     report = msgspec.structs.replace(found.report, winner=winner, saved=str(out))
-    write_atomic(out / "choice.json", to_json(report) + b"\n")
-    write_atomic(out / "choice.html", render_html(report).encode())
+    with told_of_interrupts(
+        f"{out} holds the model and its report, but not the choice; take it away to run this again"
+    ):
+        write_atomic(out / "choice.json", to_json(report) + b"\n")
+        write_atomic(out / "choice.html", render_html(report).encode())
     return report

@@ -77,8 +77,8 @@ def run(tokens: Sequence[str] | None = None) -> int:
     except HeadstartError as problem:
         say(f"headstart: {problem}")
         return problem.exit_code
-    except KeyboardInterrupt:
-        say("headstart: interrupted; nothing was written.")
+    except KeyboardInterrupt as stop:
+        say(f"headstart: interrupted; {str(stop) or 'nothing was written'}.")
         return INTERRUPTED
     except BrokenPipeError:  # the reader (`| head`) has what it wanted
         drop_output()

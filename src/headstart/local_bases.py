@@ -61,7 +61,7 @@ def show_base(name: str, *, json: bool) -> int:
     facts = {"name": name, "folder": str(path), **describe(path)}
     steps = [
         {key: step.get(key) for key in ("verb", "code", "hardware", "seconds", "seed")}
-        for step in content.get("lineage", [])
+        for step in content.get("lineage") or []
     ]
     if json:
         show({**facts, "lineage": steps}, json=True)
@@ -105,7 +105,8 @@ def import_base(source: str, *, name: str | None, allow_pickle: bool, json: bool
 
     out = RUNS / (name or Path(source).name.removesuffix(".gguf"))
     if out.parent != RUNS or out.name in ("", ".", ".."):
-        raise ConfigError(f"the name is {name!r}; expected one that makes a folder below runs/, such as my-base.")
+        given = f"the name is {name!r}" if name else f"{safe_repr(source, 60)} gives no name"
+        raise ConfigError(f"{given}; expected one that makes a folder below runs/. Give --name my-base.")
     refuse_taken(out)
     base = Base.load(source, allow_pickle=allow_pickle)
     base.save(out)
@@ -123,7 +124,7 @@ def find(name: str) -> Path:
     """The folder of a listed base, or of a path; BaseError where there is none."""
     found = folders()
     path = found.get(name) or Path(name)
-    if not (path / "config.json").is_file():
+    if not any((path / name).is_file() for name in ("config.json", "headstart.json")):
         near = did_you_mean(name, found)
         raise BaseError(
             f"the base {name!r} is not on this machine; expected a folder or one of {', '.join(found)}.{near}"
@@ -134,12 +135,9 @@ def find(name: str) -> Path:
 def describe(folder: Path) -> dict[str, Any]:
     """Family, modality, size, licence and role of a folder, read from its small files without touching the weights."""
     content, config = read_small(folder / "headstart.json"), read_small(folder / "config.json")
-    contract = content.get("contract") or {}
-    task = (
-        f"{contract['kind']}: {', '.join(safe_repr(label, 24) for label in contract['labels'][:6])}"
-        if contract
-        else None
-    )
+    contract, lineage = content.get("contract") or {}, content.get("lineage") or []
+    labels = ", ".join(safe_repr(label, 24) for label in (contract.get("labels") or [])[:6])
+    task = f"{contract.get('kind')}: {labels}" if contract else None
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     codec = read_small(folder / "preprocessor_config.json")
     return {
@@ -148,8 +146,8 @@ def describe(folder: Path) -> dict[str, Any]:
         "role": "specialist" if contract else "adapter" if content.get("adapter") else "base",
         "params": parameters_in(folder),
         "megabytes": round(size / 1e6, 1),
-        "licence": licence_in(folder, content.get("lineage", [])),
-        "bits_per_byte": bits_in(content.get("lineage", [])),
+        "licence": licence_in(folder, lineage),
+        "bits_per_byte": bits_in(lineage),
         "task": task,
     }
 

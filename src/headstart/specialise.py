@@ -9,7 +9,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,21 @@ def save(found: Study, task: Task, out: Path) -> Report:
     """Write the folder, load it again and compare, then put the report (and rejected rows) beside the model."""
     refuse_taken(out)
     found.base.save(out)
+    with told_of_interrupts(f"{out} holds the model, but not its report; take it away to run this again"):
+        return _save_report(found, task, out)
+
+
+@contextmanager
+def told_of_interrupts(left: str) -> Iterator[None]:
+    """KeyboardInterrupts within say what they left behind, for the message that ends the command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(left) from None
+
+
+def _save_report(found: Study, task: Task, out: Path) -> Report:
+    """Compare what was saved, and put the report and the rejected rows beside it."""
     report = with_saved(found.report, str(out), as_row(verify_saved(found.base, out, task.test)))
     write_atomic(out / "report.json", to_json(report) + b"\n")
     write_atomic(out / "report.html", render_html(report).encode())

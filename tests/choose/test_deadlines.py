@@ -23,6 +23,7 @@ from headstart.choose.search import FINISHING, LOADINGS, Search
 from headstart.choose.work import Looked, Trained, look, read_task
 from headstart.data.task import Task
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, SAMPLE_ROWS, WARMING_ROWS, Budget
+from headstart.evaluate.controls import Answers
 from headstart.evaluate.progress import Event
 from headstart.ground.fanout import Done, Failed, Outcome, Place
 from headstart.ground.seeds import stream
@@ -199,11 +200,8 @@ def searched(task: Task, world: World, folder: Path, said: list[str], **plan: An
     search._settle = settled  # type: ignore[method-assign]
     decision = decide(search.go())
     place = next(at for at, one in enumerate(search.found.looked) if one.facts.source == decision.source)
-    search.shorten(place, world.left(), looks=1)
-    took = world.answer(len(search.task.validation), decision.source)
-    search.pace(search.found.looked[place], 1000 * took / len(search.task.validation))
-    search.shorten(place, world.left(), looks=0)
-    world.answer(len(search.task.test) + rows_of_saving(len(search.task.test)), decision.source)
+    search.answers(place, "the winner", lambda rows: (Answers(()), world.answer(len(rows), decision.source)))
+    world.answer(rows_of_saving(len(search.task.test)), decision.source)
     world.pass_by(LOADINGS * world.bases[decision.source].loading + FINISHING)
     return search, decision
 

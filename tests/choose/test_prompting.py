@@ -33,7 +33,7 @@ from headstart.choose.plan import METHODS, check_methods
 from headstart.choose.prompting import Ask, Asked, Size, ask_task, size_within
 from headstart.choose.report import from_json, to_json
 from headstart.choose.task_file import write_task
-from headstart.choose.terminal import plain_lines
+from headstart.choose.terminal import plain_lines, unread_lines
 from headstart.choose.work import Looked, Trained
 from headstart.data.codec import find_special
 from headstart.data.task import Task
@@ -267,6 +267,13 @@ def test_what_cannot_be_spelt_is_no_candidate(folders: list[str]) -> None:
     report = choose(toy_task(rows=100), folders[:1], methods=["zero-shot", "probe"]).report
     assert [row.method for row in report.decision.rows] == ["probe"]
     assert "have the same tokens" in report.findings.unasked[0].reason
+
+
+def test_prompts_alone_need_no_reading(task: Task, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "read_task", None)
+    report = choose(task, folders[:1], methods=["zero-shot"]).report
+    assert report.decision.method == "zero-shot"
+    assert unread_lines(report) == []
 
 
 def test_only_prompts_and_none_possible_says_why(task: Task, folders: list[str]) -> None:

@@ -14,6 +14,7 @@ from tests.evaluate.forwards import Forwards
 from tests.train.tiny_base import tiny_base, toy_task
 
 from headstart.base.base import Base
+from headstart.choose import reading as reading_module
 from headstart.choose.plan import Plan
 from headstart.choose.reading import Pass
 from headstart.choose.search import Search
@@ -99,6 +100,23 @@ def test_a_probe_reads_the_validation_rows_once_more_and_no_other(
     fewer = write_task(replace(task, validation=task.validation.subset(range(16))), tmp_path / "fewer.json")
     with pytest.raises(RunError, match=r"kept features are of 32 validation rows; expected 16, as toy has them"):
         train(msgspec.to_builtins(msgspec.structs.replace(job, task=fewer)))
+
+
+def test_a_full_disk_costs_the_features_and_not_the_base(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *others: Any) -> None:
+        raise RunError(f"there is no space left to write {path}")
+
+    monkeypatch.setattr(reading_module, "write_features", full)
+    said = list[str]()
+    plan = Plan(bases=(base,), methods=("probe",), settings=QUICK)
+    search = Search(toy_task(rows=230), plan, tmp_path, lambda event: said.append(event.text), Budget(None))
+    found = search.go()
+    assert found.finished() == [(0, "probe")]
+    assert found.readings[0] is not None
+    assert not found.readings[0].kept
+    assert any("features are not kept for its probe: there is no space left" in line for line in said)
 
 
 def test_a_search_counts_on_it(base: str, tmp_path: Path) -> None:

@@ -59,6 +59,33 @@ def test_an_import_stays_below_runs(desk: Path, capsys: pytest.CaptureFixture[st
     assert sorted(p.name for p in desk.iterdir()) == ["model"]
 
 
+def test_what_has_no_config_of_a_model_is_shown(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A saved prompt refers to its base, and holds headstart.json alone."""
+    (desk / "runs" / "asked").mkdir(parents=True)
+    contract = {"contract": {"kind": "choice", "labels": ["bad", "good"]}, "lineage": []}
+    (desk / "runs" / "asked" / "headstart.json").write_text(json.dumps(contract))
+    assert asked(capsys, "show", "runs/asked")["task"] == "choice: bad, good"
+
+
+@pytest.mark.parametrize("content", ['{"contract": {"kind": "score"}}', '{"lineage": null}', '{"contract": {}}', "[]"])
+def test_an_odd_folder_does_not_hide_the_others(content: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "runs" / "odd").mkdir(parents=True)
+    (desk / "runs" / "odd" / "headstart.json").write_text(content)
+    assert {one["name"] for one in asked(capsys)["bases"]} >= {"runs/odd", "text-tiny"}
+    assert "text-tiny" in bases_over("text")
+
+
+def test_an_import_of_here_asks_for_a_name(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_base("llama").save(desk / "model")
+    monkeypatch.chdir(desk / "model")
+    assert run(["bases", "import", "."]) == 2
+    assert (
+        ". gives no name; expected one that makes a folder below runs/. Give --name my-base." in capsys.readouterr().err
+    )
+
+
 def test_a_damaged_base_is_listed_and_not_verified(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_base("llama").save(desk / "runs" / "torn")
     weights = desk / "runs" / "torn" / "model.safetensors"

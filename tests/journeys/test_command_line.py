@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import headstart as headstart_package
+from headstart import specialise
 from headstart.cli import run
 
 REPO = Path(__file__).resolve().parents[2]
@@ -344,6 +345,22 @@ def test_bases_and_doctor_speak_json(tmp_path: Path) -> None:
     facts = json.loads(headstart("doctor", "--json", cwd=tmp_path).stdout)
     assert facts["cores"] >= 1
     assert facts["gflops_float32"] > 0
+
+
+def test_an_interrupt_behind_the_model_says_what_lies_there(
+    tiny_base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder is there, its report is not: "nothing was written" would not be true."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(specialise, "verify_saved", stop)
+    out = tmp_path / "out"
+    told = ["adapt", DATA / "train.csv", "--test", DATA / "test.csv", "--label", "intent", "--base", tiny_base_folder]
+    assert run([*map(str, told), "--out", str(out), *QUICK]) == 130
+    assert (out / "model.safetensors").is_file()
+    assert f"interrupted; {out} holds the model, but not its report" in capsys.readouterr().err
 
 
 def test_an_interrupt_while_the_command_line_loads_is_130(tmp_path: Path) -> None:

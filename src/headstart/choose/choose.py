@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from headstart.base.base import Base
 from headstart.base.folder import find_folder
@@ -22,9 +27,10 @@ from headstart.choose.decision import Decision, decide
 from headstart.choose.findings import Findings
 from headstart.choose.plan import Plan, check_methods
 from headstart.choose.prompting import rows_of_saving
-from headstart.choose.report import ChoiceReport, asked_of, for_lineage, without_rows
+from headstart.choose.report import ChoiceReport, asked_of, for_lineage, to_keep
 from headstart.choose.search import LOADINGS, MARGIN, Search
-from headstart.choose.work import Trained
+from headstart.choose.task_file import task_of
+from headstart.choose.work import Trained, base_of
 from headstart.data.task import Task
 from headstart.evaluate.asking import ask
 from headstart.evaluate.budget import Budget, plain_seconds
@@ -42,6 +48,7 @@ from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings
 
 WEIGHTS = (".safetensors", ".bin", ".pt")
+LEAST_SECONDS = 1.0  # given to the search even where starting used the budget up
 CONTROL_SHARE = 0.1  # of the budget that the control which learns from the inputs alone may take
 
 
@@ -72,11 +79,13 @@ def choose(
     on: str = "here",
     allow_pickle: bool = False,
     command: str = "",
+    started: float | None = None,
     on_event: OnEvent = silent,
 ) -> Choice:
     """Which of `bases`, by which of `methods`, for this task, within `budget` seconds.
 
-    budget: of everything, saving what was chosen and comparing its answers once included.
+    budget: of everything, saving what was chosen and comparing its answers once included; it runs from `started` of
+    time.monotonic() on, by default from now.
     methods: some of probe, lora, full, zero-shot and few-shot; none given: all, without the last two for kind tags and
     for pictures, clips and series, which are not asked by prompts.
     bases: names, folders, .gguf files, or Bases. on: here, local:N or ray://HOST:PORT, where the folder of the bases
@@ -90,6 +99,7 @@ def choose(
     """
     require_task(task)
     require_seconds(budget)
+    clock = Budget(budget) if started is None else Budget(budget, not_before(started, budget), cpu=0.0)
     if isinstance(bases, str | Path | Base):
         raise ConfigError(f"the bases are {safe_repr(str(bases), 60)}; expected a list of them. Put it in brackets.")
     for part, rows in (("train", task.train), ("validation", task.validation), ("test", task.test)):
@@ -100,9 +110,9 @@ def choose(
             )
     scratch = Path(tempfile.mkdtemp(prefix="headstart-choose-"))
     try:
-        for name in bases:
-            require_there(name)
+        require_there(bases)
         sources = [path_of(base, scratch / f"given-{place}") for place, base in enumerate(bases)]
+        values = {source: base for source, base in zip(sources, bases, strict=True) if isinstance(base, Base)}
         plan = Plan(
             bases=tuple(sources),
             methods=check_methods(tuple(methods), task.kind, task.columns.modality),
@@ -115,17 +125,42 @@ def choose(
             allow_pickle=allow_pickle,
             command=command,
             megabytes=tuple(map(megabytes_of, sources)),
+            given=given_as(values, sources),
         )
-        values = {source: base for source, base in zip(sources, bases, strict=True) if isinstance(base, Base)}
-        return _choose(task, plan, scratch, values, on_event)
+        return _choose(task, plan, scratch, values, clock, on_event)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        base_of.cache_clear()  # what lies there may be another base by the next search
+        task_of.cache_clear()
 
 
-def require_there(base: str | Path | Base) -> None:
-    """BaseError where a base is not on this machine: a misspelt name must not cost a search without it."""
-    if isinstance(base, str | Path) and not Path(base).expanduser().exists():
-        find_folder(base)
+def not_before(started: float, budget: float | None) -> float:
+    """`started`, or as much later as leaves LEAST_SECONDS of the budget."""
+    return started if budget is None else max(started, time.monotonic() + LEAST_SECONDS - budget)
+
+
+def require_there(bases: Sequence[str | Path | Base]) -> None:
+    """BaseError where a base is not on this machine: a misspelt name must not cost a search without it. ConfigError
+    where two of them are one."""
+    known: dict[Path, str] = {}
+    for base in bases:
+        if isinstance(base, Base):
+            continue
+        path = Path(base).expanduser()
+        place = (path if path.exists() else find_folder(base)[0]).resolve()
+        if place in known:
+            also = "twice" if str(base) == known[place] else f"and {known[place]}, which are one"
+            raise ConfigError(f"--bases names {base} {also}; expected different bases. Leave one out.")
+        known[place] = str(base)
+
+
+def given_as(values: Mapping[str, Base], sources: Sequence[str]) -> dict[str, str]:
+    """What the bases that were given as such are called: where each lies, or its number where that says nothing."""
+    places = Counter([*sources, *(base.place for base in values.values())])
+    return {
+        source: base.place if base.place and places[base.place] == 1 else f"base {sources.index(source) + 1}"
+        for source, base in values.items()
+    }
 
 
 def path_of(base: str | Path | Base, scratch: Path) -> str:
@@ -134,15 +169,14 @@ def path_of(base: str | Path | Base, scratch: Path) -> str:
 
 
 def megabytes_of(source: str) -> float:
-    """Of the weight files that a base is read from."""
+    """Of the weight files that a base is read from; a link to nowhere has none, and loading says what is wrong."""
     path = Path(source).expanduser()
     files = [path] if path.is_file() else [one for one in find_folder(source)[0].iterdir() if one.suffix in WEIGHTS]
-    return sum(one.stat().st_size for one in files) / 1e6
+    return sum(one.stat().st_size for one in files if one.is_file()) / 1e6
 
 
-def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], tell: OnEvent) -> Choice:
+def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], budget: Budget, tell: OnEvent) -> Choice:
     """values: the bases that were given as such, by where they were written for the workers."""
-    budget = Budget(plan.seconds)
     nowhere = frozenset(source for source, base in values.items() if not base.place)
     search = Search(task, plan, scratch, tell, budget, nowhere=nowhere)
     found = search.go()
@@ -157,9 +191,9 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], t
             task=report.task,
             rows=RowCounts(*found.rows[:2], len(search.task.test)),
             asked=asked_of(plan),
-            decision=decision,
+            decision=msgspec.structs.replace(decision, source=plan.given.get(decision.source, decision.source)),
             excluded=search.excluded,
-            findings=without_rows(found),
+            findings=to_keep(found, plan.given),
             winner=report,
             environment=report.environment,
             command=plan.command,
@@ -228,8 +262,18 @@ def saving_seconds(search: Search, decision: Decision) -> float:
 def _trials(base: Base, search: Search, found: Findings, decision: Decision) -> dict[str, list[Trial]]:
     """What was decided for, with its answers; a prompt has its raw answers beside them, as `adapt` shows them.
 
-    Leaves in `search.task` the rows that were answered.
+    Leaves in `search.task` the rows that were answered: after Ctrl-C the fewest that say something.
     """
+    try:
+        return _answered(base, search, found, decision)
+    except KeyboardInterrupt:  # what was found is worth a few rows more; a second one ends it all
+        search.interrupted = True
+        search.shorten(_place(search, decision), 0.0, looks=1)
+        return _answered(base, search, found, decision)
+
+
+def _answered(base: Base, search: Search, found: Findings, decision: Decision) -> dict[str, list[Trial]]:
+    """`_trials`, as far as it comes."""
     ended = _ended(found, decision)
     if decision.method not in BY_PROMPT:
         return {decision.method: [_trial(base, search, ended, decision)]}
@@ -281,15 +325,8 @@ def _trial(base: Base, search: Search, ended: Trained, decision: Decision) -> Tr
         ended.value,
         (),
     )
-    looked = search.found.looked
-    place = next(at for at, one in enumerate(looked) if one.facts.source == decision.source)
-    search.shorten(place, search.budget.left(), looks=1)
-    validation, seconds = ask(adapted, search.task.validation)
-    search.pace(looked[place], 1000 * seconds / len(search.task.validation))
-    search.shorten(place, search.budget.left(), looks=0)
-    task = search.task
-    search.tell(Event("score", f"{decision.best.title}: scoring {len(task.test):,} test rows"))
-    test, seconds = ask(adapted, task.test)
+    place = _place(search, decision)
+    (validation, _), (test, seconds) = search.answers(place, decision.best.title, partial(ask, adapted))
     return Trial(
         decision.method,
         decision.seed,
@@ -297,10 +334,15 @@ def _trial(base: Base, search: Search, ended: Trained, decision: Decision) -> Tr
         test,
         ended.value,
         ended.seconds,
-        1000 * seconds / max(1, len(task.test)),
+        1000 * seconds / max(1, len(search.task.test)),
         ended.params_trained,
         fitted,
     )
+
+
+def _place(search: Search, decision: Decision) -> int:
+    """Of the base that was decided for."""
+    return next(at for at, one in enumerate(search.found.looked) if one.facts.source == decision.source)
 
 
 def _control(task: Task, search: Search, method: ControlMethod) -> Trial:

@@ -1,20 +1,26 @@
-"""Stage 0: which bases may be used at all, and why the others may not."""
+"""Stage 0: which bases may be used at all, why the others may not, and what they are called."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
+from headstart.base.facts import BaseFacts
 from headstart.base.told import NOT_STATED
 from headstart.choose.work import Looked
 from headstart.ground.errors import ConfigError
 
 Licence = Literal["any", "stated", "permissive"]
-TRAINING_BYTES = 20  # a weight: fp32 master, gradient and two moments, the working copy, the best weights so far
+TRAINING_BYTES = {  # a weight
+    "full": 20,  # fp32 master, gradient and two moments, the working copy, the best weights so far
+    "lora": 10,  # fp32, the working copy, and what leaves the trunk whole again
+}
+READING_BYTES = 6  # fp32 and the working copy
 
 
 class Excluded(msgspec.Struct, frozen=True):
@@ -40,8 +46,8 @@ class Constraints:
                 raise ConfigError(f"{flag} is {value}; expected a positive number. Leave it out for no limit.")
 
 
-def refuse(looked: Looked, limits: Constraints) -> str | None:
-    """Why a base is left out, None where it is not."""
+def refuse(looked: Looked, limits: Constraints, methods: Sequence[str]) -> str | None:
+    """Why a base is left out, None where it is not. methods: that it would be tried with."""
     facts = looked.facts
     memory = limits.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if facts.modality != limits.modality:
@@ -54,21 +60,36 @@ def refuse(looked: Looked, limits: Constraints) -> str | None:
         return f"{facts.megabytes:,.0f} MB, and --max-mb is {limits.max_mb:g}"
     if limits.max_ms_per_row is not None and looked.ms_per_row > limits.max_ms_per_row:
         return f"{looked.ms_per_row:.1f} ms a row measured here, and --max-ms-per-row is {limits.max_ms_per_row:g}"
-    if facts.params * TRAINING_BYTES > memory:
-        return f"training it takes about {facts.params * TRAINING_BYTES / 1e9:.1f} GB, and there are {memory / 1e9:.1f}"
+    needed = {method: facts.params * TRAINING_BYTES.get(method, READING_BYTES) for method in methods}
+    dearest = max(needed, key=lambda method: needed[method])
+    if needed[dearest] > memory:
+        return f"{dearest} takes about {needed[dearest] / 1e9:.1f} GB, and there are {memory / 1e9:.1f}"
     return None
 
 
 def divide(
-    named: Sequence[str], looked: Sequence[Looked | str], limits: Constraints
+    named: Sequence[str], looked: Sequence[Looked | str], limits: Constraints, methods: Sequence[str]
 ) -> tuple[list[Looked], list[Excluded]]:
     """(the bases that are left, in their order; those left out with reasons). A text says why a base did not load."""
     kept: list[Looked] = []
     out: list[Excluded] = []
     for name, one in zip(named, looked, strict=True):
-        reason = one if isinstance(one, str) else refuse(one, limits)
+        reason = one if isinstance(one, str) else refuse(one, limits, methods)
         if reason is not None:
             out.append(Excluded(name if isinstance(one, str) else one.facts.name, reason))
         elif isinstance(one, Looked):
             kept.append(one)
     return kept, out
+
+
+def told_apart(looked: Sequence[Looked], given: Mapping[str, str]) -> list[Looked]:
+    """Bases of one name get what they were given by behind it, so that a row of the decision is one candidate.
+
+    given: as `Plan.given`.
+    """
+    count = Counter(one.facts.name for one in looked)
+
+    def named(facts: BaseFacts) -> str:
+        return facts.name if count[facts.name] == 1 else f"{facts.name} ({given.get(facts.source, facts.source)})"
+
+    return [msgspec.structs.replace(o, facts=msgspec.structs.replace(o.facts, name=named(o.facts))) for o in looked]

@@ -78,7 +78,7 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """base and method: what is recommended; tied: candidates as good within `TIE` that cost more. rows: best first."""
+    """base and method: what is recommended; tied: candidates as good within `TIE`. rows: best first."""
 
     base: str
     source: str
@@ -107,7 +107,8 @@ def decide(found: Findings) -> Decision:
     rows = with_fronts([row_of(found, one, draws, float(chance[found.place(one)])) for one in found.keys])
     rows.sort(key=lambda row: (row.base, row.method) != name_of(found, key))
     rows[1:] = sorted(rows[1:], key=lambda row: (row.value is None, -row.believed))
-    tied = [found.title(one) for one in near if one != key]
+    named = {name_of(found, one) for one in near if one != key}
+    tied = [row for row in rows if (row.base, row.method) in named]
     sure = float(chance[found.place(key)])
     return Decision(
         base=found.looked[key[0]].facts.name,
@@ -116,7 +117,7 @@ def decide(found: Findings) -> Decision:
         seed=best_seed(found, key),
         sentence=recommendation(found, rows[0], sure, tied),
         chance=sure,
-        tied=tied,
+        tied=[row.title for row in tied],
         rows=rows,
         advice=advise(found, key, draws),
     )
@@ -183,17 +184,21 @@ def with_fronts(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def recommendation(found: Findings, best: Row, chance: float, tied: Sequence[str]) -> str:
+def recommendation(found: Findings, best: Row, chance: float, tied: Sequence[Row]) -> str:
     """One sentence; two where nothing is shown to beat always answering the same."""
     value = 0.0 if best.value is None else best.value
     if not beats_floor(found):
         return (
-            f"No candidate is shown to beat always answering the same, which reaches {found.floor:.3f} on "
+            f"No candidate is shown to beat {found.constant}, which reaches {found.floor:.3f} on "
             f"{found.rows[1]:,} validation rows. The best of them, {best.title}, reaches {value:.3f} at "
             f"{best.ms_per_row:.1f} ms a row and {best.megabytes:,.0f} MB."
         )
-    also = f"; as good and dearer: {', '.join(tied)}" if tied else ""
+    dearer = [row.title for row in tied if best.ms_per_row < CHEAPER * row.ms_per_row]
+    alike = [row.title for row in tied if row.title not in dearer]
+    also = f"; as good: {', '.join(alike)}" if alike else ""
+    also += f"; as good and dearer: {', '.join(dearer)}" if dearer else ""
     part = "validation" if best.rows is None else f"{best.rows:,} validation rows"
+    part += f" (the mean of {best.seeds} seeds, the best of which is kept)" if best.seeds > 1 else ""
     return (
         f"Take {best.title}: {value:.3f} on {part} at {best.ms_per_row:.1f} ms a row and {best.megabytes:,.0f} MB, "
         f"and with a probability of {'over 99%' if chance > 0.99 else f'{chance:.0%}'} no candidate is more than a "

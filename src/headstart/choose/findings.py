@@ -76,7 +76,8 @@ class Unasked(msgspec.Struct, frozen=True):
 class Findings(msgspec.Struct):
     """looked, readings: by base; no reading where there was no time for one. rows: of train, validation and test.
 
-    floor: what always answering the same scores on validation, None where nobody asked. unasked: prompts left out.
+    floor: what always answering the same scores on validation, None where nobody asked; constant: how that is said of
+    this kind of task. unasked: prompts left out.
     """
 
     methods: list[str]
@@ -89,6 +90,7 @@ class Findings(msgspec.Struct):
     metric: str = ""
     floor: float | None = None
     unasked: list[Unasked] = []
+    constant: str = "always answering the same"
 
     @property
     def trained(self) -> list[str]:

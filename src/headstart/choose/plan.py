@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -20,7 +21,9 @@ MOST_SEEDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """bases: names or paths. seconds: the budget, None for none. seeds: of a candidate at most, where others are near.
+    """bases: names or paths; given: what each is called where it was given as a Base, and lies in a scratch folder.
+
+    seconds: the budget, None for none. seeds: of a candidate at most, where others are near.
 
     metric: None for the kind's default. command: the line that does it again. megabytes: of the files that each base is
     read from, in the order of `bases`; they are looked at from small to large. (): not known.
@@ -38,13 +41,11 @@ class Plan:
     allow_pickle: bool = False
     command: str = ""
     megabytes: tuple[float, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.bases:
             raise ConfigError("no base is given; expected at least one. Give --bases NAME..., or --bases all.")
-        twice = [name for place, name in enumerate(self.bases) if name in self.bases[:place]]
-        if twice:
-            raise ConfigError(f"--bases names {twice[0]} twice; expected different bases. Leave one out.")
         if not self.methods:
             raise ConfigError(
                 f"no method is given; expected some of {', '.join(METHODS)}. Leave --methods out for all."

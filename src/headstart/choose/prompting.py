@@ -2,8 +2,8 @@
 
 Enter: a base, a task, the seconds that may be spent. Leave: a `Trained` piece, or why the base is not asked. Template
 and calibration are chosen on train rows that are no demonstrations and the score is of validation rows, so that nothing
-that is scored has chosen anything, as with a training. The engine is that of `adapt --method few-shot`
-(evaluate/prompting.py); this file only says which rows it gets.
+that is scored has chosen anything. (A training keeps the best of its passes by those rows, which flatters it a little.)
+The engine is that of `adapt --method few-shot` (evaluate/prompting.py); this file only says which rows it gets.
 """
 
 from __future__ import annotations

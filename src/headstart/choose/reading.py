@@ -36,7 +36,7 @@ from headstart.evaluate.label_curve import nested_order
 from headstart.evaluate.metrics import score_task
 from headstart.ground.batch import Batch
 from headstart.ground.device import pick_device, training_dtype
-from headstart.ground.errors import DataError
+from headstart.ground.errors import DataError, RunError
 from headstart.ground.seeds import stream
 from headstart.model.heads import paired, pool, pool_channels
 from headstart.model.trunk import Trunk
@@ -86,7 +86,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     ms_per_row: of reading alone, in the training dtype and over length buckets, estimators left out. held_out: the
     validation rows that the curve's scores are of. kept: whether features of all train rows lie in the file that was
-    named for them.
+    named for them; unkept: why they could not be written there.
     """
 
     rows: int
@@ -97,18 +97,21 @@ class Reading(msgspec.Struct, frozen=True):
     curve: list[CurvePoint]
     held_out: int
     kept: bool = False
+    unkept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Features of some rows: layers (L, N, D) float32, their answers as columns (N, K).
 
-    inputs: (N, F) of the last layer, as a head takes them; None where it takes words.
+    inputs: (N, F) of the last layer, as a head takes them; None where it takes words. rows: (N,) of a tagging task,
+    whose N are words: the row of each, those of a row one after the other.
     """
 
     layers: Tensor
     y: Floats
     inputs: Tensor | None = None
+    rows: Ints | None = None
 
     @property
     def last(self) -> Floats:
@@ -156,9 +159,13 @@ def read(
         return told
     found = way.features()
     kept = "train" in found and sum(x.nbytes for x in found.values()) <= MOST_KEPT
-    if kept:
+    if not kept:
+        return told
+    try:
         write_features(keep, found, How(way.pooling, max_length, way.channels, told.ms_per_row / 1000))
-    return msgspec.structs.replace(told, kept=kept)
+    except RunError as problem:  # a full disk: the probe reads once more
+        return msgspec.structs.replace(told, unkept=str(problem))
+    return msgspec.structs.replace(told, kept=True)
 
 
 def goes_on(spent: float, rows: int, ahead: int, *, seconds: float) -> bool:
@@ -239,7 +246,12 @@ class Pass:
     def reading(self) -> Reading:
         """What the rows so far say."""
         begun = self._clock()
-        whole = Seen(torch.cat([s.layers for s in self._seen], dim=1), np.concatenate([s.y for s in self._seen]))
+        rows = [s.rows for s in self._seen if s.rows is not None]
+        whole = Seen(
+            torch.cat([s.layers for s in self._seen], dim=1),
+            np.concatenate([s.y for s in self._seen]),
+            rows=np.concatenate(rows) if rows else None,
+        )
         estimates = estimate(whole, self._judge)
         per_row = 1000 * self._reading / (self.rows + self.held_out_rows)
         seconds = self.spent + self._clock() - begun
@@ -301,16 +313,17 @@ class _Eyes:
         assert found is not None, "a block has rows"
         return found
 
-    def by_word(self, data: Supervised) -> tuple[Tensor, Ints]:
-        """((L, words, D) float32, (words,) tags)."""
-        blocks, tags = [], []
+    def by_word(self, data: Supervised) -> tuple[Tensor, Ints, Ints]:
+        """((L, words, D) float32, (words,) tags, (words,) row of each, those of a row one after the other)."""
+        blocks, tags, owners = [], [], []
         for rows in bucket_batches(data.encoded.lengths, batch_tokens=PASS_TOKENS):
             batch = data.batch(rows)
             assert batch.targets is not None
             counted = batch.targets != IGNORE
             blocks.append(torch.stack([state.cpu()[counted].float() for state in self.layers(batch)]))
             tags.append(batch.targets[counted].numpy())
-        return torch.cat(blocks, dim=1), np.concatenate(tags)
+            owners.append(np.repeat(rows, counted.sum(dim=1).numpy()))
+        return torch.cat(blocks, dim=1), np.concatenate(tags), np.concatenate(owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +337,8 @@ class _Sight:
     def __call__(self, rows: Ints) -> Seen:
         data = self.data.subset(np.asarray(rows, dtype=np.int64))
         if data.kind == "tags":
-            layers, tags = self.eyes.by_word(data)
-            return Seen(layers, np.eye(data.num_outputs)[tags])
+            layers, tags, owners = self.eyes.by_word(data)
+            return Seen(layers, np.eye(data.num_outputs)[tags], rows=rows[owners])
         if data.second is None:
             layers = self.eyes.pooled(data, self.channels)
             inputs = layers[-1]
@@ -344,12 +357,12 @@ class _Sight:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Outputs (N, K) against answers (N, K), in the task's metric; a tagging task is judged word by word."""
+    """Outputs (N, K) against answers (N, K), in the task's metric. rows: as `Seen` has them."""
 
     task: Task
     metric: str
 
-    def __call__(self, outputs: Floats, y: Floats) -> float:
+    def __call__(self, outputs: Floats, y: Floats, rows: Ints | None = None) -> float:
         kind = self.task.kind
         if kind == "score":
             return score_task(kind, self.metric, y[:, 0].tolist(), outputs[:, 0].tolist())
@@ -360,7 +373,13 @@ class Judge:
             return score_task(kind, self.metric, wanted, said, labels=self.task.labels)
         wanted_class, said_class = y.argmax(axis=1).tolist(), outputs.argmax(axis=1).tolist()
         if kind == "tags":
-            return float(np.mean(np.asarray(wanted_class) == np.asarray(said_class)))
+            assert rows is not None, "words stand in rows"
+            ends = [*(np.flatnonzero(np.diff(rows)) + 1).tolist(), len(rows)]
+            begins = [0, *ends[:-1]]
+            wanted_class, said_class = (
+                [tuple(tags[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+                for tags in (wanted_class, said_class)
+            )
         return score_task(kind, self.metric, wanted_class, said_class, labels=self.task.labels)
 
 
@@ -373,41 +392,43 @@ def given(outputs: Floats, y: Floats) -> NDArray[np.bool_]:
 
 def crossed(moments: Moments, held_out: Seen, judge: Judge) -> float:
     """The score on held-out rows of the probe of all rows so far; each half's strength is chosen on the other half."""
-    x, y = held_out.last, held_out.y
+    x, y, rows = held_out.last, held_out.y, held_out.rows
     outputs = [probe(x) for probe in moments.probes()]
-    if len(y) < 2:
-        return judge(outputs[0], y)
-    halves = np.arange(len(y)) % 2
+    number = np.arange(len(y)) if rows is None else np.cumsum(np.diff(rows, prepend=rows[:1]) != 0)
+    if number[-1] < 1:
+        return judge(outputs[0], y, rows)
+    halves = number % 2
     picked = np.empty_like(outputs[0])
     for half in (0, 1):
         mine, other = halves == half, halves != half
-        values = [judge(o[other], y[other]) for o in outputs]
+        values = [judge(o[other], y[other], None if rows is None else rows[other]) for o in outputs]
         picked[mine] = outputs[int(np.argmax(values))][mine]
-    return judge(picked, y)
+    return judge(picked, y, rows)
 
 
 def estimate(seen: Seen, judge: Judge) -> Estimates:
     """Every estimator on the rows that were read."""
-    y, mean = seen.y, seen.mean
+    y, mean, rows = seen.y, seen.mean, seen.rows
     few = slice(0, LAYER_ROWS)
-    by_layer = [best_left_out(layer[few].double().numpy(), y[few], judge) for layer in seen.layers]
+    some = None if rows is None else rows[few]
+    by_layer = [best_left_out(layer[few].double().numpy(), y[few], judge, some) for layer in seen.layers]
     best_layer = int(np.argmax(by_layer))
-    last = best_left_out(seen.last, y, judge)
+    last = best_left_out(seen.last, y, judge, rows)
     at_end = best_layer == len(seen.layers) - 1
     return Estimates(
         h_score=h_score_of(mean, y, judge.task.kind),
         logme=logme(mean, y),
-        neighbours=judge(neighbour_outputs(mean, y), y),
+        neighbours=judge(neighbour_outputs(mean, y), y, rows),
         probe_last=last,
-        probe_mean=best_left_out(mean, y, judge),
-        probe_best=last if at_end else best_left_out(seen.layers[best_layer].double().numpy(), y, judge),
+        probe_mean=best_left_out(mean, y, judge, rows),
+        probe_best=last if at_end else best_left_out(seen.layers[best_layer].double().numpy(), y, judge, rows),
         best_layer=best_layer,
     )
 
 
-def best_left_out(x: Floats, y: Floats, judge: Judge) -> float:
+def best_left_out(x: Floats, y: Floats, judge: Judge, rows: Ints | None) -> float:
     """The best score over strengths of the probe that never saw the row it answers."""
-    return max(judge(outputs, y) for outputs in left_out_outputs(x, y))
+    return max(judge(outputs, y, rows) for outputs in left_out_outputs(x, y))
 
 
 def h_score_of(x: Floats, y: Floats, kind: str) -> float:

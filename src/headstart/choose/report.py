@@ -6,6 +6,7 @@ Frozen keys: `task`, `rows`, `decision` (`base, method, sentence, chance, rows, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ class ChoiceReport(msgspec.Struct, frozen=True):
 
 def asked_of(plan: Plan) -> Asked:
     return Asked(
-        bases=list(plan.bases),
+        bases=[plan.given.get(source, source) for source in plan.bases],
         methods=list(plan.methods),
         budget=plan.seconds,
         max_ms_per_row=plan.limits.max_ms_per_row,
@@ -62,8 +63,16 @@ def asked_of(plan: Plan) -> Asked:
     )
 
 
-def without_rows(found: Findings) -> Findings:
-    """The findings without the validation rows' answers, which no decision needs, and without scratch paths."""
+def to_keep(found: Findings, given: Mapping[str, str]) -> Findings:
+    """The findings without the validation rows' answers, which no decision needs, and without scratch paths.
+
+    given: as `Plan.given`.
+    """
+    looked = [
+        msgspec.structs.replace(one, facts=msgspec.structs.replace(one.facts, source=name))
+        for one in found.looked
+        for name in [given.get(one.facts.source, one.facts.source)]
+    ]
     runs = [
         Run(
             run.base,
@@ -74,7 +83,7 @@ def without_rows(found: Findings) -> Findings:
         )
         for run in found.runs
     ]
-    return msgspec.structs.replace(found, runs=runs)
+    return msgspec.structs.replace(found, runs=runs, looked=looked)
 
 
 def to_json(report: ChoiceReport) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +19,9 @@ import msgspec
 
 from headstart.choose.belief import load_prior
 from headstart.choose.closing import ENOUGH, LEAST_HELD_OUT, closing_rows, rows_fitting, some
-from headstart.choose.constraints import Excluded, divide
+from headstart.choose.constraints import Excluded, divide, told_apart
 from headstart.choose.findings import BY_PRIOR, Findings, Key, Run, Unasked
+from headstart.choose.floor import floor_of
 from headstart.choose.ladder import RUNGS, entrants, survivors
 from headstart.choose.plan import Plan
 from headstart.choose.prompting import Ask, Asked, ask_task, rows_in_the_end, rows_of_saving
@@ -31,12 +31,12 @@ from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read
 from headstart.data.examples import Examples
 from headstart.data.task import Task
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, Budget
-from headstart.evaluate.controls import Answers, fit_control
+from headstart.evaluate.controls import Answers
 from headstart.evaluate.metrics import metric_for
 from headstart.evaluate.plan import BY_PROMPT
 from headstart.evaluate.plots import duration
 from headstart.evaluate.progress import Event, OnEvent
-from headstart.evaluate.trial import score
+from headstart.evaluate.verdict import constant
 from headstart.ground.errors import ConfigError, RunError
 from headstart.ground.fanout import Crew, Done, Failed, Outcome, fan_out, side_by_side
 from headstart.train.methods import MIN_EPOCHS, FitSettings, epochs_of
@@ -59,6 +59,7 @@ CLOSE = 0.2  # chance of it from which on a candidate counts as within noise of 
 PROBE_ROWS = 64  # that a probe reads whatever the clock says (train/probe.py), of train as of validation
 COMPARED = 4  # trained candidates that a budget should hold, at the cost of fewer passes over the rows
 Fan = Callable[..., list[Outcome]]  # as `fan_out`
+AskRows = Callable[[Examples], tuple[Answers, float]]  # as `evaluate.asking.ask` of one base
 NO_TIME = "no time was left for it"
 LATE = Failed("late", "the time was over before it was begun", 0)
 
@@ -92,6 +93,7 @@ class Search:
         self.metric = metric_for(self.task.kind, self.plan.metric, self.task.labels).name
         self.settings = self.plan.settings
         self.found = Findings(list(self.plan.methods), (0, 0, 0), self.plan.seed, load_prior(), metric=self.metric)
+        self.found.constant = constant(self.task.kind)
         self._settle()
 
     def go(self) -> Findings:
@@ -100,7 +102,10 @@ class Search:
             with self.crew:
                 self._look()
                 self._shorten_parts()
-                self._read()
+                if self.found.trained:
+                    self._read()
+                else:  # nothing that is read says what a prompt gets out of a base
+                    self.found.readings = [None] * len(self.found.looked)
                 self._ask()
                 if self.found.trained:
                     self._probe()
@@ -113,10 +118,9 @@ class Search:
                 raise
         if not self.found.finished():
             reasons = [run.failed for run in self.found.runs if run.failed]
+            advice = "Mend that, or give other bases or --methods." if reasons else "Give a longer --budget."
             reasons += [one.reason for one in self.found.unasked if not self.found.trained] or ["no time was left"]
-            raise RunError(
-                f"no training ended ({reasons[0]}); expected at least one. Give a longer --budget, or --methods probe."
-            )
+            raise RunError(f"no trial ended ({reasons[0]}); expected at least one. {advice}")
         return self.found
 
     # -- stages 0 and 1
@@ -144,7 +148,8 @@ class Search:
                 told[name] = one
                 if isinstance(one, Looked) and sizes.get(name):
                     pace = one.loading / sizes[name]
-        self.found.looked, self.excluded = divide(plan.bases, [told[name] for name in plan.bases], plan.limits)
+        looked, self.excluded = divide(plan.bases, [told[name] for name in plan.bases], plan.limits, plan.methods)
+        self.found.looked = told_apart(looked, plan.given)
         for out in self.excluded:
             self.tell(Event("note", f"{out.base} is left out: {out.reason}"))
         if not self.found.looked:
@@ -176,6 +181,16 @@ class Search:
         validation, test = self._fewer(task.validation, kept[0], "validation"), self._fewer(task.test, kept[1], "test")
         self.task = replace(self.task, validation=validation, test=test)
         return True
+
+    def answers(self, base: int, title: str, ask: AskRows) -> tuple[tuple[Answers, float], tuple[Answers, float]]:
+        """What `ask` says of validation and test rows, with its seconds: of as many as there is time for, which are
+        left in `task`. After validation it is known how fast it goes."""
+        self.shorten(base, self.budget.left(), looks=1)
+        validation = ask(self.task.validation)
+        self.pace(self.found.looked[base], 1000 * validation[1] / len(self.task.validation))
+        self.shorten(base, self.budget.left(), looks=0)
+        self.tell(Event("score", f"{title}: scoring {len(self.task.test):,} test rows"))
+        return validation, ask(self.task.test)
 
     def _fewer(self, rows: Examples, most: int, name: str) -> Examples:
         """At most so many rows of a part; a note in the task says so where it is not all of it."""
@@ -283,6 +298,8 @@ class Search:
             self.pace(looked[index], reading.ms_per_row)
             told = f"probe {reading.estimates.probe_last:.3f} on {reading.rows:,} rows in {duration(reading.seconds)}"
             self.tell(Event("choose", told, f"{name}, features", 1.0))
+            if reading.unkept:
+                self.tell(Event("note", f"{name}'s features are not kept for its probe: {reading.unkept}"))
 
         outcomes = self.fan(read_task, plain(jobs), on=plan.on, deadline=self._end(), on_outcome=hear, crew=self.crew)
         return dict(zip(places, outcomes, strict=True))
@@ -342,10 +359,8 @@ class Search:
         end = self._end()
         outcomes = self.fan(ask_task, plain(jobs), on=self.plan.on, deadline=end, on_outcome=hear, crew=self.crew)
         for key, outcome in zip(keys, outcomes, strict=True):
-            if isinstance(outcome, Failed) and not outcome.attempts:
+            if isinstance(outcome, Failed) and outcome.why == "late":
                 self.found.unasked.append(Unasked(*key, NO_TIME))
-            elif isinstance(outcome, Failed):
-                self.found.run(key, self.plan.seed).failed = outcome.reason
 
     def _question(self, key: Key, seconds: float, answering: float) -> Ask:
         base, method = key
@@ -408,9 +423,19 @@ class Search:
         for rung in RUNGS:
             last = rung == RUNGS[-1] or len(going) == 1
             self._train(going, until=1.0 if last else rung, hurry=last, anyway=nothing)
-            going = [key for key in self.found.ranked() if key in going and self._alive(key)][: survivors(len(going))]
+            alive = [key for key in self.found.ranked() if key in going and self._alive(key)]
+            going = alive[: survivors(len(going))]
             if last or not going:
+                break
+        self._make_up(names[:number])
+
+    def _make_up(self, entered: Sequence[Key]) -> None:
+        """Where those that went on all failed, the paused ones behind them are carried to their end, until one is."""
+        for key in self.found.ranked():
+            if any(self.found.ended(one) for one in entered):
                 return
+            if key in entered and self._alive(key):
+                self._train([key], until=1.0, hurry=True)
 
     def _shorten(self, names: Sequence[Key], left: float) -> None:
         """Fewer passes over the rows, for all alike, where the budget would else hold too few candidates to compare."""
@@ -513,10 +538,7 @@ class Search:
                 raise KeyboardInterrupt
 
         end = None if anyway and not self.found.finished() else self._end()
-        outcomes = self.fan(train, plain(jobs), on=self.plan.on, deadline=end, on_outcome=hear, crew=self.crew)
-        for run, outcome in zip(todo, outcomes, strict=True):
-            if isinstance(outcome, Failed) and not run.pieces and outcome.attempts:
-                run.failed = outcome.reason
+        self.fan(train, plain(jobs), on=self.plan.on, deadline=end, on_outcome=hear, crew=self.crew)
         self.found.runs = [run for run in self.found.runs if run.pieces or run.failed is not None]
 
     def _kept_at(self, looked: Looked) -> str:
@@ -643,17 +665,6 @@ class Search:
         """The moment at which workers are ended; a running job keeps to its own time before that."""
         left = self.left()
         return None if math.isinf(left) else time.monotonic() + max(0.0, left)
-
-
-def floor_of(task: Task, metric: str) -> float:
-    """What always answering the same scores on validation: train's majority, or the label that is most frequent there,
-    since of two labels one that train holds less often may well be the better constant."""
-    rows = task.validation
-    floor = score(task, metric, rows, fit_control(task, method="majority").answer(rows))
-    if task.kind != "choice":
-        return floor
-    constant = Counter(rows.targets).most_common(1)[0][0]
-    return max(floor, score(task, metric, rows, Answers((constant,) * len(rows))))
 
 
 def expected(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -25,6 +26,7 @@ from headstart.evaluate.terminal import (
 from headstart.evaluate.verdict import against_majority
 
 WIDE = 96  # columns from which on all costs are shown
+ELLIPSIS = "…"  # behind the score of a training that was paused
 MOST_ROWS = 16  # of a table; the others are in the JSON
 
 
@@ -59,7 +61,7 @@ def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
     for place, one in enumerate(report.excluded):
         yield from wrapped("left out" if place == 0 else "", f"{one.base}: {one.reason}", width)
     for place, line in enumerate(unasked_lines(report)):
-        yield from wrapped("not asked" if place == 0 else "", line, width)
+        yield from wrapped("unasked" if place == 0 else "", line, width)
     for line in unread_lines(report):
         yield from wrapped("not read", line, width)
     yield from check_lines(report.winner, width)
@@ -72,7 +74,7 @@ def human_lines(report: ChoiceReport, *, width: int = 80) -> Iterator[Text]:
 def row_text(row: Row, names: int, *, costs: bool) -> str:
     """costs: what it takes besides milliseconds, too."""
     name = row.title if len(row.title) <= names else row.title[: names - 1] + "…"
-    value = "-" if row.value is None else f"{row.value:.3f}{'' if row.share >= 1.0 else '…'}"
+    value = "-" if row.value is None else f"{row.value:.3f}{ELLIPSIS if row.status == 'paused' else ''}"
     low, high = row.ci90
     return (
         f"{name:<{names}}  {value if row.status != 'failed' else 'failed':>10}  {f'[{low:.3f}, {high:.3f}]':<14}  "
@@ -85,25 +87,33 @@ def footnote(report: ChoiceReport) -> str:
     """What the columns mean, and how far the search came."""
     rows = report.decision.rows
     asked = [row for row in rows if row.rows is not None]
-    ended = sum(row.status in ("finished", "stopped") for row in rows) - len(asked)
-    paused, failed = (sum(row.status == status for row in rows) for status in ("paused", "failed"))
-    unseen = len(rows) - ended - paused - failed - len(asked)
+    counts = Counter(row.status for row in rows if row.rows is None)
+    unread = {
+        one.facts.name for one, r in zip(report.findings.looked, report.findings.readings, strict=True) if r is None
+    }
+    guessed = sum(row.status == "not run" and row.base in unread for row in rows)
+    told = [
+        (counts["finished"], "trained to the end"),
+        (counts["stopped"], "cut short"),
+        (counts["paused"], "paused"),
+        (counts["failed"], "failed"),
+        (counts["not run"] - guessed, "judged by features alone"),
+        (guessed, f"by {BY_PRIOR} alone"),
+    ]
+    words = [f"{number} {what}" for number, what in told if number]
+    words[1:1] = [asked_words(asked)] if asked else []
     budget = "" if report.asked.budget is None else f" of a budget of {short(report.asked.budget)}"
     return (
-        "On validation rows; … is a training that was paused. chance: of being within a point of the best. · marks "
-        f"what nothing as quick, as small or as soon trained beats. {ended} trained to the end, {paused} in part, "
-        f"{asked_words(asked)}"
-        f"{f'{failed} failed, ' if failed else ''}{unseen} judged by features alone; "
-        f"{short(report.environment.seconds)}{budget}."
+        f"On validation rows; {ELLIPSIS} is a training that was paused. chance: of being within a point of the best. "
+        "· marks what nothing as quick, as small or as soon trained beats. "
+        f"{', '.join(words)}; {short(report.environment.seconds)}{budget}."
     )
 
 
 def asked_words(asked: Sequence[Row]) -> str:
-    """2 asked by a prompt on 32 to 128 rows,"""
-    if not asked:
-        return ""
+    """2 asked by a prompt on 32 to 128 rows"""
     counts = sorted({row.rows for row in asked if row.rows is not None})
-    return f"{len(asked)} asked by a prompt on {' to '.join(f'{n:,}' for n in sorted({counts[0], counts[-1]}))} rows, "
+    return f"{len(asked)} asked by a prompt on {' to '.join(f'{n:,}' for n in sorted({counts[0], counts[-1]}))} rows"
 
 
 def unasked_lines(report: ChoiceReport) -> list[str]:
@@ -118,6 +128,8 @@ def unasked_lines(report: ChoiceReport) -> list[str]:
 def unread_lines(report: ChoiceReport) -> list[str]:
     """Which bases had no time for a reading, in one line; none where all were read."""
     found = report.findings
+    if not found.trained:  # prompts need no reading
+        return []
     names = [one.facts.name for one, r in zip(found.looked, found.readings, strict=True) if r is None]
     return [f"{', '.join(names)}: no time was left for it; ranked by {BY_PRIOR}"] if names else []
 
@@ -154,7 +166,7 @@ def plain_lines(report: ChoiceReport) -> Iterator[str]:
         name = report.findings.looked[prompt.base].facts.name
         yield f"unasked base={quoted(name)} method={prompt.method} reason={quoted(prompt.reason)}"
     for looked, reading in zip(report.findings.looked, report.findings.readings, strict=True):
-        if reading is None:
+        if reading is None and report.findings.trained:
             yield f"unread base={quoted(looked.facts.name)} ranked_by={quoted(BY_PRIOR)}"
     yield f"chosen base={quoted(decision.base)} method={decision.method} chance={decision.chance:.3f}"
     yield f"decision={quoted(decision.sentence)}"

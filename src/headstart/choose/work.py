@@ -44,7 +44,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Looked(msgspec.Struct, frozen=True):
-    """Answer to `Look`. ms_per_row: of answering one row of this task, alone on a thread or two as the machine has.
+    """Answer to `Look`. ms_per_row: of answering one row of this task, beside what other workers do meanwhile.
 
     loading: seconds that it took to load the base.
     """

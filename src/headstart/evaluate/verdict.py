@@ -5,6 +5,7 @@ Enter: a Report. Leave: plain sentences; a tie is called a tie, a control that w
 
 from __future__ import annotations
 
+from headstart.data.examples import Kind
 from headstart.evaluate.report import Candidate, Report
 
 
@@ -32,6 +33,11 @@ def headline(report: Report) -> str:
     )
 
 
+def constant(kind: Kind) -> str:
+    """How the majority control answers, in words."""
+    return "giving each word its most frequent tag" if kind == "tags" else "always answering the same"
+
+
 def against_majority(report: Report) -> str:
     """Said only where always answering the same is as good, or better: then the score above shows nothing."""
     floor = report.candidate("majority")
@@ -39,7 +45,7 @@ def against_majority(report: Report) -> str:
         return ""
     standing = "is statistically tied with it" if floor.tied else "is better"
     shown = "no understanding of these rows is shown" if report.prompts else "nothing is shown to be learnt"
-    return f"Always answering the same {standing} ({floor.value:.3f}): {shown}."
+    return f"{constant(report.task.kind).capitalize()} {standing} ({floor.value:.3f}): {shown}."
 
 
 def against_scratch(report: Report) -> str:

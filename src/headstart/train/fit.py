@@ -68,7 +68,9 @@ class Fitted:
     """An adapted base and what it cost. epochs: those really run; of a probe, which reads its rows once, the share of
     them that it read before its deadline. truncated: training texts that were cut.
 
-    A fit that paused answers with its weights of that moment, and `validation` and `seconds` are of all its pieces.
+    validation: of the best weights, what they were kept by: what the judge says, less a hundredth of the loss. A fit
+    that paused answers with its weights of that moment, `validation` is what the judge says of them, and `seconds` are
+    of all its pieces.
     """
 
     base: Base
@@ -207,7 +209,7 @@ def check_inputs(base: Base, task: Task) -> None:
     if asked != read:
         raise CapabilityError(
             f"{base.name} reads {read} and {task.name} holds {asked}; expected a base that reads {asked}. "
-            f"Give --base with one, or --{read} with a column of {read}."
+            f"Give such a base, or --{read} with a column of {read}."
         )
 
 
@@ -317,9 +319,9 @@ def _train(
         best, last = (keeper.best, keeper.last) if keeper.kept else (None, None)
         standing = Standing(limits.identity, done, best, last, keeper.since, spent, list(history))
         keep(limits.piece.folder, Kept(standing, optimiser.state(model), keeper.kept))
-        quality = keeper.peek()
+        judged = keeper.peek()
         optimiser.in_full_precision(model)
-        return _Trained(params, history, done / per_epoch, "paused", quality, earlier.seconds)
+        return _Trained(params, history, done / per_epoch, "paused", judged, earlier.seconds)
     if not keeper.kept or (done % per_epoch and result.stopped != "probe"):
         keeper.look()
     optimiser.in_full_precision(model)
@@ -366,6 +368,7 @@ class _Keeper:
         self.kept: dict[str, Tensor] = {}
         self.since = 0
         self.best, self.last, self.last_loss = -float("inf"), -float("inf"), 0.0
+        self.judged = 0.0
 
     def measure(self) -> float:
         """Seconds of one validation pass."""
@@ -374,8 +377,9 @@ class _Keeper:
         return time.monotonic() - started
 
     def peek(self) -> float:
-        """The quality of the weights as they are; nothing is kept and no patience lost."""
-        return self._score()
+        """What the judge says of the weights as they are; nothing is kept and no patience lost."""
+        self._score()
+        return self.judged
 
     def take_up(self, kept: Kept) -> None:
         """Go on where an earlier piece stood."""
@@ -419,7 +423,8 @@ class _Keeper:
         self.last_loss = total / max(weight, 1e-9)
         if not answers:
             return 0.0
-        return self._judge(readable(data, answers), answers) - 0.01 * self.last_loss
+        self.judged = self._judge(readable(data, answers), answers)
+        return self.judged - 0.01 * self.last_loss
 
 
 def readable(data: Supervised, answers: Sequence[Any]) -> Sequence[Any]:
