@@ -137,14 +137,8 @@ def cut_inputs(raws: Sequence[Raw], codec: PatchCodec) -> list[str]:
     if codec.modality == "image":
         height, width = codec.size
         return [f"every picture is read at {width} x {height}"]
-    if codec.modality == "audio":
-        seconds = (codec.window + (codec.size[1] - 1) * codec.hop) / codec.sample_rate
-        longer = sum(raw.shape[0] / (raw.rate or 1) > seconds for raw in raws)
-        what = f"are longer than {seconds:.1f} s and lose their end"
-    else:
-        longer = sum(raw.shape[1] > codec.size[0] for raw in raws)
-        what = f"are longer than {codec.size[0]} steps and are shrunk to them"
-    return [f"{longer:,} of {len(raws):,} train rows {what}"] if longer else []
+    longer = sum(map(codec.exceeds, raws))
+    return [f"{longer:,} of {len(raws):,} train rows {codec.too_long}"] if longer else []
 
 
 def save(found: Study, task: Task, out: Path) -> Report:

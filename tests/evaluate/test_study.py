@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.made_signals import made
+from tests.train.tiny_patch_base import tiny_patch_base
 
 from headstart.base.base import Base
+from headstart.data.patches import Modality, PatchCodec
 from headstart.data.task import Task
 from headstart.evaluate import study as study_module
 from headstart.evaluate.asking import ask, verify_saved
@@ -21,6 +24,7 @@ from headstart.evaluate.report import from_json, to_json
 from headstart.evaluate.study import Study, adapt, study
 from headstart.evaluate.trial import Trial, try_method
 from headstart.ground.errors import ConfigError, DataError
+from headstart.specialise import cut_inputs
 from headstart.train.methods import FitSettings
 
 QUICK = FitSettings(epochs=1, batch_rows=64, max_length=48)
@@ -84,6 +88,25 @@ def test_the_label_curve_has_both_sides_and_a_factor(done: Study, task: Task) ->
         assert [p.labels for p in curve.points if p.method == method] == sizes
     assert 1 / 8 <= curve.worth.times <= 8.1
     assert curve.worth.ci95[0] <= curve.worth.times <= curve.worth.ci95[1] + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("modality", "end"),
+    [("audio", "are longer than 0.3 s and lose their end"), ("series", "are longer than 32 steps and are shrunk to them"),
+     ("image", "no train row is too long")],
+)  # fmt: skip
+def test_the_report_counts_the_cut_rows_that_were_told_before_training(modality: Modality, end: str) -> None:
+    base, rows = tiny_patch_base(modality), made(modality)
+    assert isinstance(base.codec, PatchCodec)
+    found = study(base, rows, method="probe", twin=False).report
+    cut = next(check for check in found.checks if check.id == "rows.cut")
+    assert cut.detail.endswith(end)
+    if modality == "image":
+        assert (cut.status, cut.value) == ("ok", 0.0)
+    else:
+        assert cut.status == "warn"
+        assert [cut.detail] == cut_inputs(rows.train.raws, base.codec)
+        assert cut.detail.startswith(f"{cut.value:.0f} of {len(rows.train)} train rows")
 
 
 def test_labels_are_given_by_a_threshold_that_survives_the_temperature(tiny_base: Base, task: Task) -> None:

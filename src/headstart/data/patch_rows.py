@@ -31,7 +31,7 @@ class PatchRows:
 
     front: places before the first patch. table: (rows, columns) of the trunk's position table. free: an input that
     fills less than the table stands in its beginning; otherwise the table is resized to the input's grid. change, seed:
-    what is done to a row before it is cut, where a batch is drawn for an epoch.
+    what is done to a row before it is cut, where a batch is drawn for an epoch. truncated: inputs longer than the size.
     """
 
     planes: list[Planes]
@@ -41,8 +41,7 @@ class PatchRows:
     free: bool
     change: Augmentation = UNCHANGED
     seed: int = 0
-
-    truncated = 0  # a codec brings its inputs to its own size; nothing is cut off here
+    truncated: int = 0
 
     def __len__(self) -> int:
         return len(self.planes)
@@ -73,8 +72,8 @@ class PatchRows:
             )
 
     def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> PatchRows:
-        """The given rows, in that order."""
-        return replace(self, planes=[self.planes[int(row)] for row in rows])
+        """The given rows, in that order. What was cut is not counted again."""
+        return replace(self, planes=[self.planes[int(row)] for row in rows], truncated=0)
 
     def batch(self, rows: Sequence[int] | NDArray[np.int64], *, pattern: Pattern, epoch: int | None = None) -> Batch:
         """The given rows, right-padded with zeros to the longest of them; with an epoch as `change` draws them."""

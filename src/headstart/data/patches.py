@@ -149,6 +149,24 @@ class PatchCodec:
         """Hex SHA-256 of all fields, for lineage."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def too_long(self) -> str:
+        """What is true of an input that `exceeds` the size, as messages say it."""
+        if self.modality == "audio":
+            return f"are longer than {self._seconds:.1f} s and lose their end"
+        return f"are longer than {self.size[0]} steps and are shrunk to them"
+
+    def exceeds(self, raw: Raw) -> bool:
+        """Whether a clip loses its end, or a series is shrunk; pictures are brought to the size, whatever they are."""
+        if self.modality == "audio":
+            return raw.shape[0] / (raw.rate or 1) > self._seconds
+        return self.modality == "series" and raw.shape[1] > self.size[0]
+
+    @property
+    def _seconds(self) -> float:
+        """Of a clip that fills the size."""
+        return (self.window + (self.size[1] - 1) * self.hop) / self.sample_rate
+
     def encode(self, raw: Any, *, where: str = "the input") -> Patches:
         """Patches of one input: `prepare`, then `cut`."""
         return self.cut(self.prepare(raw, where=where))

@@ -14,6 +14,7 @@ import msgspec
 
 from headstart.base.base import Base
 from headstart.base.lineage import DataRef, Record, code_version, hardware
+from headstart.data.patches import PatchCodec
 from headstart.data.task import Task
 from headstart.evaluate import findings, prompting
 from headstart.evaluate.calibration import calibrate, fit_temperature, selective, warmed
@@ -190,13 +191,14 @@ def checks(outcome: Outcome, report: Report) -> list[CheckRow]:
 
 
 def cut_rows(outcome: Outcome) -> CheckRow:
-    """How many texts lost their end: train rows of a training, test rows of a prompt."""
-    contract, fitted, task = outcome.adapted.contract, outcome.best.fitted, outcome.task
+    """How many rows lost their end or were shrunk: train rows of a training, test rows of a prompt."""
+    contract, codec, fitted, task = outcome.adapted.contract, outcome.base.codec, outcome.best.fitted, outcome.task
     assert contract is not None, "an adapted base has a contract"
+    units = f"are longer than {contract.max_length} units and lose their end"
     if fitted is None:
-        cut = prompting.cut_rows(outcome.adapted, task.test)
-        return findings.check_truncation(cut, len(task.test), contract.max_length, part="test")
-    return findings.check_truncation(fitted.truncated, len(task.train), contract.max_length)
+        return findings.check_truncation(prompting.cut_rows(outcome.adapted, task.test), len(task.test), units, "test")
+    what = codec.too_long if isinstance(codec, PatchCodec) else units
+    return findings.check_truncation(fitted.truncated, len(task.train), what, "train")
 
 
 def environment(plan: Plan, seconds: float) -> Environment:

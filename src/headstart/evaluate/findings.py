@@ -124,9 +124,10 @@ def as_row(check: Check) -> CheckRow:
     return CheckRow(check.id, check.status, float(check.value), check.detail)
 
 
-def check_truncation(truncated: int, rows: int, max_length: int, *, part: str = "train") -> CheckRow:
+def check_truncation(truncated: int, rows: int, what: str, part: str) -> CheckRow:
+    """what: is true of the rows that are too long."""
     share = truncated / max(rows, 1)
-    detail = f"{truncated:,} of {rows:,} {part} rows are longer than {max_length} units and lose their end"
+    detail = f"{truncated:,} of {rows:,} {part} rows {what}"
     return CheckRow(
         "rows.cut",
         "ok" if share <= 0.01 else "warn",

@@ -66,7 +66,7 @@ class Progress:
 @dataclass(frozen=True)
 class Fitted:
     """An adapted base and what it cost. epochs: those really run; of a probe, which reads its rows once, the share of
-    them that it read before its deadline. truncated: training texts that were cut.
+    them that it read before its deadline. truncated: training rows that were cut or shrunk.
 
     validation: of the best weights, what they were kept by: what the judge says, less a hundredth of the loss. A fit
     that paused answers with its weights of that moment, `validation` is what the judge says of them, and `seconds` are

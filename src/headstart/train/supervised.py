@@ -52,7 +52,7 @@ class Supervised:
 
     @property
     def truncated(self) -> int:
-        """Texts that were cut at the length limit."""
+        """Texts, clips or series longer than what is read of them."""
         return self.encoded.truncated + (0 if self.second is None else self.second.truncated)
 
     def subset(self, rows: Rows) -> Supervised:
@@ -125,6 +125,7 @@ def supervise_patches(
 ) -> Supervised:
     """Bring one part of a task over pictures, clips or series to the codec's size."""
     encoded = encode_patches(codec, examples.raws, front=patches.prefix, table=patches.grid)
+    encoded = replace(encoded, truncated=sum(map(codec.exceeds, examples.raws)))
     return Supervised(kind, encoded, examples.targets, num_outputs, pattern, pad=0)
 
 
