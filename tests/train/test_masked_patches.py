@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from headstart.base.base import Base
-from headstart.data.patch_corpus import PatchCorpus, pack_patches
+from headstart.data.patch_corpus import PatchCorpus, Taken, pack_patches
 from headstart.data.planes import looped, mirrored, shifted, to_patches, to_plane, windowed
 from headstart.data.sound import Clip
 from headstart.ground.errors import ConfigError, DataError
@@ -236,13 +237,35 @@ def test_transformers_reads_our_image_base(data: Path, tmp_path: Path) -> None:
     assert np.abs(base.encode([picture]) - states.mean(1).numpy()).max() < 1e-4
 
 
-def test_every_epoch_takes_every_training_plane_once(packed: Packed) -> None:
+def planes_of(plan: PatchPlan, step: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The planes that a step reads, in order."""
+    read: list[int] = []
+    take = PatchCorpus.take
+
+    def noted(corpus: PatchCorpus, rows: npt.NDArray[np.int64]) -> Taken:
+        read.extend(rows.tolist())
+        return take(corpus, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PatchCorpus, "take", noted)
+        plan.micro_batches(step)
+    return read
+
+
+def test_every_epoch_takes_every_training_plane_once(packed: Packed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the columns of its micro-batches, which of audio take turns."""
     modality, corpus = packed
     chosen = recipe(modality)
     kept, aside = training_rows(chosen, corpus), held_out_rows(chosen, corpus)
     assert not set(kept) & set(aside)
     assert len(kept) + len(aside) == len(corpus)
     plan = PatchPlan(chosen, corpus)
+    steps = [planes_of(plan, step, monkeypatch) for step in range(9)]
+    read = [plane for step in steps for plane in step]
+    orders = [read[: len(kept)], read[len(kept) : 2 * len(kept)]]
+    assert [sorted(order) for order in orders] == [kept.tolist()] * 2
+    assert orders[0] != orders[1]
+    assert planes_of(PatchPlan(chosen, corpus, skipped=3), 2, monkeypatch) == steps[5]
     ours, theirs = plan.micro_batches(3), plan.micro_batches(3)
     assert all(torch.equal(a.units, b.units) for a, b in zip(ours, theirs, strict=True))
     assert plan.flops(4) == sum(chosen.step_flops(step) for step in range(4))

@@ -65,18 +65,26 @@ class PatchPlan:
         """Training FLOPs of the first `steps` steps."""
         return float(sum(self.recipe.step_flops(step) for step in range(steps)))
 
+    def _rows_before(self, turn: int) -> int:
+        """Planes of all earlier micro-batches; their columns take turns."""
+        cycle = len(self.recipe.hidden.columns) or 1
+        counts = [self.rows_of(self.recipe.columns(place)) for place in range(cycle)]
+        return turn // cycle * sum(counts) + sum(counts[: turn % cycle])
+
     def _rows(self, turn: int, count: int) -> Rows:
-        """Planes of a micro-batch: every epoch takes every training plane once, in its own order."""
+        """Planes of a micro-batch, which begins where the last one ended: every epoch takes every training plane once,
+        in its own order."""
         chosen = training_rows(self.recipe, self.corpus)
-        most = self.rows_of(min(self.recipe.hidden.columns or (self.recipe.columns(0),)))
-        epochs, places = np.divmod(np.arange(turn * most, turn * most + count), len(chosen))
+        begun = self._rows_before(turn)
+        epochs, places = np.divmod(np.arange(begun, begun + count), len(chosen))
         orders = {int(e): row_order(len(chosen), seed=self.recipe.optimisation.seed, epoch=int(e)) for e in set(epochs)}
         order = np.array([orders[int(e)][p] for e, p in zip(epochs, places, strict=True)], dtype=np.int64)
         return np.asarray(chosen[order], dtype=np.int64)
 
 
 def training_rows(recipe: PatchRecipe, corpus: PatchCorpus) -> Rows:
-    """Every plane but each `held_out`-th."""
+    """Every plane but each `held_out`-th. A series of several channels is several planes, and which belong together is
+    not kept: the other channels of a held-out plane are trained on, and its error is no error on unseen records."""
     rows = np.arange(len(corpus))
     return rows[rows % recipe.held_out != recipe.held_out - 1] if len(rows) >= recipe.held_out else rows
 
