@@ -28,7 +28,7 @@ from headstart.train.masked_patches import Hiding, hidden_batch, normalised
 from headstart.train.patch_base import identity_of, pretrain_patches
 from headstart.train.patch_course import PatchCourse, PatchPlan, held_out_rows, training_rows
 from headstart.train.patch_recipe import PatchRecipe, read_patch_recipe
-from headstart.train.recipe import read_recipe
+from headstart.train.recipe import convert_recipe, read_recipe
 from headstart.train.verify import verify_course
 
 READINGS = {
@@ -316,6 +316,25 @@ def test_shipped_recipes_are_small_enough_to_embed_together(name: str) -> None:
     assert 1_500_000 <= counted <= 2_000_000  # of bf16: three times at most 4 MB
     with pytest.raises(ConfigError, match="is for 'patches'"):
         read_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("modality", "part", "change", "said"),
+    [
+        ("series", "hidden", {"share": 0.05}, "share is 0.05, which hides none of 8 patches"),
+        ("audio", "hidden", {"share": 0.1, "columns": [8, 1]}, "share is 0.1, which hides none of 4 patches"),
+        ("series", "reading", {"patch": [1]}, r"patch is \(1,\), one value; expected at least two"),
+        ("audio", "hidden", {"columns": [8, 9]}, r"columns is \(8, 9\); expected numbers from 1 to 8"),
+        ("audio", "hidden", {"columns": [0]}, r"columns is \(0,\); expected numbers from 1 to 8"),
+    ],
+)
+def test_a_recipe_that_hides_nothing_or_nothing_that_can_be_guessed_is_refused(
+    modality: str, part: str, change: dict[str, object], said: str
+) -> None:
+    values = msgspec.to_builtins(recipe(modality))
+    values[part] |= change
+    with pytest.raises(ConfigError, match=said):
+        convert_recipe(values, "toy", PatchRecipe)
 
 
 def test_a_clip_is_read_up_to_what_fills_it() -> None:

@@ -159,8 +159,8 @@ class PatchCourse(Course[PatchModel]):
 
 def new_model(recipe: PatchRecipe) -> PatchModel:
     """The recipe's trunk, with nothing written into it, and a random decoder, in fp32."""
-    patches, area = recipe.patches(), recipe.codec().patch_dim - 2 * recipe.reading.levels
-    decoder = PatchDecoder(recipe.decoder_config(), patches, width=recipe.shape.dim, area=area)
+    patches = recipe.patches()
+    decoder = PatchDecoder(recipe.decoder_config(), patches, width=recipe.shape.dim, area=recipe.area)
     model = PatchModel(Trunk(recipe.trunk_config(), patches), decoder)
     fill(model.decoder, seed=recipe.optimisation.seed + 1)
     return model

@@ -67,6 +67,10 @@ class Hidden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "expected shares from 0 to 1 and a whole number from 0."
             )
 
+    def visible(self, total: int) -> int:
+        """Of so many patches."""
+        return max(1, round(total * (1.0 - self.share)))
+
 
 class PatchRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything pre-training on patches needs besides the folder of files. held_out: one plane in so many."""
@@ -86,6 +90,32 @@ class PatchRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.decoder_config()
         except BaseError as problem:
             raise ConfigError(str(problem)) from problem
+        self._check_hidden()
+
+    def _check_hidden(self) -> None:
+        """ConfigError where a micro-batch would not fit the trunk, hide nothing, or have nothing to guess."""
+        hidden, (rows, most) = self.hidden, self.patches().grid
+        if not all(1 <= columns <= most for columns in hidden.columns):
+            raise ConfigError(
+                f"columns is {hidden.columns}; expected numbers from 1 to {most}, the columns of a whole input. Change "
+                "columns, or size."
+            )
+        fewest = rows * min(hidden.columns or (most,))
+        if hidden.visible(fewest) == fewest:
+            raise ConfigError(
+                f"share is {hidden.share}, which hides none of {fewest} patches; expected at least one to guess. "
+                "Give a larger share, or smaller patches."
+            )
+        if self.area < 2:
+            raise ConfigError(
+                f"patch is {self.reading.patch}, one value; expected at least two, since every patch is brought to mean 0 "
+                "and variance 1. Give larger patches."
+            )
+
+    @property
+    def area(self) -> int:
+        """Numbers of a patch that are guessed."""
+        return self.codec().patch_dim - 2 * self.reading.levels
 
     @property
     def num_steps(self) -> int:
@@ -173,11 +203,10 @@ class PatchRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Training FLOPs of a micro-batch: the trunk over what is visible, the decoder over everything."""
         patches = self.patches()
         total = patches.grid[0] * columns
-        seen = patches.prefix + max(1, round(total * (1.0 - self.hidden.share)))
+        seen = patches.prefix + self.hidden.visible(total)
         everything = patches.prefix + total
-        area = self.codec().patch_dim - 2 * self.reading.levels
         edges = seen * self.shape.dim * (patches.unit_size + self.shape.decoder_dim)
-        edges += (total - seen) * self.shape.decoder_dim * area
+        edges += (total - seen) * self.shape.decoder_dim * self.area
         return (
             train_flops(self.trunk_config(), units=rows * seen, context=seen)
             + train_flops(self.decoder_config(), units=rows * everything, context=everything)
