@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.train.tiny_patch_base import tiny_patch_base
 from headstart.base.base import Base
 from headstart.data.augment import USUAL, Augmentation
 from headstart.data.patch_rows import encode_patches
+from headstart.data.patches import Modality
 from headstart.data.task import Task
 from headstart.ground.errors import CapabilityError, DataError
 from headstart.train.fit import fit
@@ -90,6 +92,20 @@ def test_what_is_left_open_follows_from_the_modality() -> None:
     assert (text.epochs, text.patience, text.augment) == (20, 4, Augmentation())
     assert (picture.epochs, picture.patience, picture.augment) == (100, 20, USUAL["image"])
     assert resolve(FitSettings(), method="probe", config=config, num_rows=9, modality="image").augment == Augmentation()
+
+
+@pytest.mark.parametrize(
+    ("modality", "pipeline"), [("image", "image-classification"), ("audio", "audio-classification"), ("series", None)]
+)
+def test_the_card_of_a_specialist_names_the_hubs_task_and_no_tokens(
+    modality: Modality, pipeline: str | None, tmp_path: Path
+) -> None:
+    fit(tiny_patch_base(modality), made(modality), method="probe").base.save(tmp_path / "adapted")
+    card = (tmp_path / "adapted" / "README.md").read_text()
+    front = card.split("---")[1]
+    assert re.findall("pipeline_tag: (.*)", front) == ([] if pipeline is None else [pipeline])
+    assert "token" not in card
+    assert "(method probe, temperature 1.000). Labels: " in card
 
 
 def test_a_base_that_reads_something_else_is_refused() -> None:

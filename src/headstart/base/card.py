@@ -11,6 +11,7 @@ from headstart.base.contract import TaskContract
 from headstart.base.lineage import Record
 from headstart.base.prompt import Prompt
 from headstart.base.told import NOT_STATED, told
+from headstart.data.raw import Modality
 from headstart.data.sketch import file_name
 from headstart.model.trunk import Trunk
 
@@ -20,6 +21,8 @@ PIPELINES = {
     "score": "text-classification",
     "tags": "token-classification",
 }
+# The hub has no pipeline for series.
+PATCH_PIPELINES: dict[Modality, str] = {"image": "image-classification", "audio": "audio-classification"}
 
 PATTERNS = {"causal": "from left to right", "full": "both ways and filling the answer in"}
 
@@ -33,11 +36,15 @@ def card(
     lineage: tuple[Record, ...],
     adapter: Mapping[str, Any] | None,
     sketched: bool = False,
+    modality: Modality | None = None,
 ) -> str:
-    """The model card: YAML front matter that the hub reads, then what it is, what it answers and how it was made."""
+    """The model card: YAML front matter that the hub reads, then what it is, what it answers and how it was made.
+
+    modality: what the base reads, None for text.
+    """
     licence = told(asdict(record) for record in lineage)
     licensed = [] if licence == NOT_STATED else [f"license: {json.dumps(licence)}"]
-    front = ["---", "library_name: headstart", *licensed, *_pipeline(contract)]
+    front = ["---", "library_name: headstart", *licensed, *_pipeline(contract, modality)]
     front += ["tags:", "- headstart", f"- {family}", "---"]
     config, patches = trunk.config, trunk.patches
     example = '"a text"' if patches is None else "an_input"
@@ -50,7 +57,7 @@ def card(
         f"{trunk.num_parameters:,} parameters · {config.num_layers} layers · width {config.dim} · "
         f"{reads} · {config.max_positions:,} positions"
     )
-    body = ["", f"# {name}", "", f"A {family} model: {shape}.", *_answers(contract)]
+    body = ["", f"# {name}", "", f"A {family} model: {shape}.", *_answers(contract, modality)]
     if adapter is not None:
         body += [
             "",
@@ -82,20 +89,24 @@ def card(
     return "\n".join(front + body)
 
 
-def _pipeline(contract: TaskContract | None) -> list[str]:
-    return [f"pipeline_tag: {PIPELINES[contract.kind]}"] if contract else ["pipeline_tag: feature-extraction"]
+def _pipeline(contract: TaskContract | None, modality: Modality | None) -> list[str]:
+    if contract is None:
+        return ["pipeline_tag: feature-extraction"]
+    pipeline = PIPELINES[contract.kind] if modality is None else PATCH_PIPELINES.get(modality)
+    return [] if pipeline is None else [f"pipeline_tag: {pipeline}"]
 
 
-def _answers(contract: TaskContract | None) -> list[str]:
+def _answers(contract: TaskContract | None, modality: Modality | None) -> list[str]:
     if contract is None:
         return []
     shown = ", ".join(json.dumps(label, ensure_ascii=False) for label in contract.labels[:20])
     more = f" and {len(contract.labels) - 20} more" if len(contract.labels) > 20 else ""
     labels = f" Labels: {shown}{more}." if contract.labels else ""
+    limit = f"at most {contract.max_length} tokens, " if modality is None else ""
     return [
         "",
         f"It answers a `{contract.kind}` question about {' and '.join(contract.columns)} (method {contract.method}, "
-        f"at most {contract.max_length} tokens, temperature {contract.temperature:.3f}).{labels}",
+        f"{limit}temperature {contract.temperature:.3f}).{labels}",
         *_asked(contract.prompt),
     ]
 

@@ -330,6 +330,7 @@ def write_words(folder: Path, contents: Contents) -> None:
         lineage=contents.lineage,
         adapter=None if spec is None else asdict(spec),
         sketched=bool(contents.sketches),
+        modality=contents.codec.modality if isinstance(contents.codec, PatchCodec) else None,
     )
     write_atomic(folder / "headstart.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     write_atomic(folder / "README.md", described.encode())
