@@ -175,6 +175,26 @@ def test_a_codec_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> Non
         replace(PICTURE, **wrong)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rescale_factor": 1 / 127.5}, r"rescale_factor is 0\.0078.*; expected 1/255"),
+        ({"rescale_factor": None}, "cannot be read"),
+        ({"do_rescale": False}, "do_rescale is False; expected true"),
+    ],
+)
+def test_pictures_of_another_scale_are_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(BaseError, match=said):
+        PatchCodec.from_dict(PICTURE.as_dict() | change)
+
+
+def test_a_scale_that_is_rounded_or_not_said_is_one_in_255() -> None:
+    values = PICTURE.as_dict()
+    assert PatchCodec.from_dict(values | {"rescale_factor": 0.00392157}) == PICTURE
+    del values["rescale_factor"], values["do_rescale"]
+    assert PatchCodec.from_dict(values) == PICTURE
+
+
 @pytest.mark.parametrize("values", [{}, {"size": 3}, {"headstart": 1}, {"headstart": {"modality": "series"}}])
 def test_a_file_that_is_no_codec_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(BaseError, match=r"preprocessor_config\.json"):

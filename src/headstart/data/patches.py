@@ -382,6 +382,11 @@ def _image_codec(
     for switch in ("do_resize", "do_rescale"):
         if values.get(switch, True) is not True:
             raise BaseError(f"{switch} is {values[switch]!r}; expected true, since sizes and scales differ.")
+    if not math.isclose(float(values.get("rescale_factor", 1 / 255)), 1 / 255, rel_tol=1e-6):
+        raise BaseError(
+            f"rescale_factor is {values['rescale_factor']!r}; expected 1/255, so that pixels are read as 0 to 1. Use a "
+            "copy whose image_mean and image_std are of such values."
+        )
     mean, std = ((0.0,) * channels, (1.0,) * channels)
     if values.get("do_normalize", True):
         mean, std = tuple(map(float, values["image_mean"])), tuple(map(float, values["image_std"]))

@@ -1,7 +1,7 @@
 """The encoder of ViT-MAE (He et al. 2021): a ViT with sine-cosine positions; the decoder is left behind.
 
 transformers' class hides patches at random whenever it runs; the trunk here reads what it is given. A row's features
-are the mean over its patches, because MAE trained no cls vector.
+are the mean over all its positions, the cls vector among them: MAE trained none to stand for the whole.
 """
 
 from __future__ import annotations
