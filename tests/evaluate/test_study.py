@@ -92,9 +92,12 @@ def test_the_label_curve_has_both_sides_and_a_factor(done: Study, task: Task) ->
 
 @pytest.mark.parametrize(
     ("modality", "end"),
-    [("audio", "are longer than 0.3 s and lose their end"), ("series", "are longer than 32 steps and are shrunk to them"),
-     ("image", "no train row is too long")],
-)  # fmt: skip
+    [
+        ("audio", "are longer than 0.3 s and lose their end"),
+        ("series", "are longer than 32 steps and are shrunk to them"),
+        ("image", "no train row is too long"),
+    ],
+)
 def test_the_report_counts_the_cut_rows_that_were_told_before_training(modality: Modality, end: str) -> None:
     base, rows = tiny_patch_base(modality), made(modality)
     assert isinstance(base.codec, PatchCodec)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from headstart.base.base import Base
@@ -100,8 +101,6 @@ def recipe(modality: str, *, steps: int = 60) -> PatchRecipe:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder a modality: stripes, tones and sines, a hundred each."""
-    from PIL import Image
-
     folder = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(0)
     time = np.arange(4000) / 8000
@@ -284,6 +283,63 @@ def test_packing_is_reused_and_names_what_is_wrong(data: Path, tmp_path: Path) -
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="holds no audio data"):
         pack_patches(tmp_path / "none", recipe("audio").codec(), tmp_path / "other")
+
+
+def png_of(grey: int) -> bytes:
+    target = io.BytesIO()
+    Image.fromarray(np.full((9, 9), grey, dtype=np.uint8)).save(target, format="PNG")
+    return target.getvalue()
+
+
+def test_pictures_are_read_as_adapt_reads_them(tmp_path: Path) -> None:
+    """Hugging Face's structs are, and what macOS leaves beside a file is not."""
+    codec, folder = recipe("image").codec(), tmp_path / "data"
+    (folder / ".cache").mkdir(parents=True)
+    for place in (folder / "._0.png", folder / ".cache" / "1.png"):
+        place.write_bytes(b"no picture")
+    (folder / "0.png").write_bytes(png_of(0))
+    cells = [{"bytes": png_of(grey), "path": "elsewhere.png"} for grey in (255, 0)]
+    pq.write_table(pa.table({"image": cells}), folder / "huggingface.parquet")
+    corpus = pack_patches(folder, codec, tmp_path / "planes")
+    assert [float(plane.mean()) for plane in corpus.planes] == [-1.0, 1.0, -1.0]
+    assert sorted(corpus.meta.files) == ["0.png", "huggingface.parquet"]
+
+
+SILENCE = bytes(4000)
+
+
+@pytest.mark.parametrize(
+    ("modality", "columns", "said"),
+    [
+        ("image", {"image": [None]}, "row 0 is empty; expected a picture"),
+        ("image", {"image": ["a.png"]}, r"row 0 is the path 'a\.png'; expected the content of a file"),
+        ("image", {"image": [{"bytes": None, "path": "a.png"}]}, r"row 0 is the path 'a\.png'"),
+        ("image", {"image": pa.array([], pa.binary())}, "holds tables without rows"),
+        ("audio", {"pcm_s16le": [SILENCE, None], "sample_rate": [8000, 8000]}, "row 1 is empty; expected a clip"),
+        ("audio", {"pcm_s16le": [SILENCE], "sample_rate": pa.array([None], pa.int64())}, "row 0 .* without their rate"),
+        ("audio", {"pcm_s16le": [SILENCE]}, "row 0 holds samples without their rate"),
+        ("series", {"series": pa.array([None], pa.list_(pa.float64()))}, "row 0 is empty; expected a series"),
+    ],
+)
+def test_tables_that_cannot_be_trained_on_are_refused_in_words(
+    modality: str, columns: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table(columns), tmp_path / "data" / "made.parquet")
+    with pytest.raises(DataError, match=said):
+        pack_patches(tmp_path / "data", recipe(modality).codec(), tmp_path / "planes")
+
+
+@pytest.mark.parametrize("damage", ["text", "half", "pages"])
+def test_a_damaged_table_is_named(damage: str, tmp_path: Path) -> None:
+    file = tmp_path / "data" / "made.parquet"
+    file.parent.mkdir()
+    pq.write_table(pa.table({"image": [png_of(grey) for grey in range(50)]}), file)
+    whole = file.read_bytes()
+    broken = {"text": b"no table", "half": whole[: len(whole) // 2], "pages": b"PAR1" + b"\xff" * 400 + whole[404:]}
+    file.write_bytes(broken[damage])
+    with pytest.raises(DataError, match=r"made\.parquet is not a readable Parquet file"):
+        pack_patches(file.parent, recipe("image").codec(), tmp_path / "planes")
 
 
 def test_what_an_interrupted_packing_left_is_never_taken_for_planes(

@@ -1,6 +1,7 @@
 """Unlabelled pictures, sounds or series for pre-training: files below a folder -> one file of planes, memory-mapped.
 
-Enters a folder of Parquet tables, picture files or sound files; labels are never read. Leaves planes.bin (N, C, H, W)
+Enters a folder of Parquet tables, picture files or sound files; labels are never read, cells as `adapt` reads them
+(data/inputs.py), names that begin with a dot passed over. Leaves planes.bin (N, C, H, W)
 float16 at the codec's size, already normalised, with how many columns of each are filled, and meta.json. A series of
 several channels is several planes. The order is that of the files' names and rows, so equal files give equal planes.
 """
@@ -15,14 +16,15 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headstart.data.inputs import RATE_COLUMNS, content_of
 from headstart.data.patch_rows import as_pair
 from headstart.data.patches import Modality, PatchCodec
 from headstart.data.planes import to_plane
-from headstart.data.raw import read_file
-from headstart.data.sound import from_pcm16
-from headstart.ground.errors import DataError
+from headstart.data.raw import NOUNS, read_file
+from headstart.ground.errors import DataError, safe_repr
 from headstart.ground.files import sha256_file, sync, write_atomic
 
 COLUMNS: dict[Modality, str] = {"image": "image", "audio": "pcm_s16le", "series": "series"}
@@ -32,6 +34,7 @@ SUFFIXES: dict[Modality, tuple[str, ...]] = {
     "series": (),
 }
 BATCH_ROWS = 256
+UNREADABLE = (pa.ArrowException, OSError, ValueError)
 LICENCES = "licences.json"  # file name -> licence, written by whoever gathered the files
 
 
@@ -94,6 +97,8 @@ def pack_patches(folder: Path, codec: PatchCodec, target: Path) -> PatchCorpus:
     target.mkdir(parents=True, exist_ok=True)
     with planes_file.open("wb") as out:
         columns, levels = _write(files, codec, out)
+    if not columns:
+        raise DataError(f"{folder} holds tables without rows; expected {codec.modality} data. Give another --data.")
     sync(planes_file)
     levelled = tuple(levels) if codec.levels else ()
     meta = PlanesMeta(len(columns), plane_shape(codec), tuple(columns), digests, licences, codec.digest, levelled)
@@ -104,7 +109,13 @@ def pack_patches(folder: Path, codec: PatchCodec, target: Path) -> PatchCorpus:
 def find_files(folder: Path, modality: Modality) -> list[Path]:
     """Parquet tables and files of the modality below a folder, by name; DataError where there is none."""
     wanted = (".parquet", *SUFFIXES[modality])
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in wanted)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in wanted
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
     if not files:
         raise DataError(
             f"{folder} holds no {modality} data; expected files ending in {', '.join(wanted)}. Give another --data."
@@ -133,17 +144,46 @@ def read_inputs(files: list[Path], modality: Modality) -> Iterator[tuple[str, An
 
 
 def _rows(file: Path, modality: Modality) -> Iterator[tuple[str, Any]]:
-    table, column = pq.ParquetFile(file), COLUMNS[modality]
-    names = table.schema_arrow.names
-    needed = [column, "sample_rate"] if modality == "audio" else [column]
-    if not set(needed) <= set(names):
-        raise DataError(f"{file} has the columns {', '.join(names)}; expected {' and '.join(needed)}. Rename them.")
-    row = 0
-    for batch in table.iter_batches(BATCH_ROWS, columns=needed):
-        for record in batch.to_pylist():
-            where, row = f"{file} row {row}", row + 1
-            value = record[column]
-            yield where, from_pcm16(value, int(record["sample_rate"]), where=where) if modality == "audio" else value
+    try:
+        table = pq.ParquetFile(file)
+    except UNREADABLE as problem:
+        raise _unreadable(file, problem) from problem
+    column, names = COLUMNS[modality], table.schema_arrow.names
+    if column not in names:
+        raise DataError(f"{file} has the columns {safe_repr(', '.join(names))}; expected {column}. Rename one of them.")
+    rate = next((name for name in RATE_COLUMNS if name in names), "")
+    needed = [column, rate] if modality == "audio" and rate else [column]
+    for row, record in enumerate(_records(table, needed, file)):
+        where = f"{file} row {row}"
+        yield where, _content(record[column], modality, record.get(rate), where)
+
+
+def _records(table: pq.ParquetFile, columns: list[str], file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        for batch in table.iter_batches(BATCH_ROWS, columns=columns):
+            yield from batch.to_pylist()
+    except UNREADABLE as problem:
+        raise _unreadable(file, problem) from problem
+
+
+def _unreadable(file: Path, problem: Exception) -> DataError:
+    return DataError(
+        f"{file} is not a readable Parquet file ({safe_repr(str(problem), 120)}); expected a whole one. Copy it again."
+    )
+
+
+def _content(cell: Any, modality: Modality, rate: Any, where: str) -> Any:
+    """What a PatchCodec reads, of one cell. A path is refused: what it names lies below the folder and is read there,
+    or lies elsewhere, and then nothing would tell that it is another file by now."""
+    if cell is None:
+        raise DataError(f"{where} is empty; expected a {NOUNS[modality]}. Leave the row out.")
+    found = content_of(cell, modality, rate, Path(), where=where)
+    if isinstance(found, Path):
+        raise DataError(
+            f"{where} is the path {safe_repr(repr(str(found)), 80)}; expected the content of a file. Give a folder "
+            "with the files themselves as --data, and leave this table out."
+        )
+    return found
 
 
 def plane_shape(codec: PatchCodec) -> tuple[int, int, int]:
