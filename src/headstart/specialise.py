@@ -95,10 +95,21 @@ def specialise(
 
 
 def settings_of(flags: AdaptFlags) -> FitSettings:
-    """How to train: the flags that were given, the defaults for the rest. ConfigError below 1."""
+    """How to train: the flags that were given, the defaults for the rest.
+
+    Raises:
+        ConfigError: a number below 1, or a length of text where none is read.
+    """
     for flag, value in (("--epochs", flags.epochs), ("--batch", flags.batch), ("--max-length", flags.max_length)):
         if value is not None and value < 1:
             raise ConfigError(f"{flag} is {value}; expected at least 1. Leave it out for the default.")
+    others = {"image": flags.image, "audio": flags.audio, "series": flags.series, "label-from": flags.label_from}
+    other = next((flag for flag, value in others.items() if value is not None), None)
+    if flags.max_length is not None and other is not None:
+        raise ConfigError(
+            f"--max-length is {flags.max_length} beside --{other}; expected it for text alone, since a base reads "
+            "pictures, sounds and series at a size of its own. Leave it out."
+        )
     usual = FitSettings()
     return FitSettings(
         epochs=flags.epochs,

@@ -140,6 +140,18 @@ def test_a_column_of_series(bases: dict[str, Path], tmp_path: Path, capsys: pyte
     assert len(list(csv.reader(io.StringIO(capsys.readouterr().out)))) == ROWS + 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--label-from", "folder"], ["--image", "x"], ["--audio", "x"], ["--series", "x"]],
+    ids=lambda words: words[0],
+)
+def test_a_length_of_text_is_refused_where_none_is_read(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["adapt", str(tmp_path), *words, "--max-length", "8"]) == 2
+    assert f"--max-length is 8 beside {words[0]}; expected it for text alone" in capsys.readouterr().err
+
+
 def test_a_base_for_something_else_is_refused_in_words(
     bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

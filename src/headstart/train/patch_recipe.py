@@ -108,8 +108,8 @@ class PatchRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if self.area < 2:
             raise ConfigError(
-                f"patch is {self.reading.patch}, one value; expected at least two, since every patch is brought to mean "
-                "0 and variance 1. Give larger patches."
+                f"patch is {self.reading.patch}, one value; expected at least two, since every patch is brought to "
+                "mean 0 and variance 1. Give larger patches."
             )
 
     @property
