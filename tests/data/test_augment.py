@@ -32,18 +32,23 @@ def test_each_change_does_what_it_says() -> None:
     flipped = [bool(np.array_equal(values, plain[:, :, ::-1])) for values in draws]
     assert all(f or np.array_equal(values, plain) for f, values in zip(flipped, draws, strict=True))
     assert 70 < sum(flipped) < 130
+    mean = plain.mean(axis=(1, 2)).astype(np.uint8)
+    all_changed = np.zeros(3, dtype=np.int64)
     for row in range(20):
         shifted = Augmentation(shift=0.5)(PICTURE, seed=0, epoch=0, row=row).values
         assert any(np.array_equal(np.roll(plain, by, axis=2), shifted) for by in range(-8, 9))
         masked = Augmentation(mask=0.25)(PICTURE, seed=0, epoch=0, row=row).values
         changed = (masked != plain).any(axis=0)
         assert changed.sum() <= 20 * 4 + 16 * 5
+        assert (masked[:, changed] == mean[:, None]).all()
         moved = Augmentation(crop=0.1)(PICTURE, seed=0, epoch=0, row=row).values
         assert any(
             np.array_equal(moved[:, 2:-2, 1:-1], plain[:, 2 + down : 18 + down, 1 + right : 15 + right])
             for down in range(-2, 3)
             for right in range(-1, 2)
         )
+        all_changed += [not np.array_equal(values, plain) for values in (shifted, masked, moved)]
+    assert all_changed.min() >= 10
 
 
 def test_nothing_is_changed_by_the_default() -> None:

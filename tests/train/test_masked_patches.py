@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import shutil
@@ -175,20 +176,34 @@ def test_what_is_visible_and_what_is_guessed_make_up_the_whole() -> None:
 
 
 def test_the_decoder_guesses_each_place_and_no_other(packed: Packed) -> None:
-    """Every hidden place has its own gradient path: a target that changes moves the loss by its own share only."""
+    """A guess is made from what its own row shows and from where it stands; a target that changes moves the loss by its
+    own share only."""
     modality, corpus = packed
     chosen = recipe(modality)
     course = PatchCourse(chosen, corpus)
     model = course.new_model()
     initialise(model.trunk, seed=0)
+    decoder, table = model.decoder, chosen.patches().grid
     for batch in course.plan(0).micro_batches(0):
         assert batch.targets is not None
         assert batch.positions is not None
-        total = chosen.patches().grid[0] * (batch.grid or chosen.patches().grid)[1]
-        states = model.trunk(replace(batch, grid=None))
-        guessed = model.decoder(states, batch.positions, batch.grid)
+        rows, columns = batch.grid or table
+        states = model.trunk(replace(batch, grid=None)).detach().requires_grad_()
+        guessed = decoder(states, batch.positions, batch.grid)
         assert guessed.shape == batch.targets.shape
-        assert guessed.shape[1] + batch.units.shape[1] - 1 == total
+        (reached,) = torch.autograd.grad(guessed[0, -1].sum(), states)
+        assert bool(reached[0].any(dim=1).all())
+        assert not bool(reached[1:].any())
+        other = batch.targets.clone()
+        other[0, -1] += 1
+        share = ((guessed - other) ** 2 - (guessed - batch.targets) ** 2)[0, -1].sum() / other.numel()
+        assert torch.isclose(model(replace(batch, targets=other)) - model(batch), share, atol=1e-6)
+        whole = {1 + row * table[1] + column for row in range(rows) for column in range(columns)}
+        hidden = torch.tensor([sorted(whole - set(seen.tolist())) for seen in batch.positions])
+        alone = copy.deepcopy(decoder)
+        alone.blocks = nn.ModuleList()  # a place is then told by its row of the table alone
+        wanted = alone.leave(alone.norm(alone.hidden + alone.table[hidden]))
+        assert torch.allclose(alone(states, batch.positions, batch.grid), wanted, atol=1e-6)
 
 
 def test_a_run_learns_resumes_bit_for_bit_and_its_base_has_no_decoder(packed: Packed, tmp_path: Path) -> None:
