@@ -2,8 +2,9 @@
 
 Sides on equal rows of the public sets: probe and full fine-tuning of our base, the same network from scratch, the
 nearest neighbour; for series ROCKET (10,000 random convolutions and ridge), for pictures a small CNN from scratch. At
-10, 100 and all labels a class, three seeds (they draw the rows too), scored on at most so many test rows. One file a
-cell.
+10, 100 and all labels a class, three seeds (they draw the rows too), scored on at most so many test rows. Few labels
+have few validation rows, a tenth as many and at least one a class; ROCKET and the CNN choose nothing on them. One file
+a cell, run again where its base, epochs or test rows were others.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ SETS: dict[Modality, tuple[str, ...]] = {
 }
 SPECIALIST: dict[Modality, str | None] = {"image": "cnn", "audio": None, "series": "rocket"}
 PER_CLASS = (10, 100, None)
+WITHOUT_BASE = ("nearest", "rocket", "cnn")
 TITLES = {
     "probe": "ours, probe", "full": "ours, full", "scratch": "same network from scratch",
     "nearest": "nearest neighbour", "cnn": "small CNN from scratch", "rocket": "ROCKET + ridge",
@@ -83,6 +85,13 @@ def read_set(folder: Path, name: str, modality: Modality, *, test_rows: int) -> 
     return replace(task, test=task.test.subset(sorted(order.tolist())))
 
 
+def part_of(task: Task, per_class: int | None, *, seed: int) -> Task:
+    """The task with so many labels of every class; validation is a tenth of them, at least one of every class."""
+    few = None if per_class is None else max(1, per_class // 10)
+    train, validation = few_labels(task.train, per_class, seed=seed), few_labels(task.validation, few, seed=seed)
+    return replace(task, train=train, validation=validation)
+
+
 def few_labels(train: Examples, per_class: int | None, *, seed: int) -> Examples:
     """At most so many rows of every class, drawn by the seed."""
     if per_class is None:
@@ -96,17 +105,15 @@ def few_labels(train: Examples, per_class: int | None, *, seed: int) -> Examples
     return train.subset(sorted(order[ranks < per_class].tolist()))
 
 
-def answers_of(cell: Cell, task: Task, base: Base, *, epochs: int | None) -> tuple[Sequence[int], int]:
-    """(answers for the test rows, train rows used)."""
-    train = few_labels(task.train, cell.per_class, seed=cell.seed)
-    part = replace(task, train=train)
-    if cell.side in ("rocket", "cnn"):
-        return [int(a) for a in SPECIALISTS[cell.side](part, cell.seed)], len(train)
+def answers_of(cell: Cell, part: Task, base: Base, *, epochs: int | None) -> Sequence[int]:
+    """Answers for the test rows."""
+    if cell.side in SPECIALISTS:
+        return [int(a) for a in SPECIALISTS[cell.side](part, cell.seed)]
     if cell.side == "nearest":
-        return list(fit_control(part, method="nearest").answer(task.test).predictions), len(train)
+        return list(fit_control(part, method="nearest").answer(part.test).predictions)
     settings = FitSettings(epochs=epochs)
     trial = try_method(base, part, method=cell.side, seed=cell.seed, settings=settings, metric="accuracy")
-    return list(trial.test.predictions), len(train)
+    return list(trial.test.predictions)
 
 
 def by_rocket(task: Task, seed: int) -> npt.NDArray[np.int64]:
@@ -139,19 +146,28 @@ SPECIALISTS: dict[str, Callable[[Task, int], npt.NDArray[np.int64]]] = {"rocket"
 
 
 def run_cell(cell: Cell, task: Task, base: Base, out: Path, *, epochs: int | None) -> dict[str, Any]:
-    """The cell's record, from its file where it was run before."""
-    file = out / cell.file
+    """The cell's record, from its file where it was run before under the same conditions."""
+    file, part = out / cell.file, part_of(task, cell.per_class, seed=cell.seed)
+    free = cell.side in WITHOUT_BASE
+    conditions = {
+        "base": None if free else base.identity,
+        "epochs": None if free else epochs,
+        "validation": 0 if cell.side in SPECIALISTS else len(part.validation),
+        "test": len(part.test),
+    }
     if file.is_file():
-        record: dict[str, Any] = json.loads(file.read_text())
-        return record
+        kept: dict[str, Any] = json.loads(file.read_text())
+        if kept.get("conditions") == conditions:
+            return kept
     begun = time.perf_counter()
-    answers, rows = answers_of(cell, task, base, epochs=epochs)
+    answers = answers_of(cell, part, base, epochs=epochs)
     record = {
         "set": cell.name,
         "side": cell.side,
         "per_class": cell.per_class,
         "seed": cell.seed,
-        "rows": rows,
+        "rows": len(part.train),
+        "conditions": conditions,
         "accuracy": float(np.mean(np.asarray(answers) == np.asarray(task.test.targets))),
         "seconds": time.perf_counter() - begun,
         "answers": list(map(int, answers)),
@@ -168,10 +184,13 @@ def sides_of(modality: Modality) -> list[str]:
 
 
 def table(records: Sequence[dict[str, Any]], gold: dict[str, Sequence[Any]]) -> str:
-    """Markdown: a row a set and size, a column a side, mean over seeds with its interval; the best in bold."""
+    """Markdown: a row a set and size, a column a side, mean over seeds with its interval; the best in bold.
+
+    Validation rows are those on which the sides that choose anything do so.
+    """
     sides = [side for side in TITLES if any(r["side"] == side for r in records)]
-    lines = ["| set | labels a class | " + " | ".join(TITLES[s] for s in sides) + " |"]
-    lines.append("| --- | --- |" + " --- |" * len(sides))
+    lines = ["| set | labels a class | validation rows | " + " | ".join(TITLES[s] for s in sides) + " |"]
+    lines.append("| --- | --- | --- |" + " --- |" * len(sides))
     keys = list(dict.fromkeys((r["set"], r["per_class"]) for r in records))
     for name, size in keys:
         cells, values = [], []
@@ -186,7 +205,8 @@ def table(records: Sequence[dict[str, Any]], gold: dict[str, Sequence[Any]]) -> 
             cells.append(f"{values[-1]:.3f} [{low:.3f}, {high:.3f}]")
         best = int(np.argmax(values))
         cells[best] = f"**{cells[best]}**"
-        lines.append(f"| {name} | {size or 'all'} | " + " | ".join(cells) + " |")
+        chosen_on = max(r["conditions"]["validation"] for r in records if (r["set"], r["per_class"]) == (name, size))
+        lines.append(f"| {name} | {size or 'all'} | {chosen_on} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from bench.modalities import few_labels, lines_of, table
+from bench.modalities import Cell, few_labels, lines_of, part_of, run_cell, table
 from bench.modalities_picture import apart, picture
 from bench.rocket import draw_kernels, rocket_answers, transform
 from bench.small_cnn import cnn_answers, moved
 from tests.data.made_signals import made
+from tests.train.tiny_patch_base import tiny_patch_base
+
+from headstart.base.base import Base
+from headstart.data.task import Task
 
 
 def test_features_are_the_largest_value_and_the_share_above_zero() -> None:
@@ -72,18 +81,62 @@ def test_few_labels_are_balanced_and_drawn_by_the_seed() -> None:
     assert few_labels(train, None, seed=0) is train
 
 
+def test_few_labels_have_few_validation_rows() -> None:
+    task = made("image", rows=300)
+    assert len(task.validation) == 27
+    for per_class, validation in ((5, 3), (20, 6), (None, 27)):
+        part = part_of(task, per_class, seed=0)
+        assert len(part.validation) == validation
+        assert len(part.train) == (len(task.train) if per_class is None else 3 * per_class)
+        assert part.test is task.test
+    drawn = [part_of(task, 20, seed=seed).validation.ids for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize("side", ["probe", "nearest"])
+def test_a_cell_is_kept_for_its_own_base_epochs_and_test_rows(
+    side: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, runs = made("image"), []
+
+    def answers(cell: Cell, part: Task, base: Base, *, epochs: int | None) -> list[int]:
+        runs.append((len(part.train), len(part.validation)))
+        return [0] * len(part.test)
+
+    monkeypatch.setattr("bench.modalities.answers_of", answers)
+    cell, base, other = Cell("x", "image", side, 5, 0), tiny_patch_base("image"), tiny_patch_base("image", seed=1)
+
+    def asked(base: Base = base, task: Task = task, epochs: int | None = None) -> dict[str, Any]:
+        return run_cell(cell, task, base, tmp_path, epochs=epochs)
+
+    first = asked()
+    assert asked() == first
+    assert runs == [(15, 3)]
+    assert first["conditions"]["validation"] == 3
+    asked(base=other)
+    asked(epochs=2)
+    assert len(runs) == (3 if side == "probe" else 1)
+    assert len(asked(task=replace(task, test=task.test.subset([0, 1])))["answers"]) == 2
+    del first["conditions"]
+    (tmp_path / cell.file).write_text(json.dumps(first))  # as cells were written before
+    runs.clear()
+    asked()
+    assert len(runs) == 1
+
+
 def test_the_table_marks_the_best_and_the_picture_names_every_side() -> None:
     gold = {"x": [0, 1, 1, 0]}
     records = [
         {"set": "x", "side": side, "per_class": size, "rows": rows, "accuracy": float(np.mean(np.equal(a, gold["x"]))),
-         "answers": a}
+         "answers": a, "conditions": {"validation": 0 if side == "cnn" else rows // 10}}
         for side, size, rows, a in (
-            ("probe", 10, 20, [0, 1, 1, 0]), ("scratch", 10, 20, [0, 0, 1, 0]), ("probe", None, 90, [0, 1, 1, 1]),
+            ("probe", 10, 20, [0, 1, 1, 0]), ("scratch", 10, 20, [0, 0, 1, 0]), ("cnn", 10, 20, [0, 0, 0, 0]),
+            ("probe", None, 90, [0, 1, 1, 1]),
         )
     ]  # fmt: skip
     text = table(records, gold)
-    assert "| x | 10 | **1.000 [1.000, 1.000]** | 0.750" in text
-    assert "| x | all | **0.750" in text
+    assert "| x | 10 | 2 | **1.000 [1.000, 1.000]** | 0.750" in text
+    assert "| x | all | 9 | **0.750" in text
     drawn = picture("x", lines_of(records, "x"))
     assert drawn.startswith("<svg xmlns")
     assert "ours, probe 0.750" in drawn
