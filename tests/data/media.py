@@ -112,6 +112,8 @@ HOSTILE_PICTURES: dict[str, Callable[[], Any]] = {
     "an array of 1e9": lambda: np.full((4, 4), 1e9),
     "an array with channels first": lambda: np.zeros((3, 40, 40), dtype=np.uint8),
     "a list of words": lambda: ["a", "b"],
+    "rows of unequal lengths": lambda: [[1, 2, 3], [4, 5]],
+    "an array of 0 to 1": lambda: noise() / 255,
 }
 HOSTILE_SOUNDS: dict[str, Callable[[], Any]] = {
     "WAV of 2^31 samples": lambda: wav(declared=2**32 - 2),

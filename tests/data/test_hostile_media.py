@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.data import media
 
-from headstart.data.pictures import read_picture
+from headstart.data.pictures import Pixels, read_picture
 from headstart.data.raw import Modality, keep_raw
 from headstart.data.sound import from_pcm16, read_clip
 from headstart.ground.errors import DataError
@@ -90,8 +94,6 @@ def test_raw_samples_are_checked() -> None:
 
 
 def test_every_mode_of_picture_that_is_none_of_these_is_read(tmp_path: Path) -> None:
-    from PIL import Image
-
     grey = media.noise()[:, :, 0]
     pictures = {
         "L.png": Image.fromarray(grey),
@@ -112,10 +114,6 @@ def test_every_mode_of_picture_that_is_none_of_these_is_read(tmp_path: Path) -> 
 
 
 def test_a_photograph_is_turned_upright_and_transparent_is_white() -> None:
-    import io
-
-    from PIL import Image
-
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -132,3 +130,66 @@ def test_whole_sounds_are_read(kind: str) -> None:
     assert (len(clip.samples), clip.rate) == (800, 8_000)
     stereo = read_clip(media.wav(channels=2, declared=8, body=np.array([100, 300, -2, 2], "<i2").tobytes()), where="x")
     assert np.allclose(stereo.samples * 32_768, [200, 0])
+
+
+def png(picture: Image.Image, **more: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", **more)
+    return buffer.getvalue()
+
+
+def grey_png(bits: int, rows: Pixels, *, clear: int | None = None) -> bytes:
+    """A grey PNG of 1, 2 or 4 bits a pixel, which Pillow does not write. rows: (H, W), W a multiple of 8."""
+    height, width = rows.shape
+    packed = np.packbits((rows[:, :, None] >> np.arange(bits - 1, -1, -1)) & 1, axis=None).reshape(height, -1)
+    lines = b"".join(b"\0" + line.tobytes() for line in packed)
+    header = media.chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    seen = b"" if clear is None else media.chunk(b"tRNS", struct.pack(">H", clear))
+    body = media.chunk(b"IDAT", zlib.compress(lines, 9))
+    return b"\x89PNG\r\n\x1a\n" + header + seen + body + media.chunk(b"IEND", b"")
+
+
+def test_pictures_of_0_to_1_are_told_from_black_ones() -> None:
+    bright = media.noise() / 255
+    for given in (bright, bright.astype(np.float32), (bright[:, :, 0] / 2).tolist()):
+        with pytest.raises(DataError, match=r"from 0 to [\d.]+; expected 0 to 255\. Multiply by 255"):
+            read_picture(given, where="row 1")
+    for dark in (np.zeros((3, 3)), np.eye(3), np.eye(3) * 2 / 3 + 0.5):
+        assert read_picture(dark, where="x").max() <= 1
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_pictures_of_few_bits_that_are_nearly_empty_are_read(bits: int) -> None:
+    rows = np.zeros((4_000, 4_000), dtype=np.uint8)
+    rows[-1, -1] = 2**bits - 1
+    content = grey_png(bits, rows)
+    pixels = read_picture(content, where="x")
+    assert pixels.shape == (4_000, 4_000, 1)
+    assert (pixels[-1, -1, 0], int(pixels.sum())) == (255, 255)
+
+
+def test_the_transparent_grey_of_a_picture_is_white() -> None:
+    for bits in (1, 2, 4):
+        rows = np.arange(32, dtype=np.uint8).reshape(2, 16) % 2**bits
+        shown = read_picture(grey_png(bits, rows, clear=0), where="x")[:, :, 0]
+        assert np.array_equal(shown, np.where(rows == 0, 255, rows * (255 // (2**bits - 1))))
+    grey = np.array([[7, 9], [9, 7]], dtype=np.uint8)
+    assert read_picture(png(Image.fromarray(grey), transparency=7), where="x")[:, :, 0].tolist() == [[255, 9], [9, 255]]
+    deep = Image.fromarray(grey.astype(np.uint16) * 256)
+    assert read_picture(png(deep, transparency=7 * 256), where="x")[:, :, 0].tolist() == [[255, 9], [9, 255]]
+
+
+def test_pictures_of_pillow_are_read_as_their_files_are() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = Image.fromarray(media.noise(24, 32))
+    given = [noise.quantize(16), noise.convert("L"), noise.convert("1"), Image.new("RGBA", (4, 3), (9, 9, 9, 0))]
+    for picture in given:
+        assert np.array_equal(read_picture(picture, where="x"), read_picture(png(picture), where="x"))
+    turned = Image.open(io.BytesIO(png(noise, exif=exif)))
+    assert read_picture(turned, where="x").shape == (32, 24, 3)
+    with pytest.raises(DataError, match="row 2 is damaged or cut off"):
+        read_picture(Image.open(io.BytesIO(png(noise)[:900])), where="row 2")
+    with pytest.raises(DataError, match="has 0 x 3 pixels"):
+        read_picture(Image.new("RGB", (0, 3)), where="x")
+    assert read_picture(Image.fromarray(np.full((2, 2), 9, dtype=np.int32)), where="x").max() == 9

@@ -1,4 +1,4 @@
-"""Pictures: PNG, JPEG and WebP bytes, or arrays -> (H, W, C) uint8, C = 1 (grey) or 3 (RGB).
+"""Pictures: PNG, JPEG and WebP bytes, arrays, or Pillow's -> (H, W, C) uint8, C = 1 (grey) or 3 (RGB).
 
 Nothing is decoded before the header was read: the kind of file is on the list below (whatever its name says), it has
 one frame, and no more than 64 million pixels. A file that ends too early is refused and not filled up with grey.
@@ -21,12 +21,14 @@ Pixels = NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG", "WEBP")
 ALLOWED = (*FORMATS, "MPO")  # a JPEG with further pictures behind the first, as some cameras write; the first is read
 MAX_PIXELS = 64_000_000  # 192 MB as RGB; the sensors of most phones have 12 to 50 million
+LEAST_BYTES = {"1": 1 / 8, "P": 1 / 8, "L": 1 / 4}  # of a pixel by Pillow's mode; grey of 2 bits is read as "L" too
+BIT_DEPTH = 24  # where a PNG says it; its first chunk is always the header
 DEFLATE_RATIO = 1_032  # no deflate stream, so no PNG, becomes more than so many times as long (zlib's own bound)
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def read_picture(raw: Any, *, where: str) -> Pixels:
-    """(H, W, C) uint8 of file bytes or of an array (H, W), (H, W, 1), (H, W, 3), values 0 to 255.
+    """(H, W, C) uint8 of file bytes, of Pillow's pictures or of an array (H, W), (H, W, 1), (H, W, 3), values 0 to 255.
 
     Turned upright by its EXIF mark; on white where it is transparent.
 
@@ -35,6 +37,8 @@ def read_picture(raw: Any, *, where: str) -> Pixels:
     """
     if isinstance(raw, bytes | bytearray | memoryview):
         return _decode(bytes(raw), where)
+    if isinstance(raw, Image.Image) and raw.mode not in ("I", "F"):  # those two hold numbers of any scale
+        return _from_pillow(raw, where)
     return _from_array(raw, where)
 
 
@@ -85,6 +89,8 @@ def _decode(content: bytes, where: str) -> Pixels:
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 _check_header(picture, len(content), where)
                 picture.load()
+                if picture.format == "PNG" and picture.mode == "L" and "transparency" in picture.info:
+                    picture.info["transparency"] *= 255 // (2 ** content[BIT_DEPTH] - 1)  # as Pillow scaled the pixels
                 return _as_pixels(ImageOps.exif_transpose(picture))
     except DataError:
         raise
@@ -108,9 +114,7 @@ def _decode(content: bytes, where: str) -> Pixels:
 def _check_header(picture: Image.Image, num_bytes: int, where: str) -> None:
     """Before any pixel is decoded."""
     width, height = picture.size
-    least = (
-        1 / 8 if picture.mode in ("1", "P") else len(picture.getbands())
-    )  # bytes of a pixel; palettes may have 1 bit
+    least = LEAST_BYTES.get(picture.mode, len(picture.getbands()))
     if picture.format == "PNG" and width * height * least > DEFLATE_RATIO * num_bytes:
         raise DataError(
             f"{where} has {num_bytes:,} bytes and declares {width:,} x {height:,} pixels, which cannot be in it; "
@@ -130,17 +134,42 @@ def _check_header(picture: Image.Image, num_bytes: int, where: str) -> None:
 def _as_pixels(picture: Image.Image) -> Pixels:
     """(H, W, 1 or 3) of any mode Pillow decodes into."""
     if picture.mode.startswith("I"):  # 16 bits of grey: the upper eight, which `convert` would cut at 255 instead
-        return (np.asarray(picture).clip(0, 65_535).astype(np.uint16) >> 8).astype(np.uint8)[:, :, None]
+        samples = np.asarray(picture).clip(0, 65_535).astype(np.uint16)
+        return _on_white((samples >> 8).astype(np.uint8), samples, picture)[:, :, None]
     if picture.mode in ("1", "L"):
-        return np.asarray(picture.convert("L"))[:, :, None]
+        grey = np.asarray(picture.convert("L"))
+        return _on_white(grey, grey, picture)[:, :, None]
     if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
         shown = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
     return np.asarray(picture.convert("RGB"))
 
 
+def _on_white(grey: Pixels, samples: NDArray[Any], picture: Image.Image) -> Pixels:
+    """`grey` with white where `samples` are the one value that the file calls transparent."""
+    clear = picture.info.get("transparency")
+    return grey if clear is None else np.where(samples == clear, np.uint8(255), grey)
+
+
+def _from_pillow(picture: Image.Image, where: str) -> Pixels:
+    width, height = picture.size
+    if not 1 <= width * height <= MAX_PIXELS:
+        raise DataError(f"{where} has {width:,} x {height:,} pixels; expected 1 to {MAX_PIXELS:,}. Change its size.")
+    try:
+        return _as_pixels(ImageOps.exif_transpose(picture))
+    except MemoryError:
+        raise
+    except Exception as problem:  # of a file that Pillow has opened and not yet read, as in `_decode`
+        raise DataError(
+            f"{where} is damaged or cut off ({safe_repr(str(problem), 100)}); expected a whole picture. Open it again."
+        ) from problem
+
+
 def _from_array(raw: Any, where: str) -> Pixels:
-    pixels = np.asarray(raw)
+    try:
+        pixels = np.asarray(raw)
+    except ValueError as problem:
+        raise DataError(f"{where} has rows of unequal lengths; expected (height, width). Mend it.") from problem
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
@@ -157,6 +186,8 @@ def _from_array(raw: Any, where: str) -> Pixels:
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 255:
         raise DataError(f"{where} holds values from {low:g} to {high:g}; expected 0 to 255. Scale them.")
+    if high <= 1 and bool((pixels % 1).any()):
+        raise DataError(f"{where} holds values from {low:g} to {high:g}; expected 0 to 255. Multiply by 255.")
     return pixels.round().astype(np.uint8)
 
 
