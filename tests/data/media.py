@@ -149,4 +149,6 @@ HOSTILE_SERIES: dict[str, Callable[[], Any]] = {
     "2^25 values": lambda: np.zeros(1 << 25, dtype=np.int8),
     "a number": lambda: 3.0,
     "a word": lambda: "abc",
+    "the largest number": lambda: [1.0, 1.7e308, None],
+    "a whole number of 400 digits": lambda: [1, 10**400],
 }

@@ -142,6 +142,15 @@ def test_shrinking_a_series_keeps_its_mean_and_stretching_its_ends() -> None:
 
 def test_a_flat_channel_becomes_zeros() -> None:
     assert not SERIES.encode([[1e9 + 0.0] * 16]).values[:, :8].any()
+    for value in (0.1, -1 / 3, 1e9 + 0.1):  # whose sums over a million steps are rounded
+        assert not SERIES.encode(np.full(1_000_003, value)).values[:, :8].any()
+
+
+@pytest.mark.parametrize("length", [40, 64, 100_000])
+def test_a_small_movement_far_from_zero_is_kept(length: int) -> None:
+    wave = np.sin(np.linspace(0, 9, length))
+    near, far = (SERIES.encode(wave + offset).values[:, :8] for offset in (0.0, 1e9))
+    assert np.allclose(near, far, atol=1e-5)
 
 
 def test_kinds_of_pictures_become_the_channels_of_the_codec() -> None:

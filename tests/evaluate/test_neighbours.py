@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.data.made_signals import MAKERS, made
+from tests.data.made_signals import MAKERS, made, wave
 
+from headstart.data.raw import keep_raw
+from headstart.data.task import Task
 from headstart.evaluate import neighbours
 from headstart.evaluate.controls import fit_control, plain_control
 from headstart.evaluate.neighbours import contrasts, vectors_of
@@ -33,6 +35,20 @@ def test_one_neighbour_is_the_one_at_the_least_distance() -> None:
         patch.setattr(neighbours, "COUNTS", (1,))
         found, _ = neighbours.fit_nearest(task)
     assert found(task.test)[0] == tuple(task.train.targets[place] for place in nearest)
+
+
+def test_series_far_from_zero_have_the_same_neighbours() -> None:
+    random = np.random.default_rng(0)
+    rows = [wave(row % 3, random) for row in range(60)]
+    near, far = (
+        Task.read({"x": [row + offset for row in rows], "y": [place % 3 for place in range(60)]}, series="x")
+        for offset in (0.0, 1e9)
+    )
+    found = [fit_control(task, method="nearest").answer(task.test).predictions for task in (near, far)]
+    assert found[0] == found[1]
+    read = vectors_of(far.train.raws)
+    sentinel = keep_raw("series", rows[0] + 1e90, where="x")
+    assert np.isfinite((read([sentinel]) ** 2).sum())
 
 
 def test_scores_and_many_labels() -> None:

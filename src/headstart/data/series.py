@@ -19,7 +19,9 @@ Numbers = NDArray[np.float64]
 
 MAX_VALUES = 1 << 24  # of one row, all channels; 128 MB
 MAX_CHANNELS = 4_096
-FLAT = 1e-8  # a channel whose std is below this share of its largest value does not move
+MAX_VALUE = 1e100  # what is larger stands for a missing value, and its square or sum is no number any more
+FLAT = 1e-13  # a channel whose std is below this share of its largest value does not move; float64 ends at 2e-16
+FAR = 1e-8  # a channel whose std is below this share of its mean loses it in sums over long spans
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,6 +50,11 @@ def read_series(raw: Any, *, where: str) -> Series:
         )
     if bool(np.isinf(values).any()):
         raise DataError(f"{where} holds an infinite value; expected finite numbers, or NaN where one is missing.")
+    if bool((np.abs(values) > MAX_VALUE).any()):
+        raise DataError(
+            f"{where} holds {np.nanmax(np.abs(values)):g}; expected numbers up to {MAX_VALUE:g}, or NaN where one is "
+            "missing. Write NaN in its place."
+        )
     gaps = np.isnan(values)
     if not bool(gaps.any()):
         return Series(values, 0)
@@ -73,11 +80,13 @@ def stretch(values: Numbers, steps: int) -> Numbers:
     if length < steps:
         places = np.linspace(0.0, length - 1.0, steps)
         return np.stack([np.interp(places, np.arange(length), channel) for channel in values])
-    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    mean = values.mean(axis=1, keepdims=True)
+    offset = np.where(values.std(axis=1, keepdims=True) < FAR * np.abs(mean), mean, 0.0)
+    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values - offset, axis=1)], axis=1)
     edges = np.linspace(0.0, length, steps + 1)
     reached = np.stack([np.interp(edges, np.arange(length + 1), channel) for channel in sums])
     found: Numbers = np.diff(reached, axis=1) * (steps / length)
-    return found
+    return found + offset
 
 
 def normalise(values: Numbers) -> tuple[Numbers, Numbers]:
@@ -123,4 +132,9 @@ def _channel(values: Any, where: str) -> Numbers:
     bad = next((v for v in values if v is not None and not isinstance(v, int | float | np.integer | np.floating)), None)
     if bad is not None:
         raise DataError(f"{where} holds {safe_repr(repr(bad), 60)}; expected numbers, or NaN. Mend that cell.")
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    try:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    except OverflowError as problem:
+        raise DataError(
+            f"{where} holds a whole number of over 308 digits; expected numbers up to {MAX_VALUE:g}. Mend that cell."
+        ) from problem

@@ -4,8 +4,8 @@ Enter: a Task over pictures, clips or series. Leave: a function from Examples to
 neighbours answer (1, 3, 5 or 9, near ones counting more) is chosen on the validation rows.
 
 Pictures are shrunk to at most 1,024 values, clips to 32 frames of 40 mel bands; both lose their mean and their length
-as vectors (cosine of contrasts). Series are brought to the median length, every channel divided by its deviation in
-train.
+as vectors (cosine of contrasts). Series are brought to the median length, every channel without its mean and divided by
+its deviation in train.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ MOST_VALUES = 1_024  # of a picture: 32 x 32 in grey, 18 x 18 in colour
 MOST_ROWS = 20_000  # of train that are compared with; the distance to every one of them is computed
 CLIP_FRAMES, CLIP_BANDS, CLIP_RATE = 32, 40, 8_000
 MOST_STEPS = 512
+MOST_DEVIATIONS = 1e12  # whose square float32 holds, summed over all steps
 
 
 def fit_nearest(task: Task) -> tuple[Callable[[Examples], Answer], int]:
@@ -82,8 +83,13 @@ def vectors_of(train: Sequence[Raw]) -> Callable[[Sequence[Raw]], Vectors]:
     steps = min(MOST_STEPS, int(np.median([raw.shape[1] for raw in train])))
     channels = max(raw.shape[0] for raw in train)
     known = np.stack([_steps(raw, channels, steps) for raw in train])  # (N, C, steps)
-    scale = np.maximum(known.std(axis=(0, 2)), 1e-9)[:, None]
-    return lambda rows: np.stack([(_steps(raw, channels, steps) / scale).ravel() for raw in rows]).astype(np.float32)
+    mean, scale = known.mean(axis=(0, 2))[:, None], np.maximum(known.std(axis=(0, 2)), 1e-9)[:, None]
+
+    def read(rows: Sequence[Raw]) -> Vectors:
+        moved = np.stack([((_steps(raw, channels, steps) - mean) / scale).ravel() for raw in rows])
+        return moved.clip(-MOST_DEVIATIONS, MOST_DEVIATIONS).astype(np.float32)
+
+    return read
 
 
 def contrasts(rows: Sequence[npt.NDArray[Any]]) -> Vectors:
