@@ -81,6 +81,13 @@ def long_flac() -> bytes:
     return bytes(content)
 
 
+def streamed_flac() -> bytes:
+    """A FLAC whose header does not say how many samples follow."""
+    content = bytearray(sound_bytes("FLAC"))
+    content[18:26] = (int.from_bytes(content[18:26], "big") & ~((1 << 36) - 1)).to_bytes(8, "big")
+    return bytes(content)
+
+
 def nan_wav() -> bytes:
     body = np.array([0.1, float("nan"), 0.2, 0.3], dtype="<f4").tobytes()
     return wav(declared=len(body), bits=32, body=body, code=3)
@@ -129,6 +136,7 @@ HOSTILE_SOUNDS: dict[str, Callable[[], Any]] = {
     "ADPCM": lambda: sound_bytes(subtype="MS_ADPCM"),
     "AVI": lambda: b"RIFF\x10\0\0\0AVI " + bytes(100),
     "FLAC of 2^35 samples": long_flac,
+    "FLAC of unknown length": streamed_flac,
     "half a FLAC": lambda: sound_bytes("FLAC")[:500],
     "MP3": lambda: b"ID3\x04" + bytes(500),
     "Ogg": lambda: sound_bytes("OGG", subtype="VORBIS"),

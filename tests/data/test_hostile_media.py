@@ -18,7 +18,7 @@ from tests.data import media
 
 from headstart.data.pictures import Pixels, read_picture
 from headstart.data.raw import Modality, keep_raw
-from headstart.data.sound import from_pcm16, read_clip
+from headstart.data.sound import Clip, from_pcm16, from_samples, read_clip
 from headstart.ground.errors import DataError
 
 HOSTILE: list[tuple[Modality, str, Any]] = [
@@ -122,6 +122,46 @@ def test_a_photograph_is_turned_upright_and_transparent_is_white() -> None:
     buffer = io.BytesIO()
     Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(buffer, "PNG")
     assert (read_picture(buffer.getvalue(), where="x") == 255).all()
+
+
+def test_sounds_without_samples_or_without_their_number_are_called_so() -> None:
+    with pytest.raises(DataError, match=r"has no samples; expected at least one\. Leave it out"):
+        read_clip(media.wav(declared=0, body=b""), where="x")
+    with pytest.raises(DataError, match=r"does not say how many samples it has, as streamed files do.* Save it anew"):
+        read_clip(media.streamed_flac(), where="x")
+
+
+def test_whole_numbers_become_sound_by_their_type_and_floats_stay() -> None:
+    loud = np.array([0, 16_384, -32_768])
+    wanted = [0.0, 0.5, -1.0]
+    for given in (loud.astype(np.int16), loud, loud.tolist(), loud.astype(np.float32), loud.astype(np.int32) << 16,
+                  (loud >> 8).astype(np.int8), loud / 32_768):  # fmt: skip
+        assert from_samples(given, 8_000, where="x").samples.tolist() == wanted
+    assert read_clip(Clip(loud.astype(np.int16), 8_000), where="x").samples.tolist() == wanted  # type: ignore[arg-type]
+    for floats in ([0.0, 1.0, -1.0], [0.5, -30.25]):
+        assert from_samples(floats, 8_000, where="x").samples.tolist() == floats
+        assert read_clip(Clip(np.float32(floats), 8_000), where="x").samples.tolist() == floats
+    assert from_samples([0, 1, -1], 8_000, where="x").samples.max() == 1 / 32_768
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([0, 40_000], r"holds samples from 0 to 40000; expected floats from -1 to 1, or whole numbers of 16 bits"),
+        ([0.5, -3_000.25], r"holds samples from -3000\.25 to 0\.5; expected floats"),
+        (np.array([128, 255], dtype=np.uint8), "holds uint8; expected samples as int16"),
+        ([[0.1, 0.2], [0.1]], "holds lists of unequal lengths"),
+        (["a", "b"], "holds values that are no numbers"),
+        ([0.1, None], "holds values that are no numbers"),
+        ([1, 10**400], "holds values that are no numbers"),
+        ([0.1, float("nan")], "holds nan at sample 1"),
+        ([], r"has samples of shape \(0,\)"),
+        (5, r"has samples of shape \(\)"),
+    ],
+)
+def test_samples_of_no_known_scale_are_refused(samples: Any, message: str) -> None:
+    with pytest.raises(DataError, match=f"^row 1 {message}"):
+        from_samples(samples, 8_000, where="row 1")
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC"])

@@ -130,6 +130,45 @@ def test_bytes_and_raw_samples_of_a_parquet_file(tmp_path: Path) -> None:
         Task.read(tmp_path / "rateless.parquet", audio="pcm_s16le")
 
 
+def test_samples_are_the_same_sound_however_they_are_written(tmp_path: Path) -> None:
+    clips = [sound(seed) for seed in range(20)]
+    beside = {"sample_rate": [8_000] * 20, "label": [seed % 2 for seed in range(20)]}
+    pq.write_table(pa.table({"x": [clip.tobytes() for clip in clips], **beside}), tmp_path / "bytes.parquet")
+    pq.write_table(pa.table({"x": pa.array(clips, pa.list_(pa.int16())), **beside}), tmp_path / "lists.parquet")
+    floats = [(clip / 32_768).tolist() for clip in clips]
+    tables = [tmp_path / "bytes.parquet", tmp_path / "lists.parquet", {"x": clips, **beside}, {"x": floats, **beside}]
+    found = [read_all(Task.read(table, audio="x")) for table in tables]
+    assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize(
+    ("flag", "good", "bad", "reason"),
+    [
+        ("image", [[1, 2], [3, 4]], [[1, 2], [3]], "rows of unequal lengths"),
+        ("image", {"bytes": image(0)}, {"bytes": "iVBORw0"}, "a str under bytes"),
+        ("audio", [0.1, 0.2], [[0.1], [0.1, 0.2]], "lists of unequal lengths"),
+        ("audio", [0.1, 0.2], ["a", "b"], "no numbers"),
+        ("series", [1, 2], [1, 10**400], "over 308 digits"),
+        ("series", [1.0, 2.0], [1.0, -1.7e308], "numbers up to 1e"),
+    ],
+)
+def test_a_cell_that_is_wrong_in_any_way_costs_its_row_alone(flag: str, good: Any, bad: Any, reason: str) -> None:
+    rows = [{"x": good, "sample_rate": 8_000, "y": row % 2} for row in range(20)]
+    rows[4]["x"] = bad
+    task = Task.read(rows, max_reject=0.05, label="y", keep_duplicates=True, **{flag: "x"})  # type: ignore[arg-type]
+    (reject,) = task.rejects["table"]
+    assert reject.line == 5
+    assert reason in reject.reason
+
+
+@pytest.mark.parametrize("rate", [float("inf"), 8_000.5, True, "fast", 10**400])
+def test_a_rate_that_is_none_costs_its_row_alone(rate: Any) -> None:
+    rows = [{"x": sound(row).tolist(), "sample_rate": 8_000, "y": row % 2} for row in range(20)]
+    rows[4]["sample_rate"] = rate
+    task = Task.read(rows, max_reject=0.05, label="y", audio="x")
+    assert [reject.line for reject in task.rejects["table"]] == [5]
+
+
 def test_what_hugging_face_writes_into_cells() -> None:
     rows: list[dict[str, Any]] = [
         {"picture": {"bytes": image(seed), "path": None}, "label": CLASSES[seed % 2]} for seed in range(12)
@@ -153,7 +192,7 @@ def test_series_of_all_shapes_in_one_column(tmp_path: Path) -> None:
 
 def test_a_series_written_into_a_cell(tmp_path: Path) -> None:
     lines = [f'"{seed} 2.5 {seed + 1}",{"ab"[seed % 2]}' for seed in range(10)]
-    lines += [f'"[{seed}, NaN, 4]",{"ab"[seed % 2]}' for seed in range(10)]
+    lines += [f'"[{seed}, {["NaN", "nan", "None"][seed % 3]}, 4]",{"ab"[seed % 2]}' for seed in range(10)]
     (tmp_path / "s.csv").write_text("beat,label\n" + "\n".join(lines) + "\n")
     task = Task.read(tmp_path / "s.csv", series="beat")
     assert {raw.shape for raw in read_all(task)} == {(1, 3)}

@@ -6,6 +6,7 @@ Nothing is fetched: a cell that is an address is refused. Paths are read from wh
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 import numpy as np
 
 from headstart.data.raw import Modality, Raw, keep_raw
-from headstart.data.sound import Clip, from_pcm16
+from headstart.data.sound import Clip, from_pcm16, from_samples
 from headstart.data.table import Table
 from headstart.ground.errors import DataError, safe_repr
 
@@ -23,6 +24,7 @@ SUFFIXES: dict[str, Modality] = {
 }  # fmt: skip
 RATE_COLUMNS = ("sample_rate", "sampling_rate", "rate", "sr")
 SOUND_FILES = (b"RIFF", b"fLaC")
+NO_VALUE = re.compile(r"\b(?:nan|none)\b", re.IGNORECASE)  # as JSON, pandas and Python write lists with gaps
 FILE_COLUMN, LABEL_COLUMN = "file", "label"
 MAX_FILES = 1_000_000
 
@@ -62,8 +64,11 @@ def content_of(cell: Any, modality: Modality, rate: Any, folder: Path, *, where:
 
 def _of_mapping(cell: Mapping[str, Any], modality: Modality, folder: Path, where: str) -> Any:
     """Hugging Face's cells: {"bytes", "path"} of a file, {"array", "sampling_rate"} of a decoded clip."""
-    if cell.get("bytes") is not None:
-        return bytes(cell["bytes"])
+    content = cell.get("bytes")
+    if isinstance(content, bytes | bytearray | memoryview):
+        return bytes(content)
+    if content is not None:
+        raise DataError(f"{where} has a {type(content).__name__} under bytes; expected the bytes of a file. Decode it.")
     if cell.get("array") is not None:
         return content_of(cell["array"], modality, cell.get("sampling_rate"), folder, where=where)
     if isinstance(cell.get("path"), str):
@@ -76,21 +81,27 @@ def _of_samples(cell: Any, rate: Any, where: str) -> Any:
     content = bytes(cell) if isinstance(cell, bytes | bytearray | memoryview) else None
     if content is not None and content.startswith(SOUND_FILES):
         return content
-    if not isinstance(rate, int | float) or isinstance(rate, bool) or rate != int(rate):
+    if rate is None:
         raise DataError(
             f"{where} holds samples without their rate; expected a WAV or FLAC, or a column sample_rate beside it. "
             "Add that column."
         )
+    whole = isinstance(rate, int | np.integer) or (isinstance(rate, float | np.floating) and float(rate).is_integer())
+    if not whole or isinstance(rate, bool):
+        raise DataError(
+            f"{where} has the sample rate {safe_repr(rate, 40)}; expected a whole number, such as 16000. Mend that "
+            "cell."
+        )
     if content is not None:
         return from_pcm16(content, int(rate), where=where)
-    return Clip(np.asarray(cell, dtype=np.float32), int(rate))
+    return from_samples(cell, int(rate), where=where)
 
 
 def _numbers(cell: str, where: str) -> Any:
     """A series written into one cell: a JSON list, or numbers with spaces or semicolons between them."""
     if cell.lstrip().startswith("["):
         try:
-            return msgspec.json.decode(cell.replace("NaN", "null").encode())
+            return msgspec.json.decode(NO_VALUE.sub("null", cell).encode())
         except (msgspec.DecodeError, UnicodeEncodeError) as problem:
             raise DataError(
                 f"{where} is no JSON list ({safe_repr(str(problem), 60)}); expected numbers. Mend it."

@@ -25,6 +25,9 @@ Samples = NDArray[np.float32]
 MAX_SAMPLES = 1 << 26  # all channels: 70 minutes at 16 kHz, 256 MB as float32
 MAX_CHANNELS = 32
 RATES = (1_000, 384_000)  # Hz
+FULL_SCALE = {"int8": 1 << 7, "int16": 1 << 15, "int32": 1 << 31}  # of arrays that say how wide their samples are
+LOUDEST = 50.0  # of samples that are no whole numbers; unit variance has peaks up to about 30, 16 bits are 32,768
+UNKNOWN_LENGTH = (1 << 63) - 1  # what libsndfile says of a FLAC whose header has no number of samples
 SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 LOWEST_HZ = 20.0
 MEL_FLOOR = 1.192092955078125e-07  # float32's epsilon, Kaldi's floor under the logarithm
@@ -35,7 +38,7 @@ FRAMES_AT_ONCE = 4_096  # 17 MB of spectrum at a window of 400
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clip:
-    """Mono sound. samples: (N,) float32, about -1 to 1. rate: samples per second."""
+    """Mono sound. samples: (N,) float32, about -1 to 1; whole numbers are scaled by their type. rate: per second."""
 
     samples: Samples
     rate: int
@@ -67,6 +70,15 @@ def from_pcm16(content: bytes, rate: int, *, where: str) -> Clip:
     if len(content) // 2 > MAX_SAMPLES:
         raise DataError(f"{where} has {len(content) // 2:,} samples; expected at most {MAX_SAMPLES:,}. Cut it.")
     return _checked(Clip(np.frombuffer(content, dtype="<i2").astype(np.float32) / np.float32(32_768), rate), where)
+
+
+def from_samples(samples: Any, rate: int, *, where: str) -> Clip:
+    """A clip of mono samples as numbers: floats from -1 to 1, or PCM in whole numbers.
+
+    Raises:
+        DataError: they are no numbers, or on a scale that cannot be told.
+    """
+    return _checked(Clip(_scaled(samples, where), rate), where)
 
 
 def resample(clip: Clip, rate: int) -> Clip:
@@ -159,6 +171,13 @@ def _check_header(frames: int, channels: int, rate: int, subtype: str, where: st
     """What the header declares, before any sample is decoded."""
     if not 1 <= channels <= MAX_CHANNELS:
         raise DataError(f"{where} has {channels} channels; expected 1 to {MAX_CHANNELS}. Mix it down.")
+    if frames == 0:
+        raise DataError(f"{where} has no samples; expected at least one. Leave it out, or record it again.")
+    if frames == UNKNOWN_LENGTH:
+        raise DataError(
+            f"{where} does not say how many samples it has, as streamed files do; expected that in its header. Save it "
+            "anew."
+        )
     if not 1 <= frames * channels <= MAX_SAMPLES:
         raise DataError(
             f"{where} declares {frames:,} samples of {channels} channels; expected 1 to {MAX_SAMPLES:,} in all. "
@@ -175,7 +194,9 @@ def _check_rate(rate: int, where: str) -> None:
 
 
 def _checked(clip: Clip, where: str) -> Clip:
-    samples = np.asarray(clip.samples, dtype=np.float32)
+    given = clip.samples
+    known = isinstance(given, np.ndarray) and given.dtype.kind == "f"
+    samples = given.astype(np.float32, copy=False) if known else _scaled(given, where)
     _check_rate(clip.rate, where)
     if samples.ndim != 1 or not 1 <= len(samples) <= MAX_SAMPLES:
         raise DataError(f"{where} has samples of shape {samples.shape}; expected (N,), N from 1 to {MAX_SAMPLES:,}.")
@@ -183,3 +204,36 @@ def _checked(clip: Clip, where: str) -> Clip:
         bad = int(np.argmin(np.isfinite(samples)))
         raise DataError(f"{where} holds {samples[bad]} at sample {bad:,}; expected finite numbers. Mend the file.")
     return Clip(samples, clip.rate)
+
+
+def _scaled(samples: Any, where: str) -> Samples:
+    """float32, about -1 to 1. Whole numbers are PCM of as many bits as their type; lists and tables lose the type, and
+    are taken for the 16 bits of nearly all recordings where all of their numbers are.
+    """
+    try:
+        values = np.asarray(samples)
+    except ValueError as problem:
+        raise DataError(f"{where} holds lists of unequal lengths; expected mono samples. Mix it down.") from problem
+    if values.dtype.kind not in "if":
+        raise DataError(
+            f"{where} holds {_kind(values)}; expected samples as int16, or as floats from -1 to 1. Convert them."
+        )
+    if not values.size or not bool(np.isfinite(values).all()):
+        return values.astype(np.float32)  # refused by whoever asked
+    low, high = values.min(), values.max()
+    if values.dtype.name in FULL_SCALE:
+        full = FULL_SCALE[values.dtype.name]
+    elif values.dtype.kind == "i" or (max(-low, high) > 1 and bool((values % 1 == 0).all())):
+        full = FULL_SCALE["int16"] if low >= -32_768 and high <= 32_767 else 0
+    else:
+        full = 1 if max(-low, high) <= LOUDEST else 0
+    if not full:
+        raise DataError(
+            f"{where} holds samples from {low:g} to {high:g}; expected floats from -1 to 1, or whole numbers of 16 "
+            "bits. Divide them by their largest possible value."
+        )
+    return values.astype(np.float32) / np.float32(full)
+
+
+def _kind(values: NDArray[Any]) -> str:
+    return str(values.dtype) if values.dtype.kind in "ubc" else "values that are no numbers"
