@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.data.made_signals import MAKERS, made
+from tests.data.media import image_bytes
 from tests.train.tiny_base import tiny_base
 from tests.train.tiny_patch_base import tiny_patch_base
 
@@ -65,6 +68,29 @@ def test_channels_of_a_series_are_told_apart() -> None:
     assert answers == [task.labels[int(target)] for target in task.test.targets]
     with pytest.raises(DataError, match="input 1 is a series of 3 channels; expected 2"):
         found.base.predict([np.zeros((2, 40)), np.zeros((3, 40))])
+
+
+@pytest.mark.parametrize("modality", sorted(MAKERS))
+def test_a_base_answers_the_rows_that_its_task_was_read_from(modality: str) -> None:
+    """Cells as Hugging Face, Parquet and spreadsheets hold them, in dicts and in a DataFrame."""
+    import pandas
+
+    task = made(modality)
+    reads = [raw.read() for raw in task.train.raws]
+    cells: list[dict[str, Any]]
+    if modality == "image":
+        cells = [{"x": {"bytes": image_bytes(pixels=read[:, :, 0]), "path": None}} for read in reads]
+    elif modality == "audio":
+        cells = [{"x": (read.samples * 32_768).astype("<i2").tobytes(), "sample_rate": read.rate} for read in reads]
+    else:
+        cells = [{"x": json.dumps(read.tolist())} for read in reads]
+    rows = [{**cell, "y": task.answer(target)} for cell, target in zip(cells, task.train.targets, strict=True)]
+    given = Task.read(rows, label="y", **{modality: "x"})  # type: ignore[arg-type]
+    found = fit(tiny_patch_base(modality), given, method="probe").base  # type: ignore[arg-type]
+    wanted = found.predict(list(given.train.raws))
+    kept = [rows[line - 1] for line in given.train.ids]
+    assert found.predict(kept) == wanted
+    assert found.predict(pandas.DataFrame(kept)) == wanted
 
 
 def test_scores_are_learned_from_pictures() -> None:

@@ -1,7 +1,7 @@
 """Patches where a text base has tokens: the codec of a folder, and rows as people hand them over.
 
-A row is a picture (file bytes, an array), a sound (file bytes, a Clip) or a series (numbers), the path of such a file,
-or a dict with it under the name of its column.
+A row is a picture, a sound or a series as the cells of a table hold it (see `data.inputs`): a path, file bytes, an
+array, numbers or their text; or a dict with it under the name of its column, samples with a sample_rate beside them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart.base.tensors import read_json
+from headstart.data.inputs import RATE_COLUMNS, content_of
 from headstart.data.patch_rows import PatchRows, encode_patches
 from headstart.data.patches import PatchCodec
-from headstart.data.raw import read_file
+from headstart.data.raw import Modality, Raw, read_file
 from headstart.ground.errors import BaseError, DataError, did_you_mean, safe_repr
 from headstart.model.patches import PatchConfig
 
@@ -53,11 +54,13 @@ def encode_inputs(codec: PatchCodec, rows: Any, patches: PatchConfig, *, column:
     Raises:
         DataError: with the number of the row.
     """
-    inputs = [_opened(raw, place) for place, raw in enumerate(_values(rows, column))]
+    cells = enumerate(_cells(rows, column))
+    inputs = [_opened(cell, rate, codec.modality, place) for place, (cell, rate) in cells]
     return encode_patches(codec, inputs, front=patches.prefix, table=patches.grid)
 
 
-def _values(rows: Any, column: str | None) -> Iterable[Any]:
+def _cells(rows: Any, column: str | None) -> Iterable[tuple[Any, Any]]:
+    """(cell, the sample rate beside it or None) of every row."""
     if isinstance(rows, str | bytes | Path | Mapping):
         raise DataError(f"the rows are one {type(rows).__name__}; expected a list of rows. Put it into a list.")
     names = getattr(rows, "columns", None)
@@ -66,22 +69,27 @@ def _values(rows: Any, column: str | None) -> Iterable[Any]:
         chosen = column if column is not None else listed[0]
         if chosen not in listed:
             raise DataError(f"the table has no column {chosen!r}; expected one.{did_you_mean(chosen, listed)}")
-        return list(rows[chosen])
+        rate = next((name for name in RATE_COLUMNS if name in listed), None)
+        cells = list(rows[chosen])
+        return zip(cells, [None] * len(cells) if rate is None else list(rows[rate]), strict=True)
     if not isinstance(rows, Iterable):
         raise DataError(f"the rows are a {type(rows).__name__}; expected a list of rows or a table.")
     return [_member(row, place, column) for place, row in enumerate(rows)]
 
 
-def _member(row: Any, place: int, column: str | None) -> Any:
+def _member(row: Any, place: int, column: str | None) -> tuple[Any, Any]:
     if not isinstance(row, Mapping):
-        return row
+        return row, None
     name = column if column is not None else next(iter(row), "")
     if name not in row:
         raise DataError(f"row {place} has no {name!r}; expected it.{did_you_mean(name, map(str, row))}")
-    return row[name]
+    return row[name], next((row[rate] for rate in RATE_COLUMNS if rate in row), None)
 
 
-def _opened(raw: Any, place: int) -> Any:
-    if not isinstance(raw, str | Path):
-        return raw
-    return read_file(Path(raw), where=f"row {place}, {safe_repr(str(raw), 120)},")
+def _opened(cell: Any, rate: Any, modality: Modality, place: int) -> Any:
+    if isinstance(cell, Raw):
+        return cell
+    content = content_of(cell, modality, rate, Path(), where=f"row {place}")
+    if not isinstance(content, Path):
+        return content
+    return read_file(content, where=f"row {place}, {safe_repr(str(content), 120)},")
