@@ -21,6 +21,7 @@ from headstart.base.answers import labels_of
 from headstart.base.base import Base
 from headstart.base.contract import TaskContract
 from headstart.data.inputs import FILE_COLUMN, files_table, find_files, one_modality, raw_reader
+from headstart.data.patches import PatchCodec
 from headstart.data.raw import Modality, Raw
 from headstart.data.table import Table, read_table
 from headstart.ground.errors import CapabilityError, ConfigError, DataError, did_you_mean
@@ -46,7 +47,8 @@ def answer_table(folder: Path, source: str, *, out: Path | None, drop_missing: b
         text = zip(*(compress(table.columns[name], kept) for name in base.contract.columns), strict=True)
         rows: list[Any] = [dict(zip(base.contract.columns, members, strict=True)) for members in text]
     else:
-        raws = readable_inputs(table, input_column(table, base.contract), base.modality, drop_missing=drop_missing)
+        column, channels = input_column(table, base.contract), channels_read(base)
+        raws = readable_inputs(table, column, base.modality, channels=channels, drop_missing=drop_missing)
         kept, rows = [raw is not None for raw in raws], [raw for raw in raws if raw is not None]
     columns = {name: list(compress(cells, kept)) for name, cells in table.columns.items() if is_written(cells)}
     answered = {**columns, **answers(base, base.contract, rows)}
@@ -97,13 +99,22 @@ def input_column(table: Table, contract: TaskContract) -> str:
     return found
 
 
-def readable_inputs(table: Table, column: str, modality: Modality, *, drop_missing: bool) -> list[Raw | None]:
+def channels_read(base: Base) -> int:
+    """Channels that every series must have, for this base or for its head; 1 where any number will do."""
+    assert base.contract is not None
+    of_base = base.codec.channels if isinstance(base.codec, PatchCodec) and base.modality == "series" else 1
+    return max(of_base, base.contract.channels)
+
+
+def readable_inputs(
+    table: Table, column: str, modality: Modality, *, channels: int, drop_missing: bool
+) -> list[Raw | None]:
     """Every row's input; None where there is none to read and rows may be dropped, else DataError names the row."""
     read = raw_reader(table, column, modality)
     found: list[Raw | None] = []
     for row in range(len(table)):
         try:
-            found.append(read(row))
+            found.append(of_channels(read(row), channels))
         except DataError as problem:
             if not drop_missing:
                 raise DataError(
@@ -116,6 +127,16 @@ def readable_inputs(table: Table, column: str, modality: Modality, *, drop_missi
                 f"{table.place(row)}: {column} is empty; expected a value. Add --drop-missing or fix the file."
             )
     return found
+
+
+def of_channels(raw: Raw | None, channels: int) -> Raw | None:
+    """The input as it is; DataError for a series of another number of channels, unless any will do."""
+    if raw is not None and channels > 1 and raw.shape[0] != channels:
+        raise DataError(
+            f"{raw.where} is a series of {raw.shape[0]} channels; expected {channels}, as in the training rows. Give "
+            "the same sensors."
+        )
+    return raw
 
 
 def is_written(cells: list[Any]) -> bool:

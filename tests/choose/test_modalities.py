@@ -129,10 +129,10 @@ def test_channels_of_a_series_are_read_apart(tmp_path: Path) -> None:
     assert found.curve[-1].value == 1.0
     more = [np.random.default_rng(row).normal(size=(3, 40)) for row in range(12)]
     odd = replace(task, validation=Task.read({"x": more, "y": [0, 1] * 6}, series="x").train)
-    with pytest.raises(DataError, match="validation: input 0 is a series of 3 channels; expected 2"):
+    with pytest.raises(DataError, match=r"validation: dict:\d+ is a series of 3 channels; expected 2"):
         read(tiny_patch_base("series"), odd, metric="accuracy", seed=0, seconds=1e9)
     base = tiny_patch_base("series").save(tmp_path / "base")
-    with pytest.raises(RunError, match=r"validation: input 0 .*; expected one\. Mend that, or give other bases"):
+    with pytest.raises(RunError, match=r"validation: dict:\d+ .*; expected one\. Mend that, or give other bases"):
         choose(odd, [base], methods=["probe"])
 
 

@@ -190,6 +190,23 @@ def test_series_of_all_shapes_in_one_column(tmp_path: Path) -> None:
     assert {codec.encode(raw).grid for raw in read_all(task)} == {(2, 3), (2, 4)}
 
 
+def test_a_series_of_other_channels_is_set_aside_with_its_line(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    series = [random.normal(size=(3 if row == 4 else 2, 10)).tolist() for row in range(20)]
+    table = {"sensors": series, "label": [row % 2 for row in range(20)]}
+    pq.write_table(pa.table(table), tmp_path / "s.parquet")
+    with pytest.raises(DataError, match=r"^s\.parquet:5: .* is a series of 3 channels; expected 2, as most rows have"):
+        Task.read(tmp_path / "s.parquet", series="sensors")
+    task = Task.read(tmp_path / "s.parquet", series="sensors", max_reject=0.05)
+    assert [reject.line for reject in task.rejects["s.parquet"]] == [5]
+    assert {raw.shape[0] for raw in read_all(task)} == {2}
+    assert len(read_all(task)) == 19
+    assert not any("left out" in note for note in task.notes)
+    other = [{"sensors": random.normal(size=(3, 10)).tolist(), "label": row % 2} for row in range(9)]
+    with pytest.raises(DataError, match=r"^table:1: .* is a series of 3 channels; expected 2"):
+        Task.read(tmp_path / "s.parquet", validation=other, series="sensors", max_reject=0.05)
+
+
 def test_a_series_written_into_a_cell(tmp_path: Path) -> None:
     lines = [f'"{seed} 2.5 {seed + 1}",{"ab"[seed % 2]}' for seed in range(10)]
     lines += [f'"[{seed}, {["NaN", "nan", "None"][seed % 3]}, 4]",{"ab"[seed % 2]}' for seed in range(10)]

@@ -139,6 +139,15 @@ def test_a_column_of_series(bases: dict[str, Path], tmp_path: Path, capsys: pyte
     assert run(["predict", str(tmp_path / "out"), str(tmp_path / "sensors.parquet")]) == 0
     assert len(list(csv.reader(io.StringIO(capsys.readouterr().out)))) == ROWS + 1
 
+    series[7] = [[0.0, 1.0]] * 3
+    pq.write_table(pa.table({"sensors": series}), tmp_path / "new.parquet")
+    assert run(["predict", str(tmp_path / "out"), str(tmp_path / "new.parquet")]) == 2
+    assert "new.parquet:8 is a series of 3 channels; expected 2" in capsys.readouterr().err
+    assert run(["predict", str(tmp_path / "out"), str(tmp_path / "new.parquet"), "--drop-missing"]) == 0
+    said = capsys.readouterr()
+    assert len(list(csv.reader(io.StringIO(said.out)))) == ROWS
+    assert "new.parquet:8" in said.err
+
 
 @pytest.mark.parametrize(
     "words",

@@ -19,6 +19,7 @@ from headstart.base.base import Base
 from headstart.data.augment import USUAL, Augmentation
 from headstart.data.patch_rows import encode_patches
 from headstart.data.patches import Modality
+from headstart.data.raw import keep_raw
 from headstart.data.task import Task
 from headstart.ground.errors import CapabilityError, DataError
 from headstart.train.fit import fit
@@ -68,6 +69,8 @@ def test_channels_of_a_series_are_told_apart() -> None:
     assert answers == [task.labels[int(target)] for target in task.test.targets]
     with pytest.raises(DataError, match="input 1 is a series of 3 channels; expected 2"):
         found.base.predict([np.zeros((2, 40)), np.zeros((3, 40))])
+    with pytest.raises(DataError, match=r"^s\.csv:9 is a series of 3 channels; expected 2"):
+        found.base.predict([keep_raw("series", np.zeros((3, 40)), where="s.csv:9")])
 
 
 @pytest.mark.parametrize("modality", sorted(MAKERS))

@@ -43,6 +43,22 @@ class Rows:
         """'reviews.csv:412' for messages."""
         return f"{self.source}:{self.lines[row]}"
 
+    @property
+    def channels(self) -> int | None:
+        """Of most series; None where the inputs are none."""
+        counts = Counter(text.shape[0] for text in self.texts if isinstance(text, Raw) and text.modality == "series")
+        return counts.most_common(1)[0][0] if counts else None
+
+    def set_odd_aside(self, channels: int) -> None:
+        """Move series of other than so many channels to the rejects: a head takes every channel by itself."""
+        odd = {row: text for row, text in enumerate(self.texts) if isinstance(text, Raw) and text.shape[0] != channels}
+        for row, text in odd.items():
+            reason = f"{text.where} is a series of {text.shape[0]} channels; expected {channels}, as most rows have"
+            self.rejects.append(set_aside(self.lines[row], reason, str(text)))
+        self.rejects.sort(key=lambda reject: reject.line)
+        self.keep((row for row in range(len(self.texts)) if row not in odd), paired=False)
+        self.dropped -= len(odd)
+
     def keep(self, rows: Iterable[int], paired: bool) -> None:
         """Forget all other rows and count them as dropped."""
         kept = list(rows)
@@ -61,8 +77,16 @@ class Missing(Exception):
     """A row without a text or an answer; the message names the column."""
 
 
-def read_rows(table: Table, columns: Columns, kind: Kind, *, drop_missing: bool, max_reject: float) -> Rows:
-    """The rows of `table` that have a text and an answer.
+def read_rows(
+    table: Table,
+    columns: Columns,
+    kind: Kind,
+    *,
+    drop_missing: bool,
+    max_reject: float,
+    channels: int | None = None,
+) -> Rows:
+    """The rows of `table` that have a text and an answer. channels: of every series; as most rows have where None.
 
     Raises:
         DataError: cells are missing and `drop_missing` is False, too many rows are unusable, or answers of mixed types.
@@ -103,6 +127,9 @@ def read_rows(table: Table, columns: Columns, kind: Kind, *, drop_missing: bool,
             "Add --drop-missing or fix the file."
         )
     rows.dropped += len(missing)
+    usual = channels or rows.channels
+    if usual is not None:
+        rows.set_odd_aside(usual)
     check_rejects(table.source, rows.rejects, len(table) + len(table.rejects), max_reject)
     if not rows.texts:
         raise DataError(

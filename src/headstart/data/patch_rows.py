@@ -64,11 +64,11 @@ class PatchRows:
         """DataError where a row has another number of channels than a head takes one by one; 1 takes any."""
         if channels == 1:
             return
-        bad = next((row for row, planes in enumerate(self.planes) if len(planes.values) != channels), None)
+        bad = next((planes for planes in self.planes if len(planes.values) != channels), None)
         if bad is not None:
             raise DataError(
-                f"input {bad} is a series of {len(self.planes[bad].values)} channels; expected {channels}, as in the "
-                "training rows. Leave it out, or give the same sensors."
+                f"{bad.where} is a series of {len(bad.values)} channels; expected {channels}, as in the training rows. "
+                "Leave it out, or give the same sensors."
             )
 
     def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> PatchRows:

@@ -45,11 +45,12 @@ class Planes:
     """One input at the codec's size, not yet cut: what augmentation changes and what is cheap to keep.
 
     values: (channels, rows, columns): pictures uint8, spectrograms float32 (1, mel bands, frames), series float32
-    (channels, 1, steps). levels: (channels, 2) float32 of series, else None.
+    (channels, 1, steps). levels: (channels, 2) float32 of series, else None. where: what messages call a series.
     """
 
     values: NDArray[Any]
     levels: Floats | None = None
+    where: str = "the input"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -245,7 +246,7 @@ class PatchCodec:
         if self.channels == 1 and len(given) * self.whole_grid[1] > MAX_PATCHES:
             most = MAX_PATCHES // self.whole_grid[1]
             raise DataError(f"{where} has {len(given):,} channels; expected at most {most:,}. Leave some out.")
-        return Planes(filled[:, None], levels.astype(np.float32))
+        return Planes(filled[:, None], levels.astype(np.float32), where)
 
     def _cut(self, values: Floats) -> Patches:
         windows = sliding_window_view(values, self.patch, axis=(1, 2))

@@ -97,10 +97,12 @@ class Task:
         for part, table in tables.items():
             if part != "train":
                 _require_all(table, columns)
-        rows = {
-            part: read_rows(table, columns, kind, drop_missing=drop_missing, max_reject=max_reject)
-            for part, table in tables.items()
-        }
+        rows: dict[str, Rows] = {}
+        for part, table in tables.items():
+            channels = rows["train"].channels if "train" in rows else None
+            rows[part] = read_rows(
+                table, columns, kind, drop_missing=drop_missing, max_reject=max_reject, channels=channels
+            )
         labels = _settle_labels(rows, tables["train"], columns, kind, drop_missing)
         read = {part: to_examples(r, labels, kind, paired=columns.pair is not None) for part, r in rows.items()}
         _refuse_small(rows)
