@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,63 @@ def test_pictures_that_stand_in_train_and_test_are_dropped_from_train(photos: Pa
     assert not set(task.test.raws) & set(task.train.raws) & set(task.validation.raws)
 
 
+def test_what_is_passed_over_in_a_folder_stands_in_the_notes(photos: Path, tmp_path: Path) -> None:
+    before = Task.read(photos, label_from="folder")
+    assert "files passed over in photos, since they are none of flac, jpeg, jpg, png, wav, webp: 1 .txt" in before.notes
+    for name in ("a.gif", "b.GIF", "Makefile"):
+        (photos / "dogs" / "deep" / name).write_bytes(b"")
+    (photos / "loose.png").write_bytes(image(0))
+    (photos / "birds").mkdir()
+    (tmp_path / "wolves").mkdir()
+    (photos / "wolves").symlink_to(tmp_path / "wolves")
+    (photos / ".cache").mkdir()
+    notes = "\n".join(Task.read(photos, label_from="folder").notes)
+    assert "webp: 2 .gif, 1 .txt, 1 without a suffix\n" in notes
+    assert "files passed over in photos, since they stand in no class folder: 1 .png\n" in notes
+    assert "folders passed over in photos, since they hold no file or are links: birds, wolves" in notes
+
+
+def test_a_class_whose_files_cannot_be_read_does_not_vanish(photos: Path) -> None:
+    (photos / "birds" / "deep").mkdir(parents=True)
+    for number in range(3):
+        (photos / "birds" / "deep" / f"{number}.bmp").write_bytes(media.image_bytes("BMP"))
+    with pytest.raises(DataError, match=r"photos/birds holds 3 \.bmp and no picture or sound .* Convert them, or move"):
+        Task.read(photos, label_from="folder")
+
+
+def test_folders_called_train_and_test_are_no_classes(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    train = photos.rename(tmp_path / "set" / "Train")
+    for part in ("val", "test"):
+        (tmp_path / "set" / part / "cats").mkdir(parents=True)
+        (tmp_path / "set" / part / "cats" / "0.png").write_bytes(image(90))
+    message = f"Give {train} --test {tmp_path}/set/test --validation {tmp_path}/set/val --label-from folder."
+    with pytest.raises(DataError, match=re.escape(message)):
+        Task.read(tmp_path / "set", label_from="folder")
+    for part in ("train", "test"):
+        (tmp_path / "vehicles" / part).mkdir(parents=True)
+        for number in range(6):
+            (tmp_path / "vehicles" / part / f"{number}.png").write_bytes(image(number + 20 * (part == "test")))
+    assert Task.read(tmp_path / "vehicles", label_from="folder").labels == ("test", "train")
+
+
+def test_a_folder_of_one_class_is_told_to_add_another(photos: Path, tmp_path: Path) -> None:
+    (photos / "dogs").rename(tmp_path / "dogs")
+    with pytest.raises(DataError, match=r"photos has one class folder, cats; expected at least two\. Add a folder"):
+        Task.read(photos, label_from="folder")
+
+
+def test_names_that_are_not_utf8_are_refused_before_any_work(photos: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(photos / "dogs") + b"/caf\xe9.png"))
+    odd.write_bytes(image(70))
+    with pytest.raises(DataError, match=r"caf\\udce9\.png has a name that is not UTF-8; .* Rename it") as caught:
+        Task.read(photos, label_from="folder")
+    str(caught.value).encode()
+    odd.unlink()
+    named = photos.rename(os.fsdecode(os.fsencode(photos.parent) + b"/caf\xe9"))
+    Task.read(named, label_from="folder").name.encode()
+
+
 def test_one_picture_under_two_labels_is_told(photos: Path) -> None:
     (photos / "dogs" / "copy.png").write_bytes(image(0))
     task = Task.read(photos, label_from="folder")
@@ -128,6 +187,12 @@ def test_bytes_and_raw_samples_of_a_parquet_file(tmp_path: Path) -> None:
     pq.write_table(clips.drop_columns(["sample_rate"]), tmp_path / "rateless.parquet")
     with pytest.raises(DataError, match="samples without their rate"):
         Task.read(tmp_path / "rateless.parquet", audio="pcm_s16le")
+
+
+def test_the_column_of_bytes_may_be_spelt_in_another_case(tmp_path: Path) -> None:
+    table = pa.table({"Image": [image(seed) for seed in range(20)], "label": [seed % 2 for seed in range(20)]})
+    pq.write_table(table, tmp_path / "pictures.parquet")
+    assert Task.read(tmp_path / "pictures.parquet", image="image").columns.text == "Image"
 
 
 def test_samples_are_the_same_sound_however_they_are_written(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,11 @@ def test_a_folder_of_photos(bases: dict[str, Path], tmp_path: Path, capsys: pyte
     assert set(rows[0]) == {"file", "prediction", "probability"}
     assert sum(row["prediction"] == "a" for row in rows) >= 0.6 * len(rows)
 
+    odd = Path(os.fsdecode(os.fsencode(root / "a") + b"/3\xe9.png"))
+    odd.write_bytes((root / "b" / "7.png").read_bytes())
+    assert run(["predict", str(out), str(root / "a"), "--out", str(tmp_path / "answers.csv")]) == 2
+    assert "has a name that is not UTF-8" in capsys.readouterr().err
+    odd.unlink()
     (root / "a" / "bad.png").write_bytes(media.broken_png())
     assert run(["predict", str(out), str(root / "a")]) == 2
     assert "bad.png is damaged" in capsys.readouterr().err

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,15 @@ SOUND_FILES = (b"RIFF", b"fLaC")
 NO_VALUE = re.compile(r"\b(?:nan|none)\b", re.IGNORECASE)  # as JSON, pandas and Python write lists with gaps
 FILE_COLUMN, LABEL_COLUMN = "file", "label"
 MAX_FILES = 1_000_000
+PARTS = {
+    "train": "",
+    "training": "",
+    "test": "--test ",
+    "testing": "--test ",
+    "val": "--validation ",
+    "valid": "--validation ",
+    "validation": "--validation ",
+}  # folders that are called so hold parts of a data set, and how `adapt` is given them
 
 
 def raw_reader(table: Table, column: str, modality: Modality) -> Callable[[int], Raw | None]:
@@ -117,30 +128,39 @@ def _numbers(cell: str, where: str) -> Any:
 def read_folder(folder: Path) -> tuple[Table, Modality]:
     """A folder of class folders as a table with the columns `file` and `label`: one row a picture or clip below each.
 
-    Names that begin with a dot and links to folders are passed over.
+    Names that begin with a dot and links to folders are passed over; what else is passed over stands in the notes.
 
     Raises:
-        DataError: there are no class folders, nothing in them is a picture or a clip, or they hold both.
+        DataError: there are no class folders, one has files and no picture or clip, they hold both, or they are the
+            parts of a data set.
     """
     paths = find_files(folder)
+    notes = _passed_over(folder) if folder.is_dir() else ()
     if not paths:
         raise DataError(_no_classes(folder))
     modality = one_modality(paths, folder)
+    _refuse_parts(folder, paths)
     labels = [path.relative_to(folder).parts[0] for path in paths]
-    return files_table(folder, paths, {LABEL_COLUMN: labels}), modality
+    return replace(files_table(folder, paths, {LABEL_COLUMN: labels}), notes=notes), modality
 
 
 def find_files(folder: Path, *, classes: bool = True) -> list[Path]:
     """Pictures and clips below a folder, sorted; with `classes` only those that stand in a folder of it."""
     found: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if classes and Path(place) == folder:
+    for place, names in _walk(folder):
+        if classes and place == folder:
             continue
-        found += [Path(place) / name for name in sorted(names) if is_media(name)]
+        found += [place / name for name in names if is_media(name)]
         if len(found) > MAX_FILES:
             raise DataError(f"{folder} has over {MAX_FILES:,} files; expected fewer. Give a part of it.")
     return found
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder from `folder` on with the names of its files; hidden names and links to folders are passed over."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(place), sorted(name for name in names if not name.startswith("."))
 
 
 def is_media(name: str) -> bool:
@@ -162,8 +182,61 @@ def one_modality(paths: list[Path], folder: Path) -> Modality:
 def files_table(folder: Path, paths: list[Path], more: dict[str, list[Any]] | None = None) -> Table:
     """The table of files: their paths within the folder, and more columns beside. Contents are not read here."""
     names = [str(path.relative_to(folder)) for path in paths]
+    for name in names:
+        if any("\udc80" <= letter <= "\udcff" for letter in name):  # how Python says bytes that are not UTF-8
+            raise DataError(
+                f"{safe_repr(str(folder / name), 300)} has a name that is not UTF-8; expected one that can be written "
+                "into answers. Rename it, for instance with convmv -f latin1 -t utf8."
+            )
     columns: dict[str, list[Any]] = {FILE_COLUMN: names, **(more or {})}
     return Table(columns, [], safe_repr(folder.name or str(folder)), "", list(range(1, len(paths) + 1)), folder=folder)
+
+
+def _passed_over(folder: Path) -> tuple[str, ...]:
+    """Notes on files and folders that are no row; DataError for a class folder that would vanish with all its files."""
+    held = {entry.name: Counter[str]() for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."}
+    loose: Counter[str] = Counter()
+    for place, names in _walk(folder):
+        kinds = loose if place == folder else held[place.relative_to(folder).parts[0]]
+        kinds.update(Path(name).suffix.lower() or "without a suffix" for name in names)
+    for name, kinds in sorted(held.items()):
+        if kinds and not kinds.keys() & SUFFIXES.keys():
+            raise DataError(
+                f"{safe_repr(str(folder / name), 300)} holds {_listed(kinds)} and no picture or sound that is read; "
+                f"expected {_known()}. Convert them, or move the folder elsewhere."
+            )
+    source, notes = safe_repr(folder.name or str(folder)), []
+    others = sum(held.values(), Counter[str]())
+    if passed := {kind: count for kind, count in others.items() if kind not in SUFFIXES}:
+        notes.append(f"files passed over in {source}, since they are none of {_known()}: {_listed(passed)}")
+    if loose:
+        notes.append(f"files passed over in {source}, since they stand in no class folder: {_listed(loose)}")
+    if empty := sorted(name for name, kinds in held.items() if not kinds):
+        shown = safe_repr(", ".join(empty), 80)
+        notes.append(f"folders passed over in {source}, since they hold no file or are links: {shown}")
+    return tuple(notes)
+
+
+def _listed(kinds: Mapping[str, int]) -> str:
+    """'12 .gif, 1 .txt'."""
+    most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return safe_repr(", ".join(f"{count:,} {kind}" for kind, count in most), 100)
+
+
+def _known() -> str:
+    return ", ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
+
+
+def _refuse_parts(folder: Path, paths: list[Path]) -> None:
+    """DataError where the folders are train, test and so on, with the class folders in them."""
+    within = [path.relative_to(folder).parts for path in paths]
+    tops = {parts[0].casefold(): parts[0] for parts in within}
+    if tops.keys() <= PARTS.keys() and any(len(parts) > 2 for parts in within):
+        given = " ".join(f"{flag}{folder / tops[part]}" for part, flag in PARTS.items() if part in tops)
+        raise DataError(
+            f"{folder} holds {', '.join(sorted(tops.values()))}, the parts of a data set; expected one folder a class. "
+            f"Give {given} --label-from folder."
+        )
 
 
 def _no_classes(folder: Path) -> str:
@@ -172,5 +245,6 @@ def _no_classes(folder: Path) -> str:
         return f"{folder} {what}; expected a folder with one folder a class, such as {folder}/cats. Check the path."
     loose = [path.name for path in folder.iterdir() if path.is_file() and is_media(path.name)]
     beside = f" ({len(loose):,} files stand in no class folder)" if loose else ""
-    known = ", ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
-    return f"{folder} has no class folders with {known} files in them{beside}; expected one folder a class. Sort them."
+    return (
+        f"{folder} has no class folders with {_known()} files in them{beside}; expected one folder a class. Sort them."
+    )

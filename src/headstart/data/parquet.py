@@ -17,7 +17,7 @@ def cell_fault(column: str, cell: str, max_cell_bytes: int) -> str:
 
 
 def parse_parquet(name: str, content: bytes, *, max_cell_bytes: int, binary: str | None = None) -> Parsed:
-    """Columns of a Parquet file, of its binary ones only `binary`; lines are row numbers from 1."""
+    """Columns of a Parquet file, of its binary ones only `binary`, in any case; lines are row numbers from 1."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -38,7 +38,8 @@ def parse_parquet(name: str, content: bytes, *, max_cell_bytes: int, binary: str
     bad: dict[int, str] = {}
     for column in names:
         kind = table.schema.field(column).type
-        if column != binary and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        asked = binary is not None and column.casefold() == binary.casefold()
+        if not asked and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             continue  # images and sound: never a text or a label
         columns[column] = _parquet_column(table[column], column, bad)
         for row, cell in enumerate(columns[column]):

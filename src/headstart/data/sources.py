@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.data.inputs import FILE_COLUMN, SUFFIXES, find_files, read_folder
+from headstart.data.inputs import FILE_COLUMN, LABEL_COLUMN, SUFFIXES, find_files, read_folder
 from headstart.data.raw import Modality
 from headstart.data.table import Table, read_table
-from headstart.ground.errors import ConfigError, DataError, did_you_mean
+from headstart.ground.errors import ConfigError, DataError, did_you_mean, safe_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ def read_sources(
             f"--label-from folder was given with --{asked.modality}; expected one of them. A folder has no columns."
         )
     read = {part: read_folder(Path(given)) for part, given in parts.items()}
+    classes = set(read["train"][0].columns[LABEL_COLUMN])
+    if len(classes) < 2:
+        raise DataError(
+            f"{parts['train']} has one class folder, {safe_repr(classes.pop(), 60)}; expected at least two. Add a "
+            "folder of files for every other class."
+        )
     kinds = {modality for _, modality in read.values()}
     if len(kinds) > 1:
         raise DataError("some parts hold pictures and others sounds; expected one kind. Give folders of one kind.")

@@ -31,6 +31,7 @@ class Table:
 
     lines: the source line (or row number, for Parquet and objects) of every row. digest: SHA-256 of the source.
     label_names: names that the file itself declares for integer labels, by column. folder: where paths in cells begin.
+    notes: what people should know of how it was read.
     """
 
     columns: dict[str, list[Any]]
@@ -40,6 +41,7 @@ class Table:
     lines: list[int]
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folder: Path = Path()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.lines)

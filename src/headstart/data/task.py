@@ -117,7 +117,7 @@ class Task:
             columns=columns,
             digest=_digest(tables, columns, kind, read),
             checks=parts.checks,
-            notes=(*_notes(rows, parts), *_raw_notes(read)),
+            notes=(*_notes(rows, parts), *_raw_notes(read), *(note for t in tables.values() for note in t.notes)),
             rejects={r.source: r.rejects for r in rows.values() if r.rejects},
         )
 
@@ -206,7 +206,7 @@ def _name_of(source: Any, table: Table) -> str:
         return table.source
     path = Path(source)
     stem = path.name.split(".")[0]
-    return path.resolve().parent.name if stem in {"train", "training", "data"} else stem
+    return safe_repr(path.resolve().parent.name if stem in {"train", "training", "data"} else stem)
 
 
 def _digest(tables: dict[str, Table], columns: Columns, kind: Kind, read: dict[str, Examples]) -> str:
