@@ -206,7 +206,8 @@ def _name_of(source: Any, table: Table) -> str:
         return table.source
     path = Path(source)
     stem = path.name.split(".")[0]
-    return safe_repr(path.resolve().parent.name if stem in {"train", "training", "data"} else stem)
+    name = path.resolve().parent.name if stem in {"train", "training", "data"} else stem
+    return name.encode(errors="backslashreplace").decode()  # bytes that are not UTF-8 cannot be written into a card
 
 
 def _digest(tables: dict[str, Table], columns: Columns, kind: Kind, read: dict[str, Examples]) -> str:
