@@ -211,6 +211,8 @@ def test_samples_are_the_same_sound_however_they_are_written(tmp_path: Path) -> 
     [
         ("image", [[1, 2], [3, 4]], [[1, 2], [3]], "rows of unequal lengths"),
         ("image", {"bytes": image(0)}, {"bytes": "iVBORw0"}, "a str under bytes"),
+        ("image", {"bytes": list(image(0))}, {"bytes": 10**12}, "a int under bytes"),
+        ("image", {"bytes": bytearray(image(0))}, {"bytes": [300]}, "a list under bytes"),
         ("audio", [0.1, 0.2], [[0.1], [0.1, 0.2]], "lists of unequal lengths"),
         ("audio", [0.1, 0.2], ["a", "b"], "no numbers"),
         ("series", [1, 2], [1, 10**400], "over 308 digits"),

@@ -76,10 +76,13 @@ def content_of(cell: Any, modality: Modality, rate: Any, folder: Path, *, where:
 def _of_mapping(cell: Mapping[str, Any], modality: Modality, folder: Path, where: str) -> Any:
     """Hugging Face's cells: {"bytes", "path"} of a file, {"array", "sampling_rate"} of a decoded clip."""
     content = cell.get("bytes")
-    if isinstance(content, bytes | bytearray | memoryview):
-        return bytes(content)
     if content is not None:
-        raise DataError(f"{where} has a {type(content).__name__} under bytes; expected the bytes of a file. Decode it.")
+        try:
+            return bytes(content if isinstance(content, list) else memoryview(content))  # JSON holds lists of numbers
+        except (TypeError, ValueError) as problem:
+            raise DataError(
+                f"{where} has a {type(content).__name__} under bytes; expected the bytes of a file. Decode it."
+            ) from problem
     if cell.get("array") is not None:
         return content_of(cell["array"], modality, cell.get("sampling_rate"), folder, where=where)
     if isinstance(cell.get("path"), str):
