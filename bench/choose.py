@@ -42,8 +42,9 @@ from bench.places import Places, add_places, places_of
 from headstart.base.base import Base
 from headstart.base.facts import BaseFacts, facts_of
 from headstart.choose.belief import Prior, hand_set
+from headstart.choose.closing import LEAST_HELD_OUT
 from headstart.choose.ladder import RUNGS
-from headstart.choose.reading import Pass
+from headstart.choose.reading import HELD_OUT_ROWS, Pass
 from headstart.choose.task_file import write_task
 from headstart.choose.work import Train, Trained, base_of, train
 from headstart.data.task import Task
@@ -69,6 +70,7 @@ FILES = {  # below HEADSTART_BASES; `make bench` joins or converts those that no
 }
 EPOCHS = 3
 SEED = 0  # of readings
+MIDDLING = 150  # held-out rows, between the fewest and the most
 
 
 def source_of(name: str, places: Places) -> str:
@@ -92,18 +94,19 @@ class Gathering:
         """Compute what is missing; False where the time was over first."""
         for name in bases:
             todo = [(name, m, s) for m in methods for s in range(seeds) if self.truth.cell((name, m, s)) is None]
-            known = self.truth.read(name)
-            if known is not None and not todo:
+            unread = [rows for rows in self._held_out() if (name, rows) not in self._read_before()]
+            if not unread and not todo:
                 continue
             source = source_of(name, self._places)
             base = base_of(source, True)  # what trains it finds it loaded
-            if known is None:
+            facts = msgspec.structs.replace(facts_of(base, source), name=name, source=name)
+            for rows in unread:
                 if time.monotonic() >= self._ends:
                     return False
-                facts = msgspec.structs.replace(facts_of(base, source), name=name, source=name)
-                known = read(facts, base, self.task, self.metric)
-                self.truth.reads.append(known)
-                self._keep(f"{name}, read", known.prefixes[-1].seconds)
+                self.truth.reads.append(read(facts, base, self.task, self.metric, held_out=rows))
+                self._keep(f"{name}, read, {rows} held out", self.truth.reads[-1].prefixes[-1].seconds)
+            known = self.truth.read(name, self.truth.rows[1])
+            assert known is not None, "read by now"
             check_base(known, base)
             for key in todo:
                 if time.monotonic() >= self._ends:
@@ -113,24 +116,31 @@ class Gathering:
                 self._keep(f"{name}, {done.method}, seed {done.seed}: test {done.test:.3f}", done.pieces[-1].seconds)
         return True
 
+    def _held_out(self) -> list[int]:
+        """How many validation rows passes hold out: as few as `choose` does in a hurry, as many as it ever does."""
+        return sorted({min(rows, len(self.task.validation)) for rows in (LEAST_HELD_OUT, MIDDLING, HELD_OUT_ROWS)})
+
+    def _read_before(self) -> set[tuple[str, int]]:
+        return {(read.base, read.held_out) for read in self.truth.reads}
+
     def _keep(self, told: str, cost: float) -> None:
         save(self.truth, self._path)
         print(f"{self.truth.name}: {told} in {cost:.0f} CPU s", file=sys.stderr, flush=True)
 
 
-def read(facts: BaseFacts, base: Base, task: Task, metric: str) -> Read:
+def read(facts: BaseFacts, base: Base, task: Task, metric: str, *, held_out: int) -> Read:
     """Stage 1 on all rows, read off after every stretch as if it had ended there."""
-    per_row, held_out = row_flops(base, task.train), row_flops(base, task.validation)
-    way = Pass(base, task, metric=metric, seed=SEED, clock=time.process_time)
+    per_row, per_held_out = row_flops(base, task.train), row_flops(base, task.validation)
+    way = Pass(base, task, metric=metric, seed=SEED, held_out_rows=held_out, clock=time.process_time)
     prefixes: list[Prefix] = []
     curve = []
     while way.ahead:
         way.go()
         told = way.reading()
-        cost = told.rows * per_row + way.held_out_rows * held_out
+        cost = told.rows * per_row + way.held_out_rows * per_held_out
         prefixes.append(Prefix(told.rows, told.units, told.seconds, cost, told.ms_per_row, told.estimates))
         curve = told.curve
-    return Read(facts.name, base.digest, facts, per_row, prefixes, curve, *here())
+    return Read(facts.name, held_out, base.digest, facts, per_row, prefixes, curve, *here())
 
 
 def cell(key: tuple[str, str, int], source: str, task: Task, metric: str, known: Read) -> Cell:

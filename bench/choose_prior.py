@@ -39,10 +39,9 @@ def parts(table: Table, methods: Sequence[str]) -> list[Part]:
 
 
 def part(table: Table, methods: Sequence[str], place: int, *, share: float) -> Part:
-    train, held_out, test = table.truth.rows
+    train, _, test = table.truth.rows
     signals = [
-        signals_of(read.facts, read.reading(place, held_out=held_out), rows=train)
-        for read in (table.read(base) for base in table.bases)
+        signals_of(read.facts, read.reading(place), rows=train) for read in (table.read(base) for base in table.bases)
     ]
     scores = np.array([shrunk(table.test(base, method), test) for base in table.bases for method in methods])
     blank = believe(signals, methods, nothing())

@@ -76,10 +76,11 @@ class Table:
 
     @property
     def bases(self) -> list[str]:
-        return [read.base for read in self.truth.reads]
+        return list(dict.fromkeys(read.base for read in self.truth.reads))
 
-    def read(self, base: str) -> Read:
-        found = self.truth.read(base)
+    def read(self, base: str, *, held_out: int | None = None) -> Read:
+        """The pass with a base that held out so many rows at most; all that were recorded where nothing is said."""
+        found = self.truth.read(base, self.truth.rows[1] if held_out is None else held_out)
         assert found is not None, "recorded"
         return found
 
@@ -111,9 +112,13 @@ class Table:
         return float(np.mean([cell.test for cell in self.cells(base, method)]))
 
     def reading(self, bases: Sequence[str], seconds: float) -> tuple[int, float]:
-        """(the last prefix to which each of them can be read in `seconds`, the first at least, what that costs)."""
-        number = min(len(self.read(base).prefixes) for base in bases)
-        costs = [sum(self.read(base).prefixes[place].seconds for base in bases) for place in range(number)]
+        """(the last prefix to which each of them can be read in `seconds`, the first at least, what that costs).
+
+        As few rows are held out as were in any pass: the scores that order by need none.
+        """
+        reads = [self.read(base, held_out=0) for base in bases]
+        number = min(len(read.prefixes) for read in reads)
+        costs = [sum(read.prefixes[place].seconds for read in reads) for place in range(number)]
         place = max((place for place, cost in enumerate(costs) if cost <= seconds), default=0)
         return place, costs[place]
 
@@ -192,14 +197,14 @@ def _answer(table: Table, function: Callable[[Any], Any], job: Any, clock: Clock
         clock.spent += (SAMPLE_ROWS + WARMING_ROWS) * looked.ms_per_row / 1000
         return Done(msgspec.to_builtins(looked), 0.0)
     if function is read_task:
-        read, place = table.read(job["base"]), 0
+        read, place = table.read(job["base"], held_out=job["held_out"]), 0
         for ahead in range(1, len(read.prefixes)):
             at = read.prefixes[place]
             if not goes_on(at.seconds, at.rows, read.prefixes[ahead].rows - at.rows, seconds=job["seconds"]):
                 break
             place = ahead
         clock.spent += read.prefixes[place].seconds
-        return Done(msgspec.to_builtins(read.reading(place, held_out=table.truth.rows[1])), 0.0)
+        return Done(msgspec.to_builtins(read.reading(place)), 0.0)
     cell = table.cell(job["base"], job["method"], job["seed"])
     last = len(cell.pieces) - 1
     place = next((i for i, piece in enumerate(cell.pieces) if piece.share >= job["until"] - 0.02), last)

@@ -41,9 +41,13 @@ class Prefix(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """A base and the pass over the rows with it. digest: of its weights. flops_per_row: of reading a train row."""
+    """A base and the pass over the rows with it. digest: of its weights. flops_per_row: of reading a train row.
+
+    held_out: the validation rows that it read before, which cost and which its curve is of.
+    """
 
     base: str
+    held_out: int
     digest: str
     facts: BaseFacts
     flops_per_row: float
@@ -52,11 +56,11 @@ class Read(msgspec.Struct, frozen=True):
     machine: str
     code: str
 
-    def reading(self, place: int, *, held_out: int) -> Reading:
-        """As it was at prefix `place`, with nothing that was read later. held_out: validation rows of the truth."""
+    def reading(self, place: int) -> Reading:
+        """As it was at prefix `place`, with nothing that was read later."""
         at = self.prefixes[place]
         curve = [point for point in self.curve if point.labels <= at.rows]
-        return Reading(at.rows, at.units, at.seconds, at.ms_per_row, at.estimates, curve, held_out)
+        return Reading(at.rows, at.units, at.seconds, at.ms_per_row, at.estimates, curve, self.held_out)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -101,8 +105,10 @@ class Truth(msgspec.Struct):
     reads: list[Read] = []
     cells: list[Cell] = []
 
-    def read(self, base: str) -> Read | None:
-        return next((one for one in self.reads if one.base == base), None)
+    def read(self, base: str, held_out: int) -> Read | None:
+        """The pass that held so many rows out, or the most below it; the fewest where all held out more."""
+        known = sorted((one for one in self.reads if one.base == base), key=lambda one: one.held_out)
+        return next((one for one in reversed(known) if one.held_out <= held_out), known[0] if known else None)
 
     def cell(self, key: tuple[str, str, int]) -> Cell | None:
         return next((one for one in self.cells if one.key == key), None)

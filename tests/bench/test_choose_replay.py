@@ -49,7 +49,7 @@ def read_of(name: str, level: float, *, later: float = 0.0) -> Read:
         for rows, value in zip(ROWS, values, strict=True)
     ]
     curve = [CurvePoint(rows, value) for rows, value in zip(ROWS, values, strict=True)]
-    return Read(name, name, facts, 1e7, prefixes, curve, "one", "code")
+    return Read(name, 32, name, facts, 1e7, prefixes, curve, "one", "code")
 
 
 def cell_of(name: str, method: str, level: float, *, machine: str = "one") -> Cell:
@@ -100,6 +100,27 @@ def test_a_reading_that_is_cut_is_charged_and_used_up_to_where_it_was_cut(
     assert [point["labels"] for point in found.value["curve"]] == list(ROWS[: place + 1])
 
 
+def test_a_reading_is_that_of_as_many_held_out_rows_as_were_asked_for() -> None:
+    truth = truth_of(LEVELS)
+    quick = msgspec.structs.replace(
+        truth.reads[0],
+        held_out=16,
+        prefixes=[msgspec.structs.replace(one, seconds=one.seconds / 2) for one in truth.reads[0].prefixes],
+    )
+    truth.reads.append(quick)
+    table = table_of(truth)
+    assert table.bases == list(LEVELS)
+    told = {}
+    for asked in (8, 16, 31, 32, 500):
+        job = ReadJob("small", "", "accuracy", FitSettings(), 5.0, "", held_out=asked)
+        clock = Clock(100.0)
+        answered = _answer(table, read_task, msgspec.to_builtins(job), clock)
+        assert isinstance(answered, Done)
+        told[asked] = answered.value["held_out"], clock.spent
+    assert told == {8: (16, 0.5), 16: (16, 0.5), 31: (16, 0.5), 32: (32, 1.0), 500: (32, 1.0)}
+    assert table.reading(list(LEVELS), 99.0) == (3, 2.5), "orders by a score hold out the fewest"
+
+
 def test_a_probe_costs_what_is_left_of_it_where_a_reading_left_it_features() -> None:
     truth = truth_of(LEVELS)
     shared = msgspec.structs.replace(truth.cells[0].pieces[0], seconds=0.5)
@@ -114,8 +135,9 @@ def test_a_probe_costs_what_is_left_of_it_where_a_reading_left_it_features() -> 
 
 
 def test_what_a_larger_base_would_add_stands_beside_what_it_adds() -> None:
-    truth = msgspec.structs.replace(truth_of(LEVELS), rows=(1000, 500, 32))
-    table = table_of(truth)
+    truth = truth_of(LEVELS)
+    reads = [msgspec.structs.replace(one, held_out=500) for one in truth.reads]
+    table = table_of(msgspec.structs.replace(truth, rows=(1000, 500, 32), reads=reads))
     many = [row % 32 for row in range(500)]
     table = replace(table, task=replace(table.task, validation=table.task.validation.subset(many)))
     found = larger([table], methods=list(GAIN), resamples=6)[0.5]

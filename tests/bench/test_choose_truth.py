@@ -79,7 +79,8 @@ def test_it_grows_and_no_cell_is_computed_twice(
     assert {read.machine, probe.machine, full.machine} == {machine_class()}
     assert [prefix.rows for prefix in read.prefixes] == [100, 150]
     assert [point.labels for point in read.curve] == [100, 150]
-    assert read.reading(0, held_out=200).curve == read.curve[:1]
+    assert read.reading(0).curve == read.curve[:1]
+    assert [one.held_out for one in again.truth.reads] == [len(task.validation)], "40, 150 and 500 are all there are"
     seconds, flops = ([getattr(piece, what) for piece in full.pieces] for what in ("seconds", "flops"))
     assert seconds == sorted(seconds)
     per_row = row_flops(Base.load(folder), task.train)
