@@ -99,6 +99,7 @@ class Gathering:
                 continue
             source = source_of(name, self._places)
             base = base_of(source, True)  # what trains it finds it loaded
+            check_base(self.truth, name, base)
             facts = msgspec.structs.replace(facts_of(base, source), name=name, source=name)
             for rows in unread:
                 if time.monotonic() >= self._ends:
@@ -107,7 +108,6 @@ class Gathering:
                 self._keep(f"{name}, read, {rows} held out", self.truth.reads[-1].prefixes[-1].seconds)
             known = self.truth.read(name, self.truth.rows[1])
             assert known is not None, "read by now"
-            check_base(known, base)
             for key in todo:
                 if time.monotonic() >= self._ends:
                     return False
@@ -140,7 +140,7 @@ def read(facts: BaseFacts, base: Base, task: Task, metric: str, *, held_out: int
         cost = told.rows * per_row + way.held_out_rows * per_held_out
         prefixes.append(Prefix(told.rows, told.units, told.seconds, cost, told.ms_per_row, told.estimates))
         curve = told.curve
-    return Read(facts.name, held_out, base.digest, facts, per_row, prefixes, curve, *here())
+    return Read(facts.name, held_out, way.leaves, base.digest, facts, per_row, prefixes, curve, *here())
 
 
 def cell(key: tuple[str, str, int], source: str, task: Task, metric: str, known: Read) -> Cell:
@@ -226,7 +226,7 @@ def main() -> None:
             print(f"{one.spec.name} is not complete yet: run this again", file=sys.stderr)
     if not tables:
         return
-    others = [fit([one for one in tables if one is not table], arguments.methods) for table in tables]
+    others = [fit([one for one in tables if one is not table], arguments.methods) for table in tables[1:] and tables]
     rows = curves(tables, methods=arguments.methods, resamples=arguments.resamples, priors=others)
     orders = taus(tables, methods=arguments.methods)
     advice = larger(tables, methods=arguments.methods, resamples=arguments.resamples)
@@ -268,12 +268,10 @@ def lines_of_advice(advice: dict[float, list[Foretold]]) -> list[str]:
 
 def calibration(tables: Sequence[Table], methods: Sequence[str], others: Sequence[Prior]) -> str:
     """How far off beliefs are before any training, in their own standard deviations: about 1 where they are honest."""
-    told = {
-        "set by hand": [standardised(table, methods, hand_set()) for table in tables],
-        "fitted to the other sets": [
-            standardised(table, methods, prior) for table, prior in zip(tables, others, strict=True)
-        ],
-    }
+    told = {"set by hand": [standardised(table, methods, hand_set()) for table in tables]}
+    if others:
+        both = zip(tables, others, strict=True)
+        told["fitted to the other sets"] = [standardised(table, methods, prior) for table, prior in both]
     lines = ["", "| prior | root mean square of standardised errors | within 1.64 |", "|---|---|---|"]
     for name, parts in told.items():
         off = np.concatenate(parts)

@@ -14,7 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.choose_replay import Table
-from headstart.choose.belief import NAMES, Prior, Signals, believe, features, hand_set, log_error, shrunk, signals_of
+from headstart.choose.belief import (
+    NAMES,
+    Prior,
+    Signals,
+    believe,
+    features,
+    hand_set,
+    log_error,
+    shrunk,
+    signals_of,
+    standard_error,
+)
+from headstart.choose.curves import LEAST_ERROR
 from headstart.choose.estimators import Floats
 
 HAND_SETS = 2.0  # recorded sets that the hand-set spread counts for
@@ -45,7 +57,7 @@ def part(table: Table, methods: Sequence[str], place: int, *, share: float) -> P
     ]
     scores = np.array([shrunk(table.test(base, method), test) for base in table.bases for method in methods])
     blank = believe(signals, methods, nothing())
-    spread = np.sqrt(scores * (1.0 - scores) / test) / (1.0 - scores)  # of a log error, by the test rows
+    spread = np.array([standard_error(score, test) for score in scores]) / np.maximum(1.0 - scores, LEAST_ERROR)
     away = np.array([log_error(score) for score in scores]) - blank.mean
     return Part(design_of(signals, methods), away, blank.covariance + np.diag(spread**2), share)
 
@@ -62,26 +74,37 @@ def nothing() -> Prior:
 
 def fit(tables: Sequence[Table], methods: Sequence[str]) -> Prior:
     """From these sets; the hand-set prior where there are none."""
-    start = hand_set()
-    mean, first = np.asarray(start.mean), np.diag(np.asarray(start.covariance)).copy()
     known = [one for table in tables for one in parts(table, methods)]
-    if not known:
-        return start
-    common, between, unsure = mean.copy(), first.copy(), np.diag(first)
-    for _ in range(STEPS):
-        weights = [weights_of(one, common, between) for one in known]
-        count = sum(one.share for one in known)
-        pull = sum(one.share * drawn for one, (drawn, _) in zip(known, weights, strict=True))
-        unsure = np.diag(1.0 / (1.0 / first + count / between))
-        common = np.diag(unsure) * (mean / first + pull / between)
-        scatter = sum(
-            one.share * ((drawn - common) ** 2 + np.diag(left))
-            for one, (drawn, left) in zip(known, weights, strict=True)
-        )
-        between = (HAND_SETS * first + scatter) / (HAND_SETS + count)
     names = ", ".join(table.truth.name for table in tables)
     reason = f"the weights are fitted to {len(tables)} recorded exhaustive searches ({names})"
+    return fitted_to(known, reason) if known else hand_set()
+
+
+def fitted_to(known: Sequence[Part], reason: str) -> Prior:
+    """The common weights by their exact posterior, how far sets lie apart by EM."""
+    start = hand_set()
+    mean, first = np.asarray(start.mean), np.diag(np.asarray(start.covariance)).copy()
+    between, count = first.copy(), sum(one.share for one in known)
+    for _ in range(STEPS):
+        common, unsure = common_of(known, mean, first, between)
+        weights = [(one.share, *weights_of(one, common, between)) for one in known]
+        scatter = sum(share * ((drawn - common) ** 2 + np.diag(left)) for share, drawn, left in weights)
+        between = (HAND_SETS * first + scatter) / (HAND_SETS + count)
+    common, unsure = common_of(known, mean, first, between)
     return Prior(common.tolist(), (np.diag(between) + unsure).tolist(), reason)
+
+
+def common_of(known: Sequence[Part], mean: Floats, first: Floats, between: Floats) -> tuple[Floats, Floats]:
+    """(mean, covariance) of the weights that the sets have in common: of a set, the candidates' spread is that of their
+    noise and of the weights that are its own."""
+    precision, pull = np.diag(1.0 / first), mean / first
+    for one in known:
+        told = np.linalg.solve(one.noise + (one.design * between) @ one.design.T, one.design).T
+        precision = precision + one.share * told @ one.design
+        pull = pull + one.share * told @ one.away
+    unsure = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+    found: Floats = unsure @ pull
+    return found, unsure
 
 
 def weights_of(one: Part, common: Floats, between: Floats) -> tuple[Floats, Floats]:

@@ -24,7 +24,7 @@ from headstart.choose.belief import Prior
 from headstart.choose.decision import LARGER, decide
 from headstart.choose.findings import Findings
 from headstart.choose.plan import Plan
-from headstart.choose.reading import Estimates, goes_on
+from headstart.choose.reading import HELD_OUT_ROWS, Estimates, goes_on
 from headstart.choose.search import READING_SHARE, Search
 from headstart.choose.work import Looked, Trained, look, read_task
 from headstart.data.task import Task
@@ -125,10 +125,12 @@ class Table:
 
 @dataclass
 class Clock(Budget):
-    """A budget whose time passes by what recorded answers cost. paid: for each candidate's pieces so far."""
+    """A budget whose time passes by what recorded answers cost. paid: for each candidate's pieces so far; read: the
+    pass with each base."""
 
     spent: float = 0.0
     paid: dict[tuple[str, str, int], float] = field(default_factory=dict)
+    read: dict[str, Read] = field(default_factory=dict)
 
     def left(self) -> float:
         return (self.seconds or 0.0) - self.spent
@@ -204,18 +206,27 @@ def _answer(table: Table, function: Callable[[Any], Any], job: Any, clock: Clock
                 break
             place = ahead
         clock.spent += read.prefixes[place].seconds
+        clock.read[job["base"]] = read
         return Done(msgspec.to_builtins(read.reading(place)), 0.0)
     cell = table.cell(job["base"], job["method"], job["seed"])
     last = len(cell.pieces) - 1
     place = next((i for i, piece in enumerate(cell.pieces) if piece.share >= job["until"] - 0.02), last)
-    whole = cell.pieces[place] if job["features"] is None or cell.shared is None else cell.shared
-    cost, first = whole.seconds - clock.paid.get(cell.key, 0.0), not clock.paid
+    cost, first = cell.pieces[place].seconds - clock.paid.get(cell.key, 0.0), not clock.paid
+    if job["features"] is not None and cell.shared is not None:
+        cost = cell.shared.seconds + _unread(clock.read[cell.base], table.truth.rows[1])
     if cost > clock.left() and not first:  # the first is run whatever the clock says, as in the package
         clock.spent += max(0.0, clock.left())
         return Failed("late", "the time was over before it was done")
     clock.spent += cost
     clock.paid[cell.key] = cell.pieces[place].seconds
     return Done(msgspec.to_builtins(trained(cell, place)), cost)
+
+
+def _unread(read: Read, validation: int) -> float:
+    """Seconds for the validation rows whose features a probe still has to read: `shared` was recorded with the pass
+    that held out the most, and a pass that did not hold out all leaves none."""
+    rows = 0 if read.held_out == min(validation, HELD_OUT_ROWS) else validation
+    return rows * read.prefixes[-1].ms_per_row / 1000
 
 
 def trained(cell: Cell, place: int) -> Trained:

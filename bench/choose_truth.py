@@ -43,11 +43,13 @@ class Prefix(msgspec.Struct, frozen=True):
 class Read(msgspec.Struct, frozen=True):
     """A base and the pass over the rows with it. digest: of its weights. flops_per_row: of reading a train row.
 
-    held_out: the validation rows that it read before, which cost and which its curve is of.
+    held_out: the validation rows that it read before, which cost and which its curve is of. leaves: whether, read to
+    its end, it leaves the features of all train rows to a probe.
     """
 
     base: str
     held_out: int
+    leaves: bool
     digest: str
     facts: BaseFacts
     flops_per_row: float
@@ -60,7 +62,8 @@ class Read(msgspec.Struct, frozen=True):
         """As it was at prefix `place`, with nothing that was read later."""
         at = self.prefixes[place]
         curve = [point for point in self.curve if point.labels <= at.rows]
-        return Reading(at.rows, at.units, at.seconds, at.ms_per_row, at.estimates, curve, self.held_out)
+        left = self.leaves and at.rows == self.prefixes[-1].rows
+        return Reading(at.rows, at.units, at.seconds, at.ms_per_row, at.estimates, curve, self.held_out, left)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -133,7 +136,11 @@ def load(path: Path, fresh: Truth) -> Truth:
     """The truth at `path`, or `fresh` where there is none; ValueError where they are not of the same rows."""
     if not path.is_file():
         return fresh
-    found = msgspec.json.decode(path.read_bytes(), type=Truth)
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Truth)
+    except msgspec.ValidationError as problem:
+        told = f"{path}: {problem}; expected a truth as this version writes it. Take that file away."
+        raise ValueError(told) from None
     for what in ("name", "rows", "digest", "metric", "epochs"):
         kept, asked = getattr(found, what), getattr(fresh, what)
         if kept != asked:
@@ -168,13 +175,14 @@ def rounded(value: object) -> object:
     return [rounded(one) for one in plain] if isinstance(plain, list) else plain
 
 
-def check_base(read: Read, base: Base) -> None:
+def check_base(truth: Truth, name: str, base: Base) -> None:
     """ValueError where the base of that name is another one today."""
-    if read.digest != base.digest:
-        raise ValueError(
-            f"{read.base} has weights {base.digest[:12]}; expected {read.digest[:12]}, with which its cells were "
-            "computed. Give it another name, or take its cells away."
-        )
+    for read in truth.reads:
+        if read.base == name and read.digest != base.digest:
+            raise ValueError(
+                f"{name} has weights {base.digest[:12]}; expected {read.digest[:12]}, with which its cells were "
+                "computed. Give it another name, or take its cells away."
+            )
 
 
 # --- costs ------------------------------------------------------------------------------------------------------------

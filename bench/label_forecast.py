@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from bench.choose import TASKS, source_of
 from bench.foretold import HEAD, Foretold, row
@@ -42,6 +41,7 @@ from headstart.ground.files import write_atomic
 from headstart.train.methods import FitSettings
 
 FEWEST = 200  # labels a forecast is made from: two points of the curve
+PASS_SEED = 0
 CLOSED = "closed form"
 SIDES = (CLOSED, "probe", "full")
 TWO_SIDED = 1.96  # standard errors in half of a 95 % interval
@@ -72,7 +72,7 @@ class Case:
 
 
 def drawn(task: Task, most: int, draw: int) -> Task:
-    """The set with at most so many train rows; the first n are a sample of n, whatever n is."""
+    """The set with at most so many train rows, drawn with `draw`."""
     order = nested_order(task.train, task.kind, draw)[:most]
     return replace(task, train=task.train.subset(order))
 
@@ -101,7 +101,7 @@ def read(base: Base, task: Task, *, metric: str) -> Record:
 
 
 def passed(base: Base, task: Task, *, metric: str, held_out_rows: int = HELD_OUT_ROWS) -> Reading:
-    way = Pass(base, task, metric=metric, seed=0, held_out_rows=held_out_rows)
+    way = Pass(base, task, metric=metric, seed=PASS_SEED, held_out_rows=held_out_rows)
     while way.ahead:
         way.go()
     return way.reading()
@@ -110,8 +110,9 @@ def passed(base: Base, task: Task, *, metric: str, held_out_rows: int = HELD_OUT
 def trained(base: Base, task: Task, *, metric: str, method: str, seed: int) -> Record:
     """Adapted with n and with 2 n labels, for every n: the scores on test, and how sure their differences are."""
     found: dict[int, Evidence] = {}
+    order = nested_order(task.train, task.kind, PASS_SEED)  # as the pass reads them
     for labels in sorted({many for few in sizes(len(task.train)) for many in (few, 2 * few)}):
-        part = replace(task, train=task.train.subset(np.arange(labels)))
+        part = replace(task, train=task.train.subset(order[:labels]))
         trial = try_method(base, part, method=method, seed=seed, settings=FitSettings(), metric=metric)
         found[labels] = evidence_of(part, metric, [trial])
     paired = {n: compare(found[n], found[2 * n]) for n in sizes(len(task.train))}
@@ -122,19 +123,20 @@ def trained(base: Base, task: Task, *, metric: str, method: str, seed: int) -> R
 
 
 def kept(cell: Cell, source: str, task: Task, out: Path) -> Record:
-    """The cell's record, from its file where it was run before."""
-    file = out / cell.file
+    """The cell's record, from its file where it was run before with the same rows and the same base."""
+    file, base = out / cell.file, loaded(source)
+    conditions = {"base": base.identity, "rows": [len(part) for part in (task.train, task.validation, task.test)]}
     if file.is_file():
         record: Record = json.loads(file.read_text())
-        return record
+        if record["conditions"] == conditions:
+            return record
     metric, begun = metric_for(task.kind, None, task.labels).name, time.process_time()
-    base = loaded(source)
     if cell.side == CLOSED:
         record = read(base, task, metric=metric)
     else:
         record = trained(base, task, metric=metric, method=cell.side, seed=cell.draw)
-    rows = [len(task.train), len(task.validation), len(task.test)]
-    record = {"metric": metric, "rows": rows, "cpu_seconds": time.process_time() - begun, **record}
+    spent = time.process_time() - begun
+    record = {"metric": metric, "conditions": conditions, "cpu_seconds": spent, **record}
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(file, (json.dumps(record) + "\n").encode())
     return record
@@ -151,8 +153,8 @@ def loaded(source: str) -> Base:
 def cases(cell: Cell, told: Record, record: Record) -> list[Case]:
     """Every forecast of `told`, a record of the closed form, beside what happened to the cell's side."""
     found = []
-    reading, held_out = msgspec.convert(told["reading"], Reading), told["rows"][1]
-    for labels in sizes(told["rows"][0]):
+    reading, (rows, held_out, _) = msgspec.convert(told["reading"], Reading), told["conditions"]["rows"]
+    for labels in sizes(rows):
         known = Findings([], (labels, held_out, 0), 0, hand_set(), metric=told["metric"], floor=told["floor"])
         curve = [point for point in reading.curve if point.labels <= labels]
         known.readings.append(msgspec.structs.replace(reading, rows=labels, curve=curve))
@@ -205,19 +207,17 @@ def main() -> None:
                 for draw in range(asked.draws):
                     cell = Cell(name, base, draw, side)
                     closed = replace(cell, side=CLOSED)
-                    todo = not (out / cell.file).is_file()
-                    if (todo and time.monotonic() >= ends) or not (side == CLOSED or (out / closed.file).is_file()):
+                    if time.monotonic() >= ends and not all((out / one.file).is_file() for one in (cell, closed)):
                         continue
                     labelled, source = drawn(task, asked.most, draw), source_of(base, places)
-                    record = kept(cell, source, labelled, out)
-                    found += cases(cell, kept(closed, source, labelled, out), record)
-                    if todo:
-                        print(f"{cell.file}: {record['cpu_seconds']:.0f} CPU s", file=sys.stderr, flush=True)
+                    told, record = (kept(one, source, labelled, out) for one in (closed, cell))
+                    found += cases(cell, told, record)
+                    print(f"{cell.file}: {record['cpu_seconds']:.0f} CPU s", file=sys.stderr, flush=True)
     if not found:
         return
     text = "\n".join(table(found)) + "\n"
-    told = [msgspec.to_builtins(case) for case in found]
-    (places.results / "label_forecast.json").write_text(json.dumps({"machine": machine(), "cases": told}) + "\n")
+    every = [msgspec.to_builtins(case) for case in found]
+    (places.results / "label_forecast.json").write_text(json.dumps({"machine": machine(), "cases": every}) + "\n")
     (places.results / "label_forecast.md").write_text(text)
     print(text, end="")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from headstart.choose.choose import Choice, choose, require_there
 from headstart.choose.page import render_html
 from headstart.choose.report import ChoiceReport, to_json
 from headstart.choose.terminal import show
+from headstart.evaluate.budget import Budget
 from headstart.evaluate.conclude import Study
 from headstart.evaluate.progress import Event
 from headstart.evaluate.terminal import Live
@@ -19,7 +21,7 @@ from headstart.flags import ChooseFlags, refuse_blank, seconds_of
 from headstart.ground.files import refuse_taken, refuse_unwritable, write_atomic
 from headstart.labelled import read_labelled
 from headstart.local_bases import RUNS, bases_over
-from headstart.specialise import after_saving, command, free_folder, save, told_of_interrupts
+from headstart.specialise import LEAST_SECONDS, after_saving, command, free_folder, save, told_of_interrupts
 
 
 def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
@@ -40,7 +42,7 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
             bases_over(task.columns.modality or "text") if flags.bases == ("all",) else flags.bases,
             methods=flags.methods,
             budget=seconds,
-            started=started,
+            clock=running(seconds, started),
             max_ms_per_row=flags.max_ms_per_row,
             max_mb=flags.max_mb,
             licence=flags.licence,
@@ -57,6 +59,12 @@ def choose_base(table: str, flags: ChooseFlags, *, started: float) -> int:
     else:
         show(report, Console())
     return after_saving(report.winner)
+
+
+def running(seconds: float | None, started: float) -> Budget:
+    """The budget since the command began, with LEAST_SECONDS left at least; the processor time too is the command's."""
+    late = started if seconds is None else time.monotonic() + LEAST_SECONDS - seconds
+    return Budget(seconds, max(started, late), cpu=0.0)
 
 
 def save_choice(found: Choice, out: Path) -> ChoiceReport:

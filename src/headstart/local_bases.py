@@ -32,8 +32,9 @@ def folders() -> dict[str, Path]:
 
 
 def bases_over(modality: str) -> list[str]:
-    """What `--bases all` means: the bases over text, image, audio or series that answer no task yet."""
-    told = {name: describe(path) for name, path in folders().items()}
+    """What `--bases all` means: the bases over text, image, audio or series that answer no task yet; each once."""
+    one_each = {path.resolve(): name for name, path in reversed(folders().items())}
+    told = {name: describe(path) for path, name in reversed(one_each.items())}
     return [name for name, facts in told.items() if facts["modality"] == modality and facts["role"] == "base"]
 
 
@@ -57,11 +58,10 @@ def list_bases(*, json: bool) -> int:
 def show_base(name: str, *, json: bool) -> int:
     """Print what a base is and what made it, step by step."""
     path = find(name)
-    content = read_small(path / "headstart.json")
+    content = read_manifest(path)
     facts = {"name": name, "folder": str(path), **describe(path)}
     steps = [
-        {key: step.get(key) for key in ("verb", "code", "hardware", "seconds", "seed")}
-        for step in content.get("lineage") or []
+        {key: step.get(key) for key in ("verb", "code", "hardware", "seconds", "seed")} for step in content["lineage"]
     ]
     if json:
         show({**facts, "lineage": steps}, json=True)
@@ -134,9 +134,9 @@ def find(name: str) -> Path:
 
 def describe(folder: Path) -> dict[str, Any]:
     """Family, modality, size, licence and role of a folder, read from its small files without touching the weights."""
-    content, config = read_small(folder / "headstart.json"), read_small(folder / "config.json")
-    contract, lineage = content.get("contract") or {}, content.get("lineage") or []
-    labels = ", ".join(safe_repr(label, 24) for label in (contract.get("labels") or [])[:6])
+    content, config = read_manifest(folder), read_small(folder / "config.json")
+    contract, lineage = content.get("contract") or {}, content["lineage"]
+    labels = ", ".join(safe_repr(label, 24) for label in contract.get("labels", [])[:6])
     task = f"{contract.get('kind')}: {labels}" if contract else None
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     codec = read_small(folder / "preprocessor_config.json")
@@ -164,6 +164,17 @@ def parameters_in(folder: Path) -> int | None:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # `verify` says what is wrong with it
             return None
     return total or None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """headstart.json with lists and objects where they belong; what else stands there is taken for nothing."""
+    content = read_small(folder / "headstart.json")
+    lineage, contract = content.get("lineage"), content.get("contract")
+    steps = [step for step in lineage if isinstance(step, dict)] if isinstance(lineage, list) else []
+    content |= {"lineage": steps, "contract": contract if isinstance(contract, dict) else None}
+    if content["contract"] is not None and not isinstance(content["contract"].get("labels"), list):
+        content["contract"] = {**content["contract"], "labels": []}
+    return content
 
 
 def read_small(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from bench.choose_prior import fit, parts, standardised
+from bench.choose_prior import Part, fit, fitted_to, parts, standardised
 from bench.choose_replay import Table
 from tests.bench.test_choose_replay import GAIN, LEVELS, table_of, truth_of
 
@@ -61,3 +61,30 @@ def test_the_fitted_prior_is_nearer_on_a_set_it_has_not_seen() -> None:
         for prior in (hand_set(), fit(tables, METHODS))
     )
     assert fitted < by_hand
+
+
+def test_what_is_foretold_of_a_new_set_is_as_unsure_as_it_turns_out() -> None:
+    """Sets drawn from the model that is fitted, of candidates with two signals: the weights of one more are within."""
+    random, off = np.random.default_rng(0), []
+    size, told = len(NAMES), [PLACE["full"], PLACE["size"]]
+    hand, own = np.asarray(hand_set().mean), np.zeros(size)
+    own[told] = 0.2, 0.12
+    for _ in range(60):
+        common = hand.copy()
+        common[told] = random.normal(hand[told], [0.25, 0.15])
+        drawn = []
+        for _ in range(6):
+            design = np.zeros((9, size))
+            design[:, told] = random.normal(size=(9, 2))
+            away = design @ random.normal(common, own) + random.normal(0, 0.2, 9)
+            drawn.append(Part(design, away, 0.2**2 * np.eye(9), 1.0))
+        prior = fitted_to(drawn, "simulated")
+        spread = np.sqrt(np.diag(np.asarray(prior.covariance)))
+        off.append(((random.normal(common, own) - np.asarray(prior.mean)) / spread)[told])
+    assert 0.85 < float(np.sqrt(np.mean(np.square(off)))) < 1.12
+
+
+def test_a_correlation_below_zero_is_a_score_like_others() -> None:
+    below = table(-0.5, seed=0)
+    below.truth.cells[0] = msgspec.structs.replace(below.truth.cells[0], test=-0.05)
+    assert np.all(np.isfinite(fit([below], METHODS).mean))

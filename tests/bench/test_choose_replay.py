@@ -49,7 +49,7 @@ def read_of(name: str, level: float, *, later: float = 0.0) -> Read:
         for rows, value in zip(ROWS, values, strict=True)
     ]
     curve = [CurvePoint(rows, value) for rows, value in zip(ROWS, values, strict=True)]
-    return Read(name, 32, name, facts, 1e7, prefixes, curve, "one", "code")
+    return Read(name, 32, False, name, facts, 1e7, prefixes, curve, "one", "code")
 
 
 def cell_of(name: str, method: str, level: float, *, machine: str = "one") -> Cell:
@@ -126,12 +126,28 @@ def test_a_probe_costs_what_is_left_of_it_where_a_reading_left_it_features() -> 
     shared = msgspec.structs.replace(truth.cells[0].pieces[0], seconds=0.5)
     truth.cells[0] = msgspec.structs.replace(truth.cells[0], shared=shared)
     spent = []
-    for features in (None, "left.features"):
+    for features, held_out in ((None, 32), ("left.features", 32), ("left.features", 16)):
         job = Train("small", "", "probe", 0, FitSettings(), "accuracy", "", features=features)
         clock = Clock(100.0)
+        clock.read["small"] = msgspec.structs.replace(truth.reads[0], held_out=held_out)
         assert isinstance(_answer(table_of(truth), train_job, msgspec.to_builtins(job), clock), Done)
         spent.append(clock.spent)
-    assert spent == [COST["probe"], 0.5]
+    assert spent == [COST["probe"], 0.5, 0.5 + 32 * 1.0 / 1000], "and what validation rows the reading left unread"
+
+
+def test_a_search_is_charged_for_shared_features_where_a_reading_left_them() -> None:
+    spent = {}
+    for leaves in (False, True):
+        truth = truth_of(LEVELS)
+        truth.reads = [msgspec.structs.replace(one, leaves=leaves) for one in truth.reads]
+        for place, one in enumerate(truth.cells):
+            if one.method == "probe":
+                shared = msgspec.structs.replace(one.pieces[0], seconds=0.1)
+                truth.cells[place] = msgspec.structs.replace(one, shared=shared)
+        spent[leaves] = choose(table_of(truth), list(LEVELS), ["probe"], 1e4, 0).spent
+    number = (spent[False] - spent[True]) / (COST["probe"] - 0.1)
+    assert number == pytest.approx(round(number))
+    assert 1 <= number <= 3
 
 
 def test_what_a_larger_base_would_add_stands_beside_what_it_adds() -> None:

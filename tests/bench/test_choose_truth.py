@@ -80,6 +80,7 @@ def test_it_grows_and_no_cell_is_computed_twice(
     assert [prefix.rows for prefix in read.prefixes] == [100, 150]
     assert [point.labels for point in read.curve] == [100, 150]
     assert read.reading(0).curve == read.curve[:1]
+    assert [read.reading(place).kept for place in (0, 1)] == [False, True]
     assert [one.held_out for one in again.truth.reads] == [len(task.validation)], "40, 150 and 500 are all there are"
     seconds, flops = ([getattr(piece, what) for piece in full.pieces] for what in ("seconds", "flops"))
     assert seconds == sorted(seconds)

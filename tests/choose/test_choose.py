@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from tests.train.tiny_base import tiny_base, toy_task
+from tests.train.tiny_patch_base import tiny_patch_base
 
 from headstart.base.base import Base
 from headstart.choose import choose as choosing
@@ -26,6 +27,7 @@ from headstart.choose.plan import Plan
 from headstart.choose.prompting import rows_of_saving
 from headstart.choose.reading import Judge
 from headstart.choose.report import from_json, to_json
+from headstart.choosing import running
 from headstart.data.task import Task
 from headstart.evaluate.budget import Budget
 from headstart.evaluate.metrics import score_task
@@ -200,6 +202,12 @@ def test_workers_decide_as_this_process_does(choice: Choice, task: Task, folders
     assert [ours[title][1] for title in both] == pytest.approx([theirs[title][1] for title in both], abs=0.05)
 
 
+def test_what_no_budget_would_help_is_not_told_to_get_one(task: Task, tmp_path: Path) -> None:
+    alike = tiny_base().save(tmp_path / "alike")  # both labels are unknown words to it
+    with pytest.raises(RunError, match=r"have the same tokens.*Mend that, or give other bases or --methods"):
+        choose(task, [alike], methods=["zero-shot"])
+
+
 def test_a_trial_that_fails_is_a_result(task: Task, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     real = search.train
 
@@ -309,16 +317,22 @@ def test_no_scratch_path_is_left_in_what_is_told(task: Task, folders: list[str])
     assert found.report.asked.bases == [folders[1], "base 2"]
     assert not any("headstart-choose-" in str(record.config) for record in found.base.lineage)
     assert decide(found.report.findings) == found.report.decision
+    picture = replace(tiny_patch_base("image"), name="eyes")
+    left_out = choose(task, [values[0], picture], methods=["probe"]).report
+    assert [one.base for one in left_out.excluded] == ["base 2"]
+    assert b"headstart-choose-" not in to_json(left_out)
 
 
 def test_the_budget_is_told_as_it_was_given(task: Task, folders: list[str]) -> None:
     """Three seconds of forty went into starting."""
     began = time.monotonic() - 3.0
-    report = choose(task, folders[1:], methods=["probe"], budget=40.0, started=began).report
+    report = choose(task, folders[1:], methods=["probe"], budget=40.0, clock=running(40.0, began)).report
     assert report.asked.budget == 40.0
     assert report.environment.seconds >= 3.0
-    late = choose(task, folders[1:], methods=["probe"], budget=2.0, started=began).report
-    assert late.asked.budget == 2.0, "and there is an answer where starting used it up"
+    assert running(40.0, began).left() < 37.0
+    assert 0.5 < running(2.0, began).left() <= 1.0, "something is left where starting used it up"
+    late = choose(task, folders[1:], methods=["probe"], budget=2.0, clock=running(2.0, began)).report
+    assert late.asked.budget == 2.0
 
 
 def test_a_misspelt_base_is_refused_before_any_work(
@@ -449,7 +463,7 @@ def test_ctrl_c_while_the_winner_answers_asks_it_less(
     assert report.interrupted
     assert report.winner.interrupted
     assert report.winner.best.n_test == 40
-    assert "40 of 400 test rows" in " ".join(report.task.notes)
+    assert "40 of 400 test rows are answered, drawn with the seed: Ctrl-C left room" in " ".join(report.task.notes)
 
 
 def test_ctrl_c_before_anything_ended_is_passed_on(task: Task, folders: list[str]) -> None:

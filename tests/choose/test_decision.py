@@ -10,7 +10,7 @@ from tests.choose.test_belief import reading
 from headstart.base.facts import BaseFacts
 from headstart.base.told import is_permissive
 from headstart.choose.belief import hand_set
-from headstart.choose.constraints import Constraints, refuse, told_apart
+from headstart.choose.constraints import Constraints, divide, refuse, told_apart
 from headstart.choose.decision import Decision, decide
 from headstart.choose.findings import Findings, Run
 from headstart.choose.work import Looked, Trained
@@ -50,6 +50,13 @@ def test_what_was_given_as_a_value_is_told_by_what_it_was_given_as() -> None:
     assert [one.facts.name for one in found] == ["final (final)", "final (base 2)"]
 
 
+def test_a_base_left_out_is_told_apart_from_its_namesake() -> None:
+    named = told_apart([looked("final", "a"), looked("final", "b", ms=9.0), "it is broken"], {})
+    kept, out = divide(["a", "b", "c"], named, Constraints(max_ms_per_row=7.0), ["probe"])
+    assert [one.facts.name for one in kept] == ["final (a)"]
+    assert [one.base for one in out] == ["final (b)", "c"]
+
+
 def test_of_equals_the_cheaper_is_taken_and_the_others_are_told_by_their_cost() -> None:
     bases = [looked("dear", "dear", ms=9.0), looked("cheap", "cheap", ms=1.0), looked("near", "near", ms=1.2)]
     told = decided(bases, [ended(place, "full", 0.9) for place in range(3)], methods=("full",))
@@ -85,6 +92,10 @@ def test_a_mean_over_seeds_is_called_one() -> None:
         ("mit and (isc or apache-2.0)", True),
         ("gpl-3.0 and (mit or apache-2.0)", False),
         ("cc-by-nc-4.0 and (mit or apache-2.0)", False),
+        ("gpl-3.0 and(mit or apache-2.0)", False),
+        ("(mit or gpl-3.0), gpl-2.0", False),
+        ("(mit), isc", True),
+        ("mit and (gpl-2.0-or-later or isc)", False),
     ],
 )
 def test_brackets_make_no_licence_permissive(licence: str, permissive: bool) -> None:

@@ -67,12 +67,25 @@ def test_what_has_no_config_of_a_model_is_shown(desk: Path, capsys: pytest.Captu
     assert asked(capsys, "show", "runs/asked")["task"] == "choice: bad, good"
 
 
-@pytest.mark.parametrize("content", ['{"contract": {"kind": "score"}}', '{"lineage": null}', '{"contract": {}}', "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('{"contract": {"kind": "score"}}', '{"contract": {}}', '{"contract": ["x"]}', '{"contract": "choice"}'),
+        *('{"contract": {"labels": 3}}', '{"lineage": null}', '{"lineage": ["x"]}', '{"lineage": {"a": 1}}', "[]"),
+    ],
+)
 def test_an_odd_folder_does_not_hide_the_others(content: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (desk / "runs" / "odd").mkdir(parents=True)
     (desk / "runs" / "odd" / "headstart.json").write_text(content)
     assert {one["name"] for one in asked(capsys)["bases"]} >= {"runs/odd", "text-tiny"}
     assert "text-tiny" in bases_over("text")
+    assert asked(capsys, "show", "runs/odd")["lineage"] == []
+
+
+def test_all_bases_are_each_once(desk: Path) -> None:
+    tiny_base("llama").save(desk / "runs" / "mine")
+    (desk / "runs" / "latest").symlink_to("mine")
+    assert [name for name in bases_over("text") if name.startswith("runs/")] == ["runs/latest"]
 
 
 def test_an_import_of_here_asks_for_a_name(

@@ -81,10 +81,10 @@ def config_licence(path: Path) -> str:
 def is_permissive(licence: str) -> bool:
     """Whether every licence of an expression such as "mit and apache-2.0" is in PERMISSIVE, or one of an "or".
 
-    Where an "and" meets brackets every name must be: which "or" is whose is not worked out.
+    Where an "and" (or a comma) meets brackets every name must be: which "or" is whose is not worked out.
     """
-    if "(" in licence and re.search(r"\sand\s", licence.lower()):
-        names = re.split(r"\s+(?:or|and)\s+|[(),/]", licence.lower())
+    if "(" in licence and re.search(r"\band\b|[,/]", licence.lower()):
+        names = re.split(r"\b(?:or|and)\b|[(),/]", licence.lower())
         return all(name.strip() in PERMISSIVE for name in names if name.strip())
     choices = re.split(r"\s+or\s+", licence.lower().replace("(", " ").replace(")", " ").strip())
     return any(all(part.strip() in PERMISSIVE for part in re.split(r"\s+and\s+|\s*[,/]\s*", one)) for one in choices)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +47,6 @@ from headstart.train.fit import Fitted
 from headstart.train.methods import FitSettings
 
 WEIGHTS = (".safetensors", ".bin", ".pt")
-LEAST_SECONDS = 1.0  # given to the search even where starting used the budget up
 CONTROL_SHARE = 0.1  # of the budget that the control which learns from the inputs alone may take
 
 
@@ -79,13 +77,13 @@ def choose(
     on: str = "here",
     allow_pickle: bool = False,
     command: str = "",
-    started: float | None = None,
+    clock: Budget | None = None,
     on_event: OnEvent = silent,
 ) -> Choice:
     """Which of `bases`, by which of `methods`, for this task, within `budget` seconds.
 
-    budget: of everything, saving what was chosen and comparing its answers once included; it runs from `started` of
-    time.monotonic() on, by default from now.
+    budget: of everything, saving what was chosen and comparing its answers once included. clock: the budget under way,
+    where it began before this call.
     methods: some of probe, lora, full, zero-shot and few-shot; none given: all, without the last two for kind tags and
     for pictures, clips and series, which are not asked by prompts.
     bases: names, folders, .gguf files, or Bases. on: here, local:N or ray://HOST:PORT, where the folder of the bases
@@ -99,7 +97,7 @@ def choose(
     """
     require_task(task)
     require_seconds(budget)
-    clock = Budget(budget) if started is None else Budget(budget, not_before(started, budget), cpu=0.0)
+    clock = clock or Budget(budget)
     if isinstance(bases, str | Path | Base):
         raise ConfigError(f"the bases are {safe_repr(str(bases), 60)}; expected a list of them. Put it in brackets.")
     for part, rows in (("train", task.train), ("validation", task.validation), ("test", task.test)):
@@ -132,11 +130,6 @@ def choose(
         shutil.rmtree(scratch, ignore_errors=True)
         base_of.cache_clear()  # what lies there may be another base by the next search
         task_of.cache_clear()
-
-
-def not_before(started: float, budget: float | None) -> float:
-    """`started`, or as much later as leaves LEAST_SECONDS of the budget."""
-    return started if budget is None else max(started, time.monotonic() + LEAST_SECONDS - budget)
 
 
 def require_there(bases: Sequence[str | Path | Base]) -> None:
@@ -204,7 +197,7 @@ def _choose(task: Task, plan: Plan, scratch: Path, values: Mapping[str, Base], b
 
 
 def _conclude(base: Base, search: Search, found: Findings, decision: Decision) -> Study:
-    """The decided candidate and the controls on the test rows: the first and only look at them."""
+    """The decided candidate and the controls on the test rows, which nothing before has seen the labels of."""
     plan, budget, skipped = search.plan, search.budget, list[Skipped]()
     tried = _trials(base, search, found, decision)
     task = search.task

@@ -10,7 +10,6 @@ from typing import Literal
 
 import msgspec
 
-from headstart.base.facts import BaseFacts
 from headstart.base.told import NOT_STATED
 from headstart.choose.work import Looked
 from headstart.ground.errors import ConfigError
@@ -82,14 +81,18 @@ def divide(
     return kept, out
 
 
-def told_apart(looked: Sequence[Looked], given: Mapping[str, str]) -> list[Looked]:
+def told_apart(looked: Sequence[Looked | str], given: Mapping[str, str]) -> list[Looked | str]:
     """Bases of one name get what they were given by behind it, so that a row of the decision is one candidate.
 
-    given: as `Plan.given`.
+    looked: as `divide` takes them. given: as `Plan.given`.
     """
-    count = Counter(one.facts.name for one in looked)
+    count = Counter(one.facts.name for one in looked if isinstance(one, Looked))
 
-    def named(facts: BaseFacts) -> str:
-        return facts.name if count[facts.name] == 1 else f"{facts.name} ({given.get(facts.source, facts.source)})"
+    def named(one: Looked) -> Looked:
+        facts = one.facts
+        if count[facts.name] == 1:
+            return one
+        name = f"{facts.name} ({given.get(facts.source, facts.source)})"
+        return msgspec.structs.replace(one, facts=msgspec.structs.replace(facts, name=name))
 
-    return [msgspec.structs.replace(o, facts=msgspec.structs.replace(o.facts, name=named(o.facts))) for o in looked]
+    return [named(one) if isinstance(one, Looked) else one for one in looked]

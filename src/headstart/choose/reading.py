@@ -155,14 +155,10 @@ def read(
     while way.ahead and goes_on(way.spent, way.rows, way.ahead, seconds=seconds):
         way.go()
     told = way.reading()
-    if keep is None:
-        return told
-    found = way.features()
-    kept = "train" in found and sum(x.nbytes for x in found.values()) <= MOST_KEPT
-    if not kept:
+    if keep is None or not way.leaves:
         return told
     try:
-        write_features(keep, found, How(way.pooling, max_length, way.channels, told.ms_per_row / 1000))
+        write_features(keep, way.features(), How(way.pooling, max_length, way.channels, told.ms_per_row / 1000))
     except RunError as problem:  # a full disk: the probe reads once more
         return msgspec.structs.replace(told, unkept=str(problem))
     return msgspec.structs.replace(told, kept=True)
@@ -242,6 +238,12 @@ class Pass:
         if others is not None and len(others) == len(self._task.validation):
             found["validation"] = others
         return found
+
+    @property
+    def leaves(self) -> bool:
+        """Whether there are features of all train rows, and in all no more than MOST_KEPT bytes."""
+        found = self.features()
+        return "train" in found and sum(part.nbytes for part in found.values()) <= MOST_KEPT
 
     def reading(self) -> Reading:
         """What the rows so far say."""

@@ -118,8 +118,9 @@ class Search:
                 raise
         if not self.found.finished():
             reasons = [run.failed for run in self.found.runs if run.failed]
-            advice = "Mend that, or give other bases or --methods." if reasons else "Give a longer --budget."
-            reasons += [one.reason for one in self.found.unasked if not self.found.trained] or ["no time was left"]
+            reasons += [one.reason for one in self.found.unasked if not self.found.trained] or [NO_TIME]
+            late = reasons[0] == NO_TIME
+            advice = "Give a longer --budget." if late else "Mend that, or give other bases or --methods."
             raise RunError(f"no trial ended ({reasons[0]}); expected at least one. {advice}")
         return self.found
 
@@ -148,8 +149,9 @@ class Search:
                 told[name] = one
                 if isinstance(one, Looked) and sizes.get(name):
                     pace = one.loading / sizes[name]
-        looked, self.excluded = divide(plan.bases, [told[name] for name in plan.bases], plan.limits, plan.methods)
-        self.found.looked = told_apart(looked, plan.given)
+        named = [plan.given.get(name, name) for name in plan.bases]
+        looks = told_apart([told[name] for name in plan.bases], plan.given)
+        self.found.looked, self.excluded = divide(named, looks, plan.limits, plan.methods)
         for out in self.excluded:
             self.tell(Event("note", f"{out.base} is left out: {out.reason}"))
         if not self.found.looked:
@@ -197,7 +199,7 @@ class Search:
         fewer = some(rows, most, seed=self.plan.seed)
         if len(fewer) < len(rows):
             told = f"{len(fewer):,} of {len(rows):,} {name} rows are answered, drawn with the seed"
-            note = f"{told}: the time holds no more"
+            note = f"{told}: {'Ctrl-C' if self.interrupted else 'the time'} left room for no more"
             self.task = replace(self.task, notes=(*self.task.notes, note))
             self.tell(Event("note", note))
         return fewer
@@ -420,6 +422,7 @@ class Search:
         if not number and names and (nothing or self.worth * self.cost(names[0]) <= left):
             number = 1  # cut short rather than not run
         going = [self._first(names)] if number == 1 and nothing else names[:number]
+        entered = list(going)
         for rung in RUNGS:
             last = rung == RUNGS[-1] or len(going) == 1
             self._train(going, until=1.0 if last else rung, hurry=last, anyway=nothing)
@@ -427,10 +430,10 @@ class Search:
             going = alive[: survivors(len(going))]
             if last or not going:
                 break
-        self._make_up(names[:number])
+        self._make_up(entered)
 
     def _make_up(self, entered: Sequence[Key]) -> None:
-        """Where those that went on all failed, the paused ones behind them are carried to their end, until one is."""
+        """Where none of those that went on ended, those behind them are carried to their end, until one did."""
         for key in self.found.ranked():
             if any(self.found.ended(one) for one in entered):
                 return

@@ -103,8 +103,8 @@ def _of_samples(cell: Any, rate: Any, where: str) -> Any:
     whole = isinstance(rate, int | np.integer) or (isinstance(rate, float | np.floating) and float(rate).is_integer())
     if not whole or isinstance(rate, bool):
         raise DataError(
-            f"{where} has the sample rate {safe_repr(rate, 40)}; expected a whole number, such as 16000. Mend that "
-            "cell."
+            f"{where} has the sample rate {safe_repr(repr(rate), 40)}; expected a whole number, such as 16000. Mend "
+            "that cell."
         )
     if content is not None:
         return from_pcm16(content, int(rate), where=where)
@@ -236,9 +236,10 @@ def _refuse_parts(folder: Path, paths: list[Path]) -> None:
     tops = {parts[0].casefold(): parts[0] for parts in within}
     if tops.keys() <= PARTS.keys() and any(len(parts) > 2 for parts in within):
         given = " ".join(f"{flag}{folder / tops[part]}" for part, flag in PARTS.items() if part in tops)
+        whole = "train" in tops or "training" in tops
         raise DataError(
             f"{folder} holds {', '.join(sorted(tops.values()))}, the parts of a data set; expected one folder a class. "
-            f"Give {given} --label-from folder."
+            f"Give {given if whole else folder / next(iter(tops.values()))} --label-from folder."
         )
 
 
