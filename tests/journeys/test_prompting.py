@@ -129,11 +129,13 @@ def test_answers_are_written_before_all_are_done(tiny_base_folder: Path, tmp_pat
     """Ctrl-C after the first line that comes."""
     (tmp_path / "in.txt").write_text("".join(f"Where is {number}\n" for number in range(3_000)))
     command = [sys.executable, "-m", "headstart", "prompt", str(tiny_base_folder), "--file", str(tmp_path / "in.txt")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # unbuffered: `communicate` does not see what a buffer behind the first line already holds
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     assert process.stdout is not None
     first = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    rest, err = process.communicate(timeout=60)
+    rest, told = process.communicate(timeout=60)
+    err = told.decode()
     prompts = [json.loads(line)["prompt"] for line in (first + rest).splitlines()]
     assert process.returncode == 130
     assert prompts == [f"Where is {number}" for number in range(len(prompts))]

@@ -27,7 +27,7 @@ from headstart.choose.plan import Plan
 from headstart.choose.prompting import Ask, Asked, ask_task, rows_in_the_end, rows_of_saving
 from headstart.choose.reading import FIRST_ROWS, HELD_OUT_ROWS, Reading
 from headstart.choose.task_file import write_task
-from headstart.choose.work import Look, Looked, Read, Train, Trained, look, read_task, train
+from headstart.choose.work import Look, Looked, Read, Train, Trained, look, plain, read_task, train
 from headstart.data.examples import Examples
 from headstart.data.task import Task
 from headstart.evaluate.budget import BACKWARD, FINISH_SECONDS, Budget
@@ -672,8 +672,3 @@ class Search:
 
 def expected(seconds: float) -> str:
     return f"expected at most {duration(max(0.0, seconds))}, its part of the budget. Give a longer --budget."
-
-
-def plain(jobs: Sequence[msgspec.Struct]) -> list[object]:
-    """Jobs as JSON values."""
-    return [msgspec.to_builtins(job) for job in jobs]

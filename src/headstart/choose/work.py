@@ -115,6 +115,11 @@ class Trained(msgspec.Struct, frozen=True):
     answering: float = 0.0
 
 
+def plain(jobs: Sequence[msgspec.Struct]) -> list[object]:
+    """Jobs as JSON values."""
+    return [msgspec.to_builtins(job) for job in jobs]
+
+
 def look(job: Any) -> Any:
     """Facts of a base, and the time it takes a row."""
     asked, begun = msgspec.convert(job, Look), time.monotonic()
