@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
+import numpy as np
 import pytest
 from tests.choose.test_belief import reading
 
@@ -11,8 +13,9 @@ from headstart.base.facts import BaseFacts
 from headstart.base.told import is_permissive
 from headstart.choose.belief import hand_set
 from headstart.choose.constraints import Constraints, divide, refuse, told_apart
-from headstart.choose.decision import Decision, decide
+from headstart.choose.decision import CURVE_SD, Decision, decide, labels_gain
 from headstart.choose.findings import Findings, Run
+from headstart.choose.reading import CurvePoint
 from headstart.choose.work import Looked, Trained
 from headstart.train.methods import FitSettings
 
@@ -73,6 +76,19 @@ def test_the_better_is_taken_where_the_cheaper_is_clearly_worse() -> None:
     assert told.base == "dear"
     assert told.tied == []
     assert "as good" not in told.sentence
+
+
+def test_what_more_labels_bring_is_no_surer_than_curves_are() -> None:
+    """Of a law without noise, judged on very many rows: what is left is which labels are drawn."""
+    curve = [CurvePoint(n, 1 - 0.5 * (n / 100) ** -0.3) for n in (100, 200, 400, 800)]
+    found = Findings([], (800, 100_000, 0), 0, hand_set(), metric="accuracy", floor=0.3)
+    found.readings = [msgspec.structs.replace(reading(0.7), rows=800, curve=curve, held_out=100_000)]
+    gain = labels_gain(found, 0)
+    assert gain is not None
+    errors = [0.5 * (n / 100) ** -0.3 for n in (800, 1600)]
+    assert gain.value == pytest.approx(errors[0] - errors[1], abs=0.01)
+    least = 2 * 1.645 * CURVE_SD * float(np.hypot(*errors))
+    assert 0.9 * least < gain.ci90[1] - gain.ci90[0] < 2 * least
 
 
 def test_a_mean_over_seeds_is_called_one() -> None:

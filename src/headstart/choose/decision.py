@@ -18,9 +18,12 @@ from headstart.choose.estimators import Floats
 from headstart.choose.findings import Findings, Key
 from headstart.evaluate.plan import BY_PROMPT
 from headstart.evaluate.report import METHOD_TITLES, Pair
+from headstart.ground.seeds import stream
 
 TIE = 0.002  # of the metric: a fifth of a point is less than one seed moves a training
 CHEAPER = 0.75  # a candidate must cost less than this share of another to be called cheaper
+CURVE_SD = 0.03  # of an error: how far a curve lies off its law at either end, by which labels were drawn; so that the
+# interval held what twice the labels brought in 90 % of 60 cases (docs/notebook/2026-11-28-more-labels.md)
 LARGER = 1.3  # a base must have this many times the parameters to be called larger
 Cost = Literal["ms_per_row", "megabytes", "seconds"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
@@ -258,7 +261,8 @@ def labels_gain(found: Findings, base: int) -> Gain | None:
         forecast(sizes, values, noise, at=at, steepness=BY_LABELS, seed=found.seed, steeps=FLAT_STEEPS)
         for at in (rows, 2 * rows)
     )
-    return gain_of(then - now)
+    apart = stream(found.seed, "labels gain").normal(size=len(now)) * CURVE_SD * np.hypot(1.0 - now, 1.0 - then)
+    return gain_of(then - now + apart - apart.mean())
 
 
 def gain_of(drawn: Floats) -> Gain:
