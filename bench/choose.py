@@ -44,7 +44,7 @@ from headstart.base.facts import BaseFacts, facts_of
 from headstart.choose.belief import Prior, hand_set
 from headstart.choose.closing import LEAST_HELD_OUT
 from headstart.choose.ladder import RUNGS
-from headstart.choose.reading import HELD_OUT_ROWS, Pass
+from headstart.choose.reading import HELD_OUT_ROWS, Pass, leaves
 from headstart.choose.task_file import write_task
 from headstart.choose.work import Train, Trained, base_of, train
 from headstart.data.task import Task
@@ -140,7 +140,7 @@ def read(facts: BaseFacts, base: Base, task: Task, metric: str, *, held_out: int
         cost = told.rows * per_row + way.held_out_rows * per_held_out
         prefixes.append(Prefix(told.rows, told.units, told.seconds, cost, told.ms_per_row, told.estimates))
         curve = told.curve
-    return Read(facts.name, held_out, way.leaves, base.digest, facts, per_row, prefixes, curve, *here())
+    return Read(facts.name, held_out, leaves(way.features()), base.digest, facts, per_row, prefixes, curve, *here())
 
 
 def cell(key: tuple[str, str, int], source: str, task: Task, metric: str, known: Read) -> Cell:

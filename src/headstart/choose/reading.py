@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -155,13 +155,19 @@ def read(
     while way.ahead and goes_on(way.spent, way.rows, way.ahead, seconds=seconds):
         way.go()
     told = way.reading()
-    if keep is None or not way.leaves:
+    found = {} if keep is None else way.features()
+    if keep is None or not leaves(found):
         return told
     try:
-        write_features(keep, way.features(), How(way.pooling, max_length, way.channels, told.ms_per_row / 1000))
+        write_features(keep, found, How(way.pooling, max_length, way.channels, told.ms_per_row / 1000))
     except RunError as problem:  # a full disk: the probe reads once more
         return msgspec.structs.replace(told, unkept=str(problem))
     return msgspec.structs.replace(told, kept=True)
+
+
+def leaves(found: Mapping[Part, Tensor]) -> bool:
+    """Whether a probe gets these (`Pass.features`): they are of all train rows, and no more than MOST_KEPT bytes."""
+    return "train" in found and sum(part.nbytes for part in found.values()) <= MOST_KEPT
 
 
 def goes_on(spent: float, rows: int, ahead: int, *, seconds: float) -> bool:
@@ -238,12 +244,6 @@ class Pass:
         if others is not None and len(others) == len(self._task.validation):
             found["validation"] = others
         return found
-
-    @property
-    def leaves(self) -> bool:
-        """Whether there are features of all train rows, and in all no more than MOST_KEPT bytes."""
-        found = self.features()
-        return "train" in found and sum(part.nbytes for part in found.values()) <= MOST_KEPT
 
     def reading(self) -> Reading:
         """What the rows so far say."""
